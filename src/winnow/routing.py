@@ -252,6 +252,22 @@ class Rollout(Struct, frozen=True):
         return self.state in (RolloutState.RUNNING, RolloutState.PAUSED)
 
 
+class Rejected(Struct, frozen=True):
+    """A version that requests were sent away from.
+
+    Attributes:
+        model, version, digest: as in `Release`.
+        at: seconds since the epoch.
+        reason: who or what did it and why, as a clause.
+    """
+
+    model: str
+    version: str
+    digest: str
+    at: float
+    reason: str
+
+
 class Record(Struct, frozen=True):
     """What a platform keeps of a deployment: JSON next to its entry.
 
@@ -263,6 +279,8 @@ class Record(Struct, frozen=True):
         highest: the highest number ever given, so that none is reused.
         rollout: the current or last one; None where all updates were made at once.
         router_replicas, router_image: of the routers, while there are any.
+        rejected: versions that were rolled back or whose rollout was aborted, the latest last; one that answers all
+            requests again is not among them.
     """
 
     name: str
@@ -277,6 +295,14 @@ class Record(Struct, frozen=True):
     history: int = 3
     router_replicas: int = 2
     router_image: str = ""
+    rejected: tuple[Rejected, ...] = ()
+
+    def rejection(self, release: Release) -> Rejected | None:
+        """How a version was rejected; None where it was not, or where it serves."""
+        if self.serving is not None and self.serving.release.version == release.version:
+            return None
+        known = (release.version, release.digest)
+        return next((each for each in self.rejected if (each.version, each.digest) == known), None)
 
     def revision(self, number: int | None) -> Revision | None:
         """The revision of that number; None where it is not kept."""

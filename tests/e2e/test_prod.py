@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.models import Winnow, address, two_models
 from tests.unit.serving import bundles
+from winnow.tracking.registry import Registry
 
 
 @pytest.fixture
@@ -37,11 +38,19 @@ def test_a_champion_is_served_asked_replaced_rolled_back_and_removed(winnow: Win
 
     winnow.crown(1)
     assert "cells version 2" in winnow.run("prod", "--study", "cells").stdout
-    rolled_back = winnow.run("rollback", "--study", "cells")
+    rolled_back = winnow.run("rollback", "--study", "cells", "--reason", "complaints")
     assert "cells version 1" in rolled_back.stdout
     assert address(rolled_back.stdout) == url
     (status,) = json.loads(winnow.run("prod-status", "--json").stdout)
     assert (status["state"], status["release"]["version"], status["previous"]["version"]) == ("ready", "1", "2")
+
+    refused = winnow.run("prod", "--study", "cells")
+    assert (refused.returncode, "rolled it back: complaints" in refused.stderr) == (3, True), refused.stderr
+    assert winnow.run("rollback", "--study", "cells").returncode == 3
+    assert "rolled it back: complaints" in winnow.run("prod-status").stdout
+    ((_, noted),) = Registry(winnow.uri).rejections("cells")
+    assert (noted.version, noted.deployment) == ("2", "cells")
+    assert "cells version 2" in winnow.run("prod", "--study", "cells", "--again").stdout
 
     assert "no longer served" in winnow.run("prod-remove", "--study", "cells").stdout
     assert winnow.run("prod-remove", "--study", "cells").returncode == 0

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.new_project import NewProject
     from winnow.orchestrators.pages import TrackingPages
     from winnow.orchestrators.refit import RefitFailedError
+    from winnow.orchestrators.rejections import RejectedVersionError
     from winnow.orchestrators.releases import NoChampionError
     from winnow.orchestrators.rollouts import RevisionCounts, RolloutStatus
     from winnow.orchestrators.select_model import CheckedRun, Explanation, Outcome
@@ -95,7 +96,7 @@ if TYPE_CHECKING:
     from winnow.platforms.rollout_driver import RolloutDriver
     from winnow.platforms.stack import StackEnd, StackError
     from winnow.rollout.forecast import Forecast, Need
-    from winnow.routing import Release, RolloutState
+    from winnow.routing import Rejected, Release, RolloutState
     from winnow.serving.client import NoAnswerError
     from winnow.study.catalog import StudySummary
     from winnow.study.certainty import Certainty, Lead
@@ -118,6 +119,7 @@ _LATE = {
         "orchestrators.dashboard": "Dashboard",
         "orchestrators.deploy": "RolloutAbortedError ServePlan ServePreview ServeRequest",
         "orchestrators.deployment": "Deployment DeploymentState Replica Share",
+        "orchestrators.rejections": "RejectedVersionError",
         "orchestrators.deployments": "Access Removal ServedDeployment Serving",
         "orchestrators.difference": "Difference",
         "orchestrators.evaluate": "Comparison Evaluation MeasuredMetric RowSlice",
@@ -136,7 +138,7 @@ _LATE = {
         "orchestrators.workers": "Jobs WorkerGroup",
         "platforms.deployer": "DeploymentFailedError ManualAccess UnknownDeploymentError",
         "rollout.forecast": "Forecast Need",
-        "routing": "Release RolloutState",
+        "routing": "Rejected Release RolloutState",
         "platforms.diagnosis": "Diagnosis",
         "platforms.executor": "GroupState GroupStatus",
         "platforms.images": "BuildFailedError BuildStep",
@@ -205,6 +207,8 @@ __all__ = [
     "PrintedLogs",
     "RefitFailedError",
     "RefitResult",
+    "Rejected",
+    "RejectedVersionError",
     "Release",
     "Removal",
     "Replica",

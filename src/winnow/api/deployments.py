@@ -36,6 +36,7 @@ def plan_serving(
 
     Raises:
         InputError: there is no such version, the platform cannot be used, or the port is taken.
+        RejectedVersionError: the version was rolled back or its rollout aborted, and `request.is_again` is not set.
         UnreachableError: the platform does not answer.
         BuildFailedError: the image cannot be built or delivered.
     """
@@ -78,6 +79,7 @@ def serve(
     platform: str = "local",
     registry: str = "",
     image_load: str = "",
+    is_again: bool = False,
     say: Callable[[str], None] = silent,
 ) -> Deployment:
     """Serve a model's champion, as the section `serving` of its experiment file says.
@@ -89,6 +91,7 @@ def serve(
         replicas, host, port: override the file.
         stage: a stage of `serving.stages`, served under the name NAME-STAGE.
         platform: "local" processes, "docker" containers behind one entry point, or "kubernetes" pods.
+        is_again: serve the version even if it was rolled back, or its rollout aborted.
 
     Returns:
         The deployment, with its address in `url`.
@@ -99,13 +102,25 @@ def serve(
         BuildFailedError: the image cannot be built or delivered.
         DeploymentFailedError: the new model did not become ready; the old one still serves.
         RolloutAbortedError: the rollout did not pass, or was aborted; the old model still serves.
+        RejectedVersionError: the version was rolled back or its rollout aborted before.
     """
     chosen = model_name(config, study, name)
     from winnow.orchestrators.deploy import ServeRequest
 
     file = None if config is None else Path(config)
     request = ServeRequest(
-        chosen, alias, version, replicas, host, port, registry, image_load, stage=stage, config=file, study=study
+        chosen,
+        alias,
+        version,
+        replicas,
+        host,
+        port,
+        registry,
+        image_load,
+        stage=stage,
+        config=file,
+        study=study,
+        is_again=is_again,
     )
     return plan_serving(request, platform, say=say).deploy()
 
@@ -146,11 +161,19 @@ def plan_rollback(
     name: str | None = None,
     stage: str | None = None,
     platform: str | None = None,
+    by: str = "",
+    reason: str = "",
+    is_again: bool = False,
     say: Callable[[str], None] = silent,
 ) -> ServePlan:
     """Plan to serve the model that was served before the current one.
 
+    The version that serves now is remembered as rejected, with the reason: `plan_serving` refuses it.
+
     Args:
+        by: who or what rolls it back; by default the user of this process.
+        reason: why, as a clause.
+        is_again: serve the version before even if it was rejected itself.
         name: name of the deployment to roll back; by default that of the study or the file, else the only one.
         platform: "local", "docker" or "kubernetes"; by default the one that serves it.
         say: is called with lines about the change while `ServePlan.deploy` makes it.
@@ -161,12 +184,14 @@ def plan_rollback(
     Raises:
         SeveralDeploymentsError: there are several deployments, or several with that name.
         InputError: it is not served, nothing was served before, or the platform does not answer.
+        RejectedVersionError: the version before was rolled back itself, or its rollout aborted.
     """
     chosen = deployment_name_of(config, study, name, stage)
     from winnow.config.settings import Settings
     from winnow.orchestrators import deploy
 
-    return deploy.plan_rollback(Settings.from_environment(), chosen, platform, say=say)
+    settings = Settings.from_environment()
+    return deploy.plan_rollback(settings, chosen, platform, by=by, reason=reason, is_again=is_again, say=say)
 
 
 def rollback(
@@ -176,20 +201,28 @@ def rollback(
     name: str | None = None,
     stage: str | None = None,
     platform: str | None = None,
+    by: str = "",
+    reason: str = "",
+    is_again: bool = False,
     say: Callable[[str], None] = silent,
 ) -> Deployment:
-    """Serve the model that was served before the current one.
+    """Serve the model that was served before the current one. See `plan_rollback`.
 
     Args:
+        by: who or what rolls it back; by default the user of this process.
+        reason: why, as a clause.
+        is_again: serve the version before even if it was rejected itself.
         name: name of the deployment to roll back; by default that of the study or the file, else the only one.
         platform: "local", "docker" or "kubernetes"; by default the one that serves it.
 
     Raises:
         SeveralDeploymentsError: there are several deployments, or several with that name.
         InputError: it is not served, nothing was served before, or the platform does not answer.
+        RejectedVersionError: the version before was rolled back itself, or its rollout aborted.
         DeploymentFailedError: the model did not become ready; the current one still serves.
     """
-    return plan_rollback(config, study=study, name=name, stage=stage, platform=platform, say=say).deploy()
+    chosen = deployment_name_of(config, study, name, stage)
+    return plan_rollback(name=chosen, platform=platform, by=by, reason=reason, is_again=is_again, say=say).deploy()
 
 
 def remove_deployment(

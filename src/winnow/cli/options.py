@@ -98,6 +98,14 @@ detach_option = click.option(
     help="Leave the steps of the rollout to a process of its own; on Kubernetes, to a Job.",
 )
 
+again_option = click.option(
+    "--again",
+    "is_again",
+    is_flag=True,
+    help="Serve the version even if it was rolled back, or its rollout was aborted.",
+)
+"""Gives the verb `is_again: bool`."""
+
 stage_option = click.option("--stage", metavar="STAGE", help="Stage of the deployment, from `serving.stages`.")
 """Gives the verb `stage: str | None`."""
 

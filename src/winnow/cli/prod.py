@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 from winnow.api.arguments import model_name
 from winnow.cli.options import (
     StoreVerb,
+    again_option,
     candidates_as_commands,
     command_for,
     config_option,
@@ -51,12 +53,14 @@ if TYPE_CHECKING:
 @click.option("--port", type=click.IntRange(1, 65535), help="Port, instead of the file's; else a free one.")
 @registry_options("image_registry")
 @detach_option
+@again_option
 @dry_run_option
 def prod(config: Path, platform: str, study: str | None, name: str | None, dry_run: bool, **options: Any) -> None:
     """Serve the selected model as the section `serving` of the experiment file says, and print its address.
 
     The previous model keeps answering until the new one is ready, or if the new one fails. The same command goes on
-    with a rollout whose driver was killed. Exit status 1: the rollout was aborted.
+    with a rollout whose driver was killed. Exit status 1: the rollout was aborted; 3: the version was rolled
+    back before, or its rollout aborted, and --again is not given.
     """
     model = model_name(config, study, name)
     from winnow import api
@@ -141,9 +145,15 @@ def remove(dry_run: bool, **deployment: Any) -> int:
 
 @click.command("rollback", cls=StoreVerb)
 @deployment_options
+@click.option("--reason", default="", help="Why, for the model's history.")
+@again_option
 @dry_run_option
 def rollback(dry_run: bool, **deployment: Any) -> None:
-    """Serve the model that was served before the current one. By default this changes the only deployment."""
+    """Serve the model that was served before the current one. By default this changes the only deployment.
+
+    The version that is rolled back is not served again without --again, and the model's history says who rolled it
+    back, and why.
+    """
     from winnow import api
 
     with candidates_as_commands():
@@ -224,6 +234,9 @@ def _print_status(served: ServedDeployment) -> None:
     if deployment.previous is not None:
         rollback = next_command("rollback", name=deployment.name, platform=served.platform)
         click.echo(f"  back to version {deployment.previous.version}: {rollback}")
+    for each in deployment.rejected:
+        when = f"{datetime.fromtimestamp(each.at, UTC):%Y-%m-%d %H:%M} UTC"
+        click.echo(f"  version {each.version} was sent away on {when}: {each.reason}")
     if served.manual is not None:
         click.echo(f"  {served.manual.reason}")
 

@@ -18,6 +18,8 @@ class CommandExit(IntEnum):
     REFUSED = 2
     """Bad input. click exits with it too."""
     NO_RUN_PASSES = 3
+    REJECTED = 3
+    """The same for a version: what was asked for was judged, and did not pass."""
     INTERRUPTED = 130
     """Ctrl-C: 128 + SIGINT, as in shells."""
 

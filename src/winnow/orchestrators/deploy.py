@@ -28,6 +28,7 @@ from winnow.orchestrators.drive import Begun, Driver, End, observe, shares
 from winnow.orchestrators.judge import StepJudge
 from winnow.orchestrators.old_variables import refuse_old_variables
 from winnow.orchestrators.outcome_reader import OutcomeReader
+from winnow.orchestrators.rejections import into_history, refuse_rejected, rolled_back_by, user
 from winnow.orchestrators.releases import ModelRegistry, as_kept, choose_version, fetch_release, shown_release
 from winnow.orchestrators.serving_config import serving_config
 from winnow.orchestrators.serving_settings import KEEP, ServedSettings, fingerprint, key_of, served
@@ -58,6 +59,7 @@ class ServeRequest:
         config: the experiment file with the section `serving`; by default that of the model's study.
         study: a study of the model, whose section counts where there is no file.
         is_detached: another process drives the steps of the rollout.
+        is_again: serve the version even if it was rolled back, or its rollout aborted.
     """
 
     name: str
@@ -72,6 +74,7 @@ class ServeRequest:
     config: Path | None = None
     study: str | None = None
     is_detached: bool = False
+    is_again: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -218,18 +221,29 @@ def plan_serving(
     key = deployer.key(observed.record) if found is KEEP else found
     if not chosen.capabilities.shares_files:
         unbuilt = revision_for(observed, revision(asked, _as_routed(observed.record, release), key))
-        check_plan(deployer, observed, desired_of(asked, unbuilt, chosen))  # refuse before an image is built
+        # Refuse before an image is built.
+        check_plan(deployer, observed, desired_of(asked, unbuilt, chosen), is_again=request.is_again)
         release = replace(release, image=chosen.prepare_image(_image(request, release, version), show))
     target = revision_for(observed, revision(asked, release, key))
     desired = desired_of(asked, target, chosen)
-    check_plan(deployer, observed, desired)
-    driver = Driver(deployer, asked.name, desired, key, judge=StepJudge(OutcomeReader(asked.name)), say=say)
+    check_plan(deployer, observed, desired, is_again=request.is_again)
+    judge, remember = StepJudge(OutcomeReader(asked.name)), into_history(asked.name, say)
+    driver = Driver(deployer, asked.name, desired, key, judge=judge, say=say, remember=remember)
     note = note_of(observed, desired, request)
     start_driver = chosen.prepare_driver() if request.is_detached and desired.steps else None
     return ServePlan(deployer, driver, observed, platform, note, start_driver=start_driver)
 
 
-def plan_rollback(settings: Settings, name: str | None, platform: str | None, *, say: Say = mute) -> ServePlan:
+def plan_rollback(
+    settings: Settings,
+    name: str | None,
+    platform: str | None,
+    *,
+    by: str = "",
+    reason: str = "",
+    is_again: bool = False,
+    say: Say = mute,
+) -> ServePlan:
     """Plan to serve the revision before the current one. See `winnow.api.plan_rollback`."""
     deployers, _ = ask_deployers(settings, platform, say)
     found_on, chosen = find_deployment(deployers, name)
@@ -251,9 +265,11 @@ def plan_rollback(settings: Settings, name: str | None, platform: str | None, *,
         ready_within_s=on.capabilities.ready_within_s,
         started=time.time(),
         router_replicas=record.router_replicas,
+        rejecting=rolled_back_by(by or user(), reason),
     )
-    check_plan(deployer, observed, desired)
-    return ServePlan(deployer, Driver(deployer, chosen, desired, key, say=say), observed, found_on)
+    check_plan(deployer, observed, desired, is_again=is_again)
+    driver = Driver(deployer, chosen, desired, key, say=say, remember=into_history(chosen, say))
+    return ServePlan(deployer, driver, observed, found_on)
 
 
 def preview_serving(
@@ -335,7 +351,7 @@ def shown_plan(
                 image = ""
         target = revision_for(observed, revision(asked, replace(shown, image=image), key))
         if not is_offline:
-            check_plan(deployer, observed, desired_of(asked, target, chosen))
+            check_plan(deployer, observed, desired_of(asked, target, chosen), is_again=request.is_again)
     kept = structs.replace(target, release=as_kept(target.release, settings.home))
     desired = desired_of(asked, kept, chosen)
     driver = Driver(deployer, asked.name, desired, key)
@@ -436,10 +452,14 @@ def note_of(observed: Observation, desired: Desired, request: ServeRequest) -> s
     )
 
 
-def check_plan(deployer: Deployer, observed: Observation, desired: Desired) -> None:
+def check_plan(deployer: Deployer, observed: Observation, desired: Desired, *, is_again: bool = False) -> None:
     """Refuse before anything is changed.
 
+    Args:
+        is_again: whether a version may be served that was rejected.
+
     Raises:
+        RejectedVersionError: the version was rolled back, or its rollout aborted.
         InputError: another rollout is open, or the target's is paused; the candidate's signature is another one, or the
             platform refuses.
     """
@@ -451,6 +471,8 @@ def check_plan(deployer: Deployer, observed: Observation, desired: Desired) -> N
         raise _paused_rollout(record, rollout)
     if desired.steps and serving is not None and serving.signature not in ("", target.signature):
         raise _another_signature(record.name, serving, target, desired.strategy)
+    if not is_again:
+        refuse_rejected(record, target.release)
     deployer.check_change(planned(observed, desired), target.number)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from winnow.routing import Observation, Record, Release, ReplicaObserved
+from winnow.routing import Observation, Record, Rejected, Release, ReplicaObserved
 
 
 class DeploymentState(StrEnum):
@@ -62,6 +62,7 @@ class Deployment:
         revision: the number of the revision of `release`.
         shares: which revisions answer which share of the requests.
         rollout: the state of the current or last rollout; None where there was none.
+        rejected: versions that were rolled back or whose rollout was aborted, the latest last.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Deployment:
     revision: int = 0
     shares: tuple[Share, ...] = ()
     rollout: str | None = None
+    rejected: tuple[Rejected, ...] = ()
 
     def __repr__(self) -> str:
         served = f"version {self.release.version} at {self.url}, {len(self.replicas)} replicas"
@@ -96,6 +98,7 @@ def deployment_of(observed: Observation) -> Deployment | None:
         revision=serving.number,
         shares=shares_of(record),
         rollout=None if record.rollout is None else record.rollout.state.value,
+        rejected=record.rejected,
     )
 
 

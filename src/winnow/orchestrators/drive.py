@@ -45,7 +45,7 @@ from winnow.rollout.step import (
     paused,
 )
 from winnow.rollout.verdict import Verdict
-from winnow.routing import Observation, Record, Rollout, RolloutState, RouterReport
+from winnow.routing import Observation, Record, Rejected, Rollout, RolloutState, RouterReport
 
 POLL_S = 0.25
 SILENT_S = 120.0
@@ -79,6 +79,7 @@ class Driver:
         say: receives a line for each step.
         wall: seconds since the epoch, for what the record keeps.
         on_observation: called with what was observed, before the action is taken.
+        remember: called at the end for each version that was rejected meanwhile.
         until_begun: end once requests follow the first step of a rollout, for another process to go on.
         is_replaced: where this process is interrupted, another takes its place: a rollout is left as it is.
     """
@@ -92,6 +93,7 @@ class Driver:
     clock: Clock = field(default_factory=Clock)
     wall: Callable[[], float] = time.time
     on_observation: Callable[[Observation], None] = lambda _observed: None
+    remember: Callable[[Rejected], None] = lambda _rejected: None
     until_begun: bool = False
     is_replaced: bool = False
 
@@ -106,10 +108,11 @@ class Driver:
             UnreachableError: the platform was away for more than `SILENT_S`.
         """
         reports: dict[str, RouterReport] = {}
+        rejected: list[Rejected] = []
         try:
             with self.deployer.held(self.name) as held:
                 try:
-                    return self._loop(held, reports)
+                    return self._loop(held, reports, rejected)
                 except KeyboardInterrupt:
                     if not self.is_replaced:
                         with uninterrupted():
@@ -117,8 +120,11 @@ class Driver:
                     raise
         except OvertakenError as error:
             raise changed_meanwhile(self.name) from error
+        finally:
+            for each in rejected:
+                self.remember(each)
 
-    def _loop(self, held: Held, reports: dict[str, RouterReport]) -> End:
+    def _loop(self, held: Held, reports: dict[str, RouterReport], rejected: list[Rejected]) -> End:
         said, said_at, heard = "", -SAID_EVERY_S, self.clock.now()
         while True:
             try:
@@ -135,6 +141,8 @@ class Driver:
                     self.say(reason)
                     said, said_at = reason, self.clock.now()
                 self._carry_out(action, observed)
+                if isinstance(action, Move):
+                    rejected += [each for each in action.record.rejected if each not in observed.record.rejected]
             except UnreachableError:
                 if self.clock.now() - heard > SILENT_S:
                     raise

@@ -21,6 +21,7 @@ from winnow.orchestrators.deployments import ask_deployers, find_deployment
 from winnow.orchestrators.drive import Begun, Driver, Judge
 from winnow.orchestrators.judge import StepJudge
 from winnow.orchestrators.outcome_reader import OutcomeReader
+from winnow.orchestrators.rejections import into_history
 from winnow.platforms.deployer import Deployer, Say, mute
 from winnow.platforms.platform import Platform
 from winnow.platforms.rollout_driver import RolloutDriver
@@ -28,7 +29,7 @@ from winnow.platforms.table import platform_for
 from winnow.rollout.accumulate import counted
 from winnow.rollout.plan import from_values
 from winnow.rollout.step import Desired
-from winnow.routing import Counts, Observation, Record, Rollout, RolloutState, RouterReport, quantile_s
+from winnow.routing import Counts, Observation, Record, Rejected, Rollout, RolloutState, RouterReport, quantile_s
 
 Wish = Literal["promote", "pause", "resume", "abort"]
 
@@ -126,7 +127,8 @@ class FoundDeployment:
     def change(self, wish: Wish) -> RolloutStatus:
         """See `ask`."""
         within_s = self.platform.capabilities.ready_within_s
-        return ask(self.deployer, self.name, wish, ready_within_s=within_s, say=self.say)
+        remember = into_history(self.name, self.say)
+        return ask(self.deployer, self.name, wish, ready_within_s=within_s, remember=remember, say=self.say)
 
     def go_on(self, *, is_replaced: bool = False) -> RolloutStatus:
         """Drive a running rollout to its end or next pause; a paused one stays so.
@@ -151,7 +153,8 @@ class FoundDeployment:
     @property
     def _driver(self) -> Driver:
         within_s = self.platform.capabilities.ready_within_s
-        return driver_of(self.deployer, self.name, ready_within_s=within_s, say=self.say)
+        driver = driver_of(self.deployer, self.name, ready_within_s=within_s, say=self.say)
+        return replace(driver, remember=into_history(self.name, self.say))
 
 
 def find_rollout(settings: Settings, name: str | None, platform: str | None, say: Say) -> FoundDeployment:
@@ -211,6 +214,7 @@ def ask(
     *,
     ready_within_s: float = 300.0,
     judge: Judge | None = None,
+    remember: Callable[[Rejected], None] = lambda _rejected: None,
     say: Say = mute,
     clock: Clock | None = None,
     wall: Callable[[], float] = time.time,
@@ -222,6 +226,7 @@ def ask(
 
     Args:
         ready_within_s: how long replicas may take to become ready.
+        remember: as in `Driver`.
 
     Raises:
         InputError: no rollout is open.
@@ -248,7 +253,8 @@ def ask(
     observed = deployer.observe(name)
     if observed.record.rollout is not None and observed.record.rollout.is_open:
         within_s = ready_within_s
-        driver_of(deployer, name, ready_within_s=within_s, judge=judge, say=say, clock=clock, wall=wall).drive()
+        driver = driver_of(deployer, name, ready_within_s=within_s, judge=judge, say=say, clock=clock, wall=wall)
+        replace(driver, remember=remember).drive()
     return rollout_status(deployer, name, wall=wall)
 
 

@@ -15,10 +15,14 @@ from msgspec.structs import replace
 from winnow.finding import Result
 from winnow.rollout.plan import Step, from_values, to_values
 from winnow.rollout.verdict import Verdict
-from winnow.routing import Entry, Observation, Record, Revision, Rollout, RolloutState, Route
+from winnow.routing import Entry, Observation, Record, Rejected, Revision, Rollout, RolloutState, Route
 
 GROWTH = 1.5
 """A verdict is stored again once it rests on so many times the data, so that `rollout-status` can show it."""
+
+
+MOST_REJECTED = 20
+"""How many rejected versions a record remembers."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Desired:
         started: when the driver began, in seconds since the epoch.
         entry: None keeps the record's.
         router_replicas, router_image: of routers that are still to be started.
+        rejecting: why the version that serves is sent away, for a rollback; empty for no rollback.
     """
 
     target: Revision
@@ -47,6 +52,7 @@ class Desired:
     entry: Entry | None = None
     router_replicas: int = 2
     router_image: str = ""
+    rejecting: str = ""
 
 
 @dataclass(frozen=True)
@@ -229,7 +235,8 @@ def _bring_up(desired: Desired, observed: Observation, now: float) -> Action:
         return _await(desired, observed, number, now, _removal(record, number))
     record = replace(record, entry=record.entry if desired.entry is None else desired.entry)
     if not stable or not desired.steps:
-        return Move(_promoted(record, number, None), f"all requests go to revision {number}")
+        left = _rejecting(record, stable, number, desired.rejecting, now)
+        return Move(_promoted(left, number, None), f"all requests go to revision {number}")
     if not observed.ready(stable):
         return _await(desired, observed, stable, now)
     rollout = Rollout(
@@ -328,7 +335,8 @@ def _abort(
     judged = _judged(rollout, verdict)
     if observed.ready(rollout.stable):
         ended = replace(judged, state=RolloutState.ABORTED, reason=reason, step_started_at=now)
-        return Move(_single(replace(record, rollout=ended), rollout.stable), reason)
+        left = _rejecting(replace(record, rollout=ended), rollout.candidate, rollout.stable, reason, now)
+        return Move(_single(left, rollout.stable), reason)
     if rollout.state is RolloutState.PAUSED or not rollout.reason:
         pending = replace(judged, state=RolloutState.RUNNING, reason=reason, step_started_at=now)
         return Write(_next(replace(record, rollout=pending)))
@@ -399,7 +407,22 @@ def _promoted(record: Record, number: int, rollout: Rollout | None) -> Record:
         served.append(before)
     single = _single(record, number)
     previous = before if before not in (0, number) else record.previous
-    return replace(single, previous=previous, served=(*served, number), rollout=rollout or record.rollout)
+    revision = record.revision(number)
+    rejected = tuple(each for each in record.rejected if revision is None or each.version != revision.release.version)
+    return replace(
+        single, previous=previous, served=(*served, number), rollout=rollout or record.rollout, rejected=rejected
+    )
+
+
+def _rejecting(record: Record, number: int, other: int, reason: str, now: float) -> Record:
+    """The record that remembers a revision's version as rejected, unless the other revision serves the same one."""
+    revision, kept = record.revision(number), record.revision(other)
+    if not reason or revision is None or (kept is not None and kept.release.version == revision.release.version):
+        return record
+    release = revision.release
+    others = tuple(each for each in record.rejected if each.version != release.version)
+    found = Rejected(release.model, release.version, release.digest, now, reason)
+    return replace(record, rejected=(*others, found)[-MOST_REJECTED:])
 
 
 def _single(record: Record, number: int) -> Record:

@@ -5,6 +5,8 @@ The champion is the version with the registry alias that deployments follow. MLf
 
     winnow.champion.2026-11-21T10:31:02.123456Z = {"version": "3", "run_id": "…", "reason": "…"}
 
+`note_rejection` adds such tags (`winnow.rejected.…`) for versions that deployments were rolled back from.
+
 Writing it needs no earlier read, so concurrent processes cannot lose each other's entries. It outlives the version, and
 the model's page shows it. Trackers register the models.
 """
@@ -35,6 +37,8 @@ from winnow.tracking.tracker import ModelVersion
 ALIAS = "champion"
 FOLD = ".fold"
 """The end of the name of a metric with a step for each fold."""
+REJECTED = "winnow.rejected."
+STAMP = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,19 @@ class ChampionRecord:
 
     version: ModelVersion
     since: datetime
+    reason: str
+
+
+class RejectedRecord(msgspec.Struct, frozen=True):
+    """A version that requests were sent away from: rolled back, or its rollout aborted.
+
+    Attributes:
+        deployment: the name of the deployment.
+        reason: who or what did it and why, as a clause.
+    """
+
+    version: str
+    deployment: str
     reason: str
 
 
@@ -90,7 +107,7 @@ class Registry:
         if holds and history and history[-1].version.version == version.version:
             return False
         entry = _Entry(version.version, version.run_id, reason)
-        stamp = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        stamp = self._now().astimezone(UTC).strftime(STAMP)
         with failures_as_unavailable():
             self._client.set_registered_model_alias(version.name, alias, version.version)
             key = f"{_prefix(alias)}{stamp}"
@@ -100,6 +117,20 @@ class Registry:
     def champions(self, name: str, alias: str = ALIAS) -> list[ChampionRecord]:
         """The history of the alias, oldest first."""
         return _history(name, self._tags(name), alias)
+
+    def note_rejection(self, name: str, rejected: RejectedRecord, at: datetime) -> None:
+        """Add to a model's history that one of its versions was rejected."""
+        with failures_as_unavailable():
+            value = msgspec.json.encode(rejected).decode()
+            self._client.set_registered_model_tag(name, f"{REJECTED}{at.astimezone(UTC):{STAMP}}", value)
+
+    def rejections(self, name: str) -> list[tuple[datetime, RejectedRecord]]:
+        """When (UTC) which versions of a model were rejected, oldest first."""
+        found = sorted((key, value) for key, value in self._tags(name).items() if key.startswith(REJECTED))
+        return [
+            (_stamped(key.removeprefix(REJECTED)), msgspec.json.decode(value, type=RejectedRecord))
+            for key, value in found
+        ]
 
     def download_bundle(self, version: ModelVersion, destination: Path) -> Path:
         """Copy a version's bundle to `destination` and check every digest.
@@ -186,6 +217,10 @@ def _version(found: Any) -> ModelVersion:
     return ModelVersion(str(found.name), str(found.version), str(found.run_id))
 
 
+def _stamped(text: str) -> datetime:
+    return datetime.strptime(text, STAMP).replace(tzinfo=UTC)
+
+
 def _prefix(alias: str) -> str:
     return f"winnow.{alias}."
 
@@ -196,6 +231,6 @@ def _history(name: str, tags: Mapping[str, str], alias: str) -> list[ChampionRec
     for key, value in sorted(tags.items()):
         if key.startswith(prefix):
             entry = msgspec.json.decode(value, type=_Entry)
-            since = datetime.strptime(key.removeprefix(prefix), "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+            since = _stamped(key.removeprefix(prefix))
             records.append(ChampionRecord(ModelVersion(name, entry.version, entry.run_id), since, entry.reason))
     return records

@@ -27,9 +27,10 @@ from winnow.orchestrators.deploy import (
     render,
     signature_of,
 )
+from winnow.orchestrators.rejections import RejectedVersionError
 from winnow.rollout.plan import Step, steps_of, to_values
 from winnow.rollout.step import Desired
-from winnow.routing import Observation, Record, Rollout, RolloutState, Route
+from winnow.routing import Observation, Record, Rejected, Rollout, RolloutState, Route
 from winnow.testing.deployer import MemoryDeployer, MemoryWorld
 
 
@@ -69,6 +70,27 @@ def test_a_candidate_with_other_columns_or_classes_is_refused_where_both_would_a
     check_plan(deployer, observed, desired(2, signature="new"))  # at once
     with pytest.raises(InputError, match="version 2 of cells: expected the columns and classes of version 1"):
         check_plan(deployer, observed, desired(2, signature="new", steps=steps))
+
+
+def test_a_version_that_was_rolled_back_is_refused_until_it_is_asked_for_again() -> None:
+    rejected = Rejected("cells", "2", desired(2).target.release.digest, 1_764_400_000.0, "ana rolled it back: slow")
+    record = Record("cells", revisions=(revision("cells", 1),), route=Route(1, stable=1), rejected=(rejected,))
+    deployer = MemoryDeployer(MemoryWorld())
+    with pytest.raises(RejectedVersionError) as caught:
+        check_plan(deployer, Observation(record), desired(2))
+    assert caught.value.exit_code == 3
+    assert str(caught.value).startswith(
+        "deployment 'cells': version 2 was sent away on 2025-11-29 07:06 UTC: ana rolled it back: slow. Nothing was "
+        "changed. Serve another version, or this one again with "
+    )
+    check_plan(deployer, Observation(record), desired(2), is_again=True)
+    check_plan(deployer, Observation(record), desired(3))
+    underway = structs.replace(
+        record,
+        revisions=(*record.revisions, desired(2).target),
+        rollout=Rollout(2, 1, "canary", to_values(steps_of(CANARY))),
+    )
+    check_plan(deployer, Observation(underway), desired(2))  # it goes on
 
 
 def test_a_second_rollout_is_refused_while_one_is_open() -> None:

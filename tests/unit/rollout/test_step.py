@@ -158,11 +158,34 @@ def test_a_failed_verdict_sends_everything_back():
     assert {each.revision for each in world.replicas} == {1}
 
 
-def test_an_aborted_rollout_can_be_tried_again():
+def test_an_aborted_rollout_is_remembered_until_it_is_tried_again_and_passes():
     world = served(results=(Result.FAIL,))
     world.drive(canary())
+    (found,) = world.record.rejected
+    assert (found.version, found.reason) == ("2", "fail of 100")
     world.results = (Result.PASS,)
     assert world.drive(canary()) == Done()
+    assert world.record.rejected == ()
+
+
+def test_a_rollback_remembers_the_version_that_it_leaves_and_why():
+    world = served()
+    world.drive(Desired(revision(2)))
+    assert world.record.rejected == ()
+    back = Desired(revision_for(world.observe(), revision(1)), rejecting="ana rolled it back: complaints")
+    began = world.now
+    assert world.drive(back) == Done()
+    (found,) = world.record.rejected
+    assert (found.version, found.digest, found.reason) == ("2", "digest", "ana rolled it back: complaints")
+    assert began <= found.at <= world.now
+    assert world.record.rejection(revision(2).release) == found
+    assert world.record.rejection(revision(1).release) is None
+
+
+def test_other_settings_of_the_version_that_serves_are_not_remembered_as_rejected():
+    world = served(results=(Result.FAIL,))
+    assert isinstance(world.drive(Desired(revision(2, model="1"), steps=CANARY, strategy="canary")), Aborted)
+    assert world.record.rejected == ()
 
 
 def test_a_failed_verdict_pauses_where_rollback_on_failure_is_off():

@@ -3,7 +3,7 @@
 # flags.
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := ALL ALLOW_CHANGED_CODE DETACH DRY_RUN EXIT_CODE FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES YES
+SWITCHES := AGAIN ALL ALLOW_CHANGED_CODE DETACH DRY_RUN EXIT_CODE FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES YES
 # Variables of the Makefile itself, which are no flags.
 OWN      := ARGS DIR PYTHON TORCH_INDEX UPGRADE VENV WINNOW
 GIVEN     = $(filter-out $(OWN),$(strip $(foreach name,$(.VARIABLES),\
@@ -103,13 +103,13 @@ compare-ab: setup ## Compare two registered versions on the same rows (A, B, INP
 build-prod: setup ## Build the image that serves the selected model (CONFIG, STUDY, VERSION, BASE_IMAGE, TAG, REGISTRY)
 	@$(WINNOW) build-prod $(FLAGS)
 
-prod-local: setup ## Serve the selected model on this machine (CONFIG, STUDY, VERSION, REPLICAS, PORT, DETACH=1)
+prod-local: setup ## Serve the selected model on this machine (CONFIG, STUDY, VERSION, REPLICAS, PORT, DETACH=1, AGAIN=1)
 	@$(WINNOW) prod --platform local $(FLAGS)
 
-prod-docker: setup ## Serve the selected model in containers behind one entry point (CONFIG, STUDY, VERSION, REPLICAS, PORT, DETACH=1)
+prod-docker: setup ## Serve the selected model in containers behind one entry point (CONFIG, STUDY, VERSION, REPLICAS, PORT, DETACH=1, AGAIN=1)
 	@$(WINNOW) prod --platform docker $(FLAGS)
 
-prod-kubernetes: setup ## Serve the selected model in pods behind an Ingress (CONFIG, STUDY, VERSION, REPLICAS, HOST, REGISTRY or IMAGE_LOAD, DETACH=1)
+prod-kubernetes: setup ## Serve the selected model in pods behind an Ingress (CONFIG, STUDY, VERSION, REPLICAS, HOST, REGISTRY or IMAGE_LOAD, DETACH=1, AGAIN=1)
 	@$(WINNOW) prod --platform kubernetes $(FLAGS)
 
 prod-status: setup ## Show what is being served, by default on all platforms (PLATFORM)
@@ -118,7 +118,7 @@ prod-status: setup ## Show what is being served, by default on all platforms (PL
 prod-remove: setup ## Stop serving (STUDY or CONFIG if there are several deployments, PLATFORM)
 	@$(WINNOW) prod-remove $(FLAGS)
 
-rollback: setup ## Serve the previous model again (STUDY or CONFIG, PLATFORM)
+rollback: setup ## Serve the previous model again (STUDY or CONFIG, PLATFORM, REASON)
 	@$(WINNOW) rollback $(FLAGS)
 
 plan-rollout: setup ## Show how long the steps of a rollout take (RATE, CONFIG, STAGE, JSON=1)
