@@ -5,7 +5,7 @@ the one of `make prod-*`. Candidates also misbehave while they serve: a module t
 their server. Docker needs an engine of this machine, Kubernetes a node of it and what its
 tests need; both need root to kill.
 
-    python benchmarks/rollout_load.py [local|docker|kubernetes] [requests per second] [rows whose name contains this]
+    python benchmarks/rollout_load.py [local|docker|kubernetes] [requests per second] [which rows: a regular expression]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import re
 import secrets
 import signal
 import sys
@@ -224,7 +225,7 @@ class Site:
             initial_weight=WEIGHTS[0],
             weight_steps=WEIGHTS[1:],
             step_duration_seconds=STEP_S,
-            max_step_duration_seconds=24 * STEP_S,
+            max_step_duration_seconds=48 * STEP_S,
         )
         entry = Entry(host=f"{self.name}.{self.platform.hosts}") if self.platform.hosts else None
         now = time.time()
@@ -238,7 +239,7 @@ class Site:
 
     def row(self, what: str, change: Callable[[], object]) -> None:
         """Print a line of the table: what became of the requests beside a change."""
-        if self.only not in what:
+        if re.search(self.only, what) is None:
             return
         observed, self.end = self.deployer.observe(self.name), ""
         assert observed.record.serving is not None
@@ -296,12 +297,12 @@ def _kill_one(site: Site) -> None:
 
 
 def _killing(site: Site, which: Callable[[Observation], Sequence[ReplicaObserved]]) -> Callable[[Observation], None]:
-    """Kill some of the servers once, at the second step."""
+    """Kill some of the servers once, two seconds after the rollout has begun."""
     killed: list[str] = []
 
     def look(observed: Observation) -> None:
         rollout = observed.record.rollout
-        if rollout is not None and rollout.is_open and rollout.step == 1 and not killed:
+        if rollout is not None and rollout.is_open and time.time() - rollout.started_at > 2 and not killed:
             killed.extend(each.identifier for each in which(observed))
             for each in killed:
                 site.platform.kill(each)

@@ -48,8 +48,9 @@ def with_image(release: Release) -> Release:
 def patched(image: str, patch: str, folder: Path) -> str:
     """An image of a model whose Python loads one module more at its start."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sitecustomize.py").write_text(patch)
-    (folder / "Dockerfile").write_text(f"FROM {image}\nCOPY sitecustomize.py {SITE_PACKAGES}\n")
+    (folder / "patch.py").write_text(patch)
+    (folder / "patch.pth").write_text("import patch\n")
+    (folder / "Dockerfile").write_text(f"FROM {image}\nCOPY patch.py patch.pth {SITE_PACKAGES}\n")
     made, _ = connect().images.build(path=str(folder), rm=True)
     return str(made.id)
 

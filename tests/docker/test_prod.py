@@ -517,6 +517,19 @@ def test_a_canary_costs_no_request_whatever_its_candidate_and_its_routers_do(sha
     shared.deployer().retire(shared.write(revisions=shared.record.revisions[:1]), second)
 
 
+def test_past_routers_that_are_all_gone_requests_reach_the_stable_revision(shared: Site) -> None:
+    second = shared.add("second")
+    shared.start(second)
+    record = shared.route(1, candidate=second, weight=1.0, lease_s=60)
+    with running(shared.load(), lead_s=3) as outcome:
+        # An engine starts no container again that was ended by hand.
+        connect().containers.get(f"winnow-prod-{shared.name}-router-{record.route.serial}-0").kill()
+    assert sum(outcome.failed.values()) <= 2, outcome.failed  # those that the router had
+    assert min(outcome.versions["1"], outcome.versions["2"]) > RATE_PER_S
+    shared.route(1)
+    shared.deployer().retire(shared.write(revisions=shared.record.revisions[:1]), second)
+
+
 def replace_settings(**changes: Any) -> ReplicaSettings:
     return msgspec.structs.replace(SETTINGS, **changes)
 

@@ -510,8 +510,8 @@ def _reported(program: str, router: Container) -> RouterReport | None:
     import docker
 
     try:
-        return msgspec.json.decode(on_engine.run_in(router, program), type=RouterReport)
-    except (docker.errors.APIError, ValueError):  # it does not run, or the program printed an error
+        return msgspec.json.decode(on_engine.run_in(router, program) or "", type=RouterReport)
+    except (docker.errors.APIError, ValueError):  # it does not run, or does not answer
         return None
 
 

@@ -212,14 +212,19 @@ def ready_names(containers: Sequence[Container], network: str) -> frozenset[str]
             printed = run_in(each, PROBE, *sorted(addresses))
         except docker.errors.APIError:  # it has ended since
             continue
-        return frozenset(addresses[line] for line in printed.split() if line in addresses)
+        if printed is not None:
+            return frozenset(addresses[line] for line in printed.split() if line in addresses)
     return frozenset()
 
 
-def run_in(container: Container, program: str, *arguments: str) -> str:
-    """What a Python program prints in a container. Raises docker.errors.APIError where the container does not run."""
-    output = container.exec_run([PYTHON, "-IS", "-c", program, *arguments]).output
-    return output.decode() if isinstance(output, bytes) else ""
+def run_in(container: Container, program: str, *arguments: str) -> str | None:
+    """What a Python program prints in a container; None where it failed, or was ended with the container.
+
+    Raises:
+        docker.errors.APIError: the container does not run.
+    """
+    status, output = container.exec_run([PYTHON, "-IS", "-c", program, *arguments])
+    return output.decode() if status == 0 and isinstance(output, bytes) else None
 
 
 def observed(container: Container, *, is_ready: bool) -> ReplicaObserved | None:
