@@ -7,9 +7,11 @@ costs the client nothing: the request, a prediction, is sent again.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import httptools
 
@@ -38,6 +40,7 @@ HOP_BY_HOP = frozenset(
     )
 )
 Headers = list[tuple[bytes, bytes]]
+LookUp = Callable[..., list[Any]]
 
 
 class UpstreamError(Exception):
@@ -80,10 +83,11 @@ class Upstream:
 
     Args:
         addresses: `HOST:PORT` of replicas, or of services that choose one for each connection.
+        look_up: as `socket.getaddrinfo`.
     """
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._addresses = tuple(_Address(each) for each in addresses)
+    def __init__(self, addresses: Sequence[str], look_up: LookUp = socket.getaddrinfo) -> None:
+        self._addresses = tuple(_Address(each, look_up) for each in addresses)
         self._turn = 0
 
     async def ask(self, request: Request, timeout_s: float, *, is_head: bool = False) -> Answer:
@@ -132,11 +136,18 @@ class Upstream:
 
 
 class _Address:
-    """One address with its idle connections, the last used at the end."""
+    """One address with its idle connections, the last used at the end.
 
-    def __init__(self, text: str) -> None:
+    Its name is looked up in a thread of its own: that of a container that is gone may be silent for seconds, and
+    few such lookups would keep the event loop from finding any other name.
+    """
+
+    def __init__(self, text: str, look_up: LookUp) -> None:
         host, _, port = text.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
+        self._look_up = look_up
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lookup")
+        self._lookup: asyncio.Future[list[Any]] | None = None
         self.idle: list[Connection] = []
         self.avoided_until = 0.0
 
@@ -158,13 +169,21 @@ class _Address:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(loop, self.idle), self._host, self._port
-                )
+                host = await self._found(loop)
+                _, connection = await loop.create_connection(lambda: Connection(loop, self.idle), host, self._port)
         except OSError as error:  # a TimeoutError is one, too
             self.avoided_until = loop.time() + AVOIDED_S
             raise UpstreamError(f"no connection ({type(error).__name__})") from error
         return connection
+
+    async def _found(self, loop: asyncio.AbstractEventLoop) -> str:
+        """The number of the host; all who ask at a time share one lookup. Raises OSError where there is none."""
+        if self._lookup is None or self._lookup.done():
+            asked = (self._look_up, self._host, self._port, 0, socket.SOCK_STREAM)
+            self._lookup = loop.run_in_executor(self._thread, *asked)
+            self._lookup.add_done_callback(asyncio.Future.exception)  # nothing may wait for it any more
+        found = await asyncio.shield(self._lookup)
+        return str(found[0][4][0])
 
 
 class Connection(asyncio.Protocol):
