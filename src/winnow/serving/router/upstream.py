@@ -179,8 +179,9 @@ class _Address:
     async def _found(self, loop: asyncio.AbstractEventLoop) -> str:
         """The number of the host; all who ask at a time share one lookup. Raises OSError where there is none."""
         if self._lookup is None or self._lookup.done():
-            asked = (self._look_up, self._host, self._port, 0, socket.SOCK_STREAM)
-            self._lookup = loop.run_in_executor(self._thread, *asked)
+            self._lookup = loop.run_in_executor(
+                self._thread, lambda: self._look_up(self._host, self._port, 0, socket.SOCK_STREAM)
+            )
             self._lookup.add_done_callback(asyncio.Future.exception)  # nothing may wait for it any more
         found = await asyncio.shield(self._lookup)
         return str(found[0][4][0])
