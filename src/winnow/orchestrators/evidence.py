@@ -274,7 +274,8 @@ def _fold_rows(experiment: Experiment, version: LoadedVersion) -> tuple[int, int
 
 def _answers(version: LoadedVersion, inputs: NDArray[np.float32], source: str) -> Answers:
     size_bytes = (version.bundle / ONNX).stat().st_size
-    return Answers(version.number, version.manifest, version.outputs(inputs, source), size_bytes=size_bytes)
+    outputs = version.outputs(inputs, source)
+    return Answers(version.number, version.manifest, outputs, size_bytes=size_bytes, bundle=version.bundle)
 
 
 def _chosen(rows: Any, which: NDArray[np.bool_]) -> Any:

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import TypeAdapter
 
 from tests.unit.model_query.versions import classifier, manifest, pair
+from tests.unit.serving import bundles
 from winnow.config.errors import InputError
 from winnow.finding import Finding, Result
 from winnow.model_query.evidence import Answers, Evidence
 from winnow.model_query.gate_verdicts import judge
 from winnow.model_query.gates import Gate
+from winnow.serving.predictor import Predictor
 
 GATE: TypeAdapter[Gate] = TypeAdapter(Gate)
 NO_EVIDENCE = Evidence("nothing", None, np.empty(0, np.int64), classifier(np.empty(0, bool), np.empty(0, np.int64)))
@@ -168,9 +171,10 @@ def test_folds_are_compared_where_both_versions_share_them() -> None:
         folds(fold_rows=(90, 10)),
         folds(folds={"f1": np.array([0.8])}),
         folds(folds={}),
+        replace(folds(fold_rows=(0, 0)), candidate=replace(folds().candidate, fold_rows=(0, 0))),
         folds(folds={"f1": np.array([0.89, 0.87, 0.9, 0.86, 0.89])}),
     ]
-    assert [found(each, **gate).result for each in lacking] == [Result.NOT_ENOUGH_DATA] * 5
+    assert [found(each, **gate).result for each in lacking] == [Result.NOT_ENOUGH_DATA] * 6
 
 
 def test_latency_is_a_quantile_with_a_bound_from_59_answers_on() -> None:
@@ -275,6 +279,23 @@ def test_tests_of_the_users_own_see_the_candidate(tmp_path: Path, text: str, res
     finding = found(evidence, type="tests", file=str(tmp_path / "checks.py"))
     assert finding.result is result, finding.reason
     assert reason in finding.reason
+
+
+def test_the_candidate_of_a_test_answers_rows_that_are_not_in_the_evidence(tmp_path: Path) -> None:
+    (tmp_path / "checks.py").write_text(
+        "def test_rows_are_answered_alone(candidate, champion, rows, predictions):\n"
+        "    assert champion is None\n"
+        "    assert list(candidate.predict(rows).prediction) == list(predictions)\n"
+        "    more = candidate.predict(rows.iloc[:1] * 2)\n"
+        "    assert 0 <= more['probability.benign'].iloc[0] <= 1\n"
+    )
+    bundle = bundles.classification(tmp_path / "bundle")
+    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=list(bundles.COLUMNS))
+    predictor = Predictor(bundle)
+    candidate = Answers("1", predictor.manifest, predictor.outputs(rows.to_numpy(np.float32)), bundle=bundle)
+    evidence = Evidence("rows.csv", rows, np.zeros(50, dtype=np.int64), candidate)
+    finding = found(evidence, type="tests", file=str(tmp_path / "checks.py"))
+    assert (finding.result, finding.reason) == (Result.PASS, "1 tests of checks.py passed")
 
 
 @pytest.mark.parametrize(
