@@ -140,6 +140,7 @@ class Revision(Struct, frozen=True):
         number: 1 for a deployment's first revision; numbers are never reused.
         signature: digest of the request and response schema, so that revisions can be checked to be interchangeable.
         is_classifier: whether it answers with classes, which routers compare as such; else with numbers.
+        files: digest of the user's files that the platform makes replicas from; empty where there are none.
     """
 
     number: int
@@ -148,10 +149,12 @@ class Revision(Struct, frozen=True):
     scale: Scale
     signature: str = ""
     is_classifier: bool = False
+    files: str = ""
 
     def is_same(self, other: Revision) -> bool:
-        """Whether both serve the same release with the same settings, at any scale."""
-        return self.release.is_same(other.release) and self.settings == other.settings
+        """Whether both serve the same release with the same settings, from the same files, at any scale."""
+        is_alike = self.settings == other.settings and self.files == other.files
+        return is_alike and self.release.is_same(other.release)
 
 
 class Entry(Struct, frozen=True):

@@ -220,11 +220,11 @@ def plan_serving(
     found = key_of(asked.api_key, os.environ)
     key = deployer.key(observed.record) if found is KEEP else found
     if not chosen.capabilities.shares_files:
-        unbuilt = revision_for(observed, revision(asked, _as_routed(observed.record, release), key))
+        unbuilt = revision_for(observed, revision(asked, _as_routed(observed.record, release), key, deployer.files))
         # Refuse before an image is built.
         check_plan(deployer, observed, desired_of(asked, unbuilt, chosen), is_again=request.is_again)
         release = replace(release, image=chosen.prepare_image(_image(request, release, version), show))
-    target = revision_for(observed, revision(asked, release, key))
+    target = revision_for(observed, revision(asked, release, key, deployer.files))
     desired = desired_of(asked, target, chosen)
     check_plan(deployer, observed, desired, is_again=request.is_again)
     judge, remember = StepJudge(OutcomeReader(asked.name)), into_history(asked.name, say)
@@ -349,7 +349,7 @@ def shown_plan(
             except (UnavailableError, UnreachableError) as error:
                 _tell(on_absence, error)
                 image = ""
-        target = revision_for(observed, revision(asked, replace(shown, image=image), key))
+        target = revision_for(observed, revision(asked, replace(shown, image=image), key, deployer.files))
         if not is_offline:
             check_plan(deployer, observed, desired_of(asked, target, chosen), is_again=request.is_again)
     kept = structs.replace(target, release=as_kept(target.release, settings.home))
@@ -379,7 +379,7 @@ def desired_of(asked: ServedSettings, target: Revision, platform: Platform) -> D
     )
 
 
-def revision(asked: ServedSettings, release: Release, key: str | None) -> Revision:
+def revision(asked: ServedSettings, release: Release, key: str | None, files: str) -> Revision:
     """The wanted revision, without a number. `release.bundle` is read.
 
     Raises:
@@ -393,7 +393,8 @@ def revision(asked: ServedSettings, release: Release, key: str | None) -> Revisi
             remedy = did_you_mean(column, known) or (f"It has {', '.join(known)}." if known else "It has no columns.")
             raise InputError("serving.log.fields", expected=expected, found=f"'{column}'", remedy=remedy)
     settings = structs.replace(asked.replicas, key=fingerprint(asked.name, key))
-    return Revision(0, release, settings, asked.scale, signature_of(manifest), manifest.task == "classification")
+    is_classifier = manifest.task == "classification"
+    return Revision(0, release, settings, asked.scale, signature_of(manifest), is_classifier, files)
 
 
 def signature_of(manifest: Manifest) -> str:

@@ -111,6 +111,10 @@ class Deployer(Protocol):
     def place(self) -> str:
         """What it looks at and changes, to end a sentence with: "on this machine"."""
 
+    @property
+    def files(self) -> str:
+        """`Revision.files` of a new revision."""
+
     def check(self, *, is_read_only: bool = False) -> None:
         """Raise where the platform does not permit what serving takes. Changes nothing.
 

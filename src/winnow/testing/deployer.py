@@ -165,6 +165,11 @@ class MemoryDeployer:
         """See `Deployer.place`."""
         return "on this machine"
 
+    @property
+    def files(self) -> str:
+        """See `Deployer.files`: none."""
+        return ""
+
     def check(self, *, is_read_only: bool = False) -> None:
         """See `Deployer.check`."""
 

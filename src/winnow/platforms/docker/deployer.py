@@ -98,6 +98,11 @@ class DockerDeployer:
         """See `Deployer.place`."""
         return "on the Docker engine"
 
+    @property
+    def files(self) -> str:
+        """See `Deployer.files`: none."""
+        return ""
+
     def check(self, *, is_read_only: bool = False) -> None:
         """See `Deployer.check`. An engine that answers permits everything."""
 

@@ -10,6 +10,7 @@ import base64
 import binascii
 import contextlib
 import functools
+import hashlib
 import os
 import secrets
 import threading
@@ -180,6 +181,11 @@ class KubernetesDeployer:
     def place(self) -> str:
         """See `Deployer.place`."""
         return self.cluster.place
+
+    @property
+    def files(self) -> str:
+        """See `Deployer.files`: the manifests, so that an edited one is rolled out."""
+        return hashlib.sha256(msgspec.json.encode(self._files, order="sorted")).hexdigest()[:16]
 
     def insist(self, step: Callable[[], Any]) -> Any:
         """The result of an idempotent step; repeated for `SILENT_S` where the API has answered before.

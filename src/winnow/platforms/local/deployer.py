@@ -92,6 +92,11 @@ class LocalDeployer:
         """See `Deployer.place`."""
         return "on this machine"
 
+    @property
+    def files(self) -> str:
+        """See `Deployer.files`: none."""
+        return ""
+
     def check(self, *, is_read_only: bool = False) -> None:
         """See `Deployer.check`. Local serving needs no permission."""
 

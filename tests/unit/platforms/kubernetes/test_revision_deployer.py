@@ -1,16 +1,22 @@
-"""What a deployer on a cluster does while the API does not answer."""
+"""What a deployer on a cluster does while the API does not answer, and after its manifests were edited."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from tests.unit.orchestrators.serving import revision
 from tests.unit.platforms.kubernetes.passing_time import Time
 from winnow.config.errors import UnreachableError
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 from winnow.platforms.kubernetes.refusals import SILENT_S
+from winnow.platforms.kubernetes.revision_plan import FOLDER
+from winnow.rollout.step import revision_for
+from winnow.routing import Observation, Record, Route
 
 
 def silent_until(time: Time, answers_at: float) -> Callable[[], str]:
@@ -37,3 +43,15 @@ def test_an_api_that_has_never_answered_is_reported_at_once() -> None:
     with pytest.raises(UnreachableError):
         KubernetesDeployer(Path("home"), clock=time.clock()).insist(silent_until(time, 60))
     assert time.now_s == 0
+
+
+def test_edited_manifests_make_another_revision_of_the_same_model(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(FOLDER, tmp_path / "prod"))
+    served = structs.replace(revision("cells", 1), files=KubernetesDeployer(tmp_path, folder=folder).files)
+    observed = Observation(Record("cells", revisions=(served,), route=Route(1, stable=1)))
+    numbers = []
+    for added in ("", "# a comment\n", "  minReadySeconds: 7\n"):
+        (folder / "deployment.yaml").open("a").write(added)
+        wanted = structs.replace(served, number=0, files=KubernetesDeployer(tmp_path, folder=folder).files)
+        numbers.append(revision_for(observed, wanted).number)
+    assert numbers == [1, 1, 2]
