@@ -39,6 +39,7 @@ from winnow.api.documents import Document, config_reference
 from winnow.api.evaluation import compare_ab, evaluate
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
+from winnow.api.prediction_log import outcomes
 from winnow.api.project import init, schema
 from winnow.api.rollouts import change_rollout, detach_rollout, drive_rollout, plan_rollout, render, rollout_status
 from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model, winner_certainty
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from winnow.config.settings import Variable
     from winnow.finding import Finding
     from winnow.model_query.ranking import Demand, Miss, Selection
+    from winnow.monitoring.outcomes import JoinedOutcomes, RevisionOutcomes
     from winnow.orchestrators.build import BuiltImage, PlannedBuild
     from winnow.orchestrators.cancel import Cancelled
     from winnow.orchestrators.dashboard import Dashboard
@@ -96,7 +98,7 @@ if TYPE_CHECKING:
     from winnow.platforms.rollout_driver import RolloutDriver
     from winnow.platforms.stack import StackEnd, StackError
     from winnow.rollout.forecast import Forecast, Need
-    from winnow.routing import Rejected, Release, RolloutState
+    from winnow.routing import OutcomeCounts, Rejected, Release, RolloutState
     from winnow.serving.client import NoAnswerError
     from winnow.study.catalog import StudySummary
     from winnow.study.certainty import Certainty, Lead
@@ -114,6 +116,7 @@ _LATE = {
         "config.settings": "Variable",
         "finding": "Finding",
         "model_query.ranking": "Demand Miss Selection",
+        "monitoring.outcomes": "JoinedOutcomes RevisionOutcomes",
         "orchestrators.build": "BuiltImage PlannedBuild",
         "orchestrators.cancel": "Cancelled",
         "orchestrators.dashboard": "Dashboard",
@@ -138,7 +141,7 @@ _LATE = {
         "orchestrators.workers": "Jobs WorkerGroup",
         "platforms.deployer": "DeploymentFailedError ManualAccess UnknownDeploymentError",
         "rollout.forecast": "Forecast Need",
-        "routing": "Rejected Release RolloutState",
+        "routing": "OutcomeCounts Rejected Release RolloutState",
         "platforms.diagnosis": "Diagnosis",
         "platforms.executor": "GroupState GroupStatus",
         "platforms.images": "BuildFailedError BuildStep",
@@ -190,6 +193,7 @@ __all__ = [
     "Inference",
     "InputError",
     "Jobs",
+    "JoinedOutcomes",
     "Lead",
     "ListedStudy",
     "MadeSecrets",
@@ -203,6 +207,7 @@ __all__ = [
     "NoChampionError",
     "Order",
     "Outcome",
+    "OutcomeCounts",
     "PlannedBuild",
     "PrintedLogs",
     "RefitFailedError",
@@ -213,6 +218,7 @@ __all__ = [
     "Removal",
     "Replica",
     "RevisionCounts",
+    "RevisionOutcomes",
     "RolloutAbortedError",
     "RolloutDriver",
     "RolloutState",
@@ -267,6 +273,7 @@ __all__ = [
     "mlflow_init",
     "mlflow_remove",
     "mlflow_status",
+    "outcomes",
     "parameter_importances",
     "plan",
     "plan_build_prod",

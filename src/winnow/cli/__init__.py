@@ -80,6 +80,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "rollout-resume": ("rollouts:resume", "Go on with a rollout."),
         "rollout-abort": ("rollouts:abort", "Send all requests back to the revision that served before."),
         "render": ("rollouts:render", "Print what a platform would be sent, without asking it."),
+        "outcomes": ("outcomes:command", "Measure each revision by the outcomes of its predictions."),
         "inference-one": ("inference_one:command", "Get one prediction from a served model."),
     },
     "Stack": {

@@ -22,8 +22,10 @@ import duckdb
 from msgspec import Struct
 from scipy.stats import binomtest, norm
 
+from winnow.config.atomic_write import replacing
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.nearest import did_you_mean
+from winnow.config.next_command import next_flag
 from winnow.monitoring.log_files import local_files
 from winnow.routing import OutcomeCounts
 
@@ -165,6 +167,9 @@ def join_outcomes(
             there are outcomes, or outcomes have no value of the metric.
         WinnowError: the files cannot be read, or the output cannot be written.
     """
+    if output is not None and (output.suffix != ".parquet" or output.is_dir()):
+        remedy = "Name it joined.parquet, for example."
+        raise InputError(next_flag("output"), expected="a file *.parquet to write", found=f"'{output}'", remedy=remedy)
     with _joined(paths, metric, None, deployment, place) as connection:
         unknown, known, corrected = connection.execute(
             "SELECT count(*) FILTER (WHERE p.request_id IS NULL), count(p.request_id), count(*) FILTER (is_corrected)"
@@ -174,7 +179,7 @@ def join_outcomes(
             "SELECT count(*) FILTER (copies > 1), count(DISTINCT request_id) FILTER (kind = 'chosen'), count(*)"
             " FROM predictions"
         ).fetchall()[0]
-        _check_known(place, predictions, known, unknown)
+        _check_known(place, deployment, predictions, known, unknown)
         groups, further = "deployment, assigned, is_mirrored", ", max(version), count(*) FILTER (is_fallback)"
         query = _COUNTS.format(groups=groups, further=further, where="kind <> 'chosen'")
         rows = connection.execute(query).fetchall()
@@ -239,10 +244,11 @@ def _check_values(connection: duckdb.DuckDBPyConnection, metric: str) -> None:
         raise InputError("metric", expected=expected, found=str(example)[:60], remedy=remedy)
 
 
-def _check_known(place: str, predictions: int, known: int, unknown: int) -> None:
+def _check_known(place: str, deployment: str | None, predictions: int, known: int, unknown: int) -> None:
     if not predictions:
         remedy = "Switch the log on with `serving.log`, and name the files that the servers' lines are in."
-        raise InputError(place, expected="lines of logged predictions", found="none", remedy=remedy)
+        whose = "" if deployment is None else f" of deployment '{deployment}'"
+        raise InputError(place, expected=f"lines of logged predictions{whose}", found="none", remedy=remedy)
     if unknown and not known:
         raise InputError(
             place,
@@ -261,16 +267,14 @@ def _revision(row: tuple[Any, ...], metric: str) -> RevisionOutcomes:
 
 
 def _write(connection: duckdb.DuckDBPyConnection, output: Path) -> None:
-    partial = output.with_name(f".{output.name}.partial")
     columns = (
         'deployment, revision, route, assigned, kind, model, version, request_id, "row", time,'
         " prediction ->> '$' AS prediction, probability, CAST(fields AS VARCHAR) AS fields,"
         " outcome ->> '$' AS outcome, outcome_time, value"
     )
     try:
-        connection.execute(f"COPY (SELECT {columns} FROM joined ORDER BY time) TO ? (FORMAT parquet)", [str(partial)])
-        partial.replace(output)
+        with replacing(output) as draft:
+            query = f"COPY (SELECT {columns} FROM joined ORDER BY time) TO ? (FORMAT parquet)"
+            connection.execute(query, [str(draft)])
     except (OSError, duckdb.IOException) as error:
         raise WinnowError(f"{output}: cannot be written: {str(error).splitlines()[0]}") from error
-    finally:
-        partial.unlink(missing_ok=True)

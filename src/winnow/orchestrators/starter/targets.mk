@@ -16,7 +16,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
 .DEFAULT_GOAL := help
 .PHONY: help init demo generate-data train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
         report ui dashboard select-model evaluate compare-ab prod-local prod-docker prod-kubernetes prod-status prod-remove rollback \
-        plan-rollout rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
+        outcomes plan-rollout rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs diff schema
 
@@ -141,6 +141,9 @@ rollout-abort: setup ## Send all requests back to the revision that served befor
 
 render: setup ## Print what a platform would be sent, without asking it (PLATFORM, IMAGE=…@sha256:…, CONFIG, STAGE, VERSION)
 	@$(WINNOW) render $(FLAGS)
+
+outcomes: setup ## Measure each revision by the outcomes of its predictions (INPUT, METRIC, NAME, OUTPUT=joined.parquet, JSON=1)
+	@$(WINNOW) outcomes $(FLAGS)
 
 inference-one inference-one-input: setup ## Get one prediction from a served model (INPUT=file.json, STUDY or CONFIG, PLATFORM)
 	@$(WINNOW) inference-one $(FLAGS)

@@ -182,8 +182,6 @@ class RouterApp:
                 return
             marked = self._marked(whole, choice, route.candidate, b"fallback")
             choice = Choice(is_candidate=False, is_routed=False)
-        elif choice.is_candidate and route.candidate is not None:  # the lease has expired
-            marked = self._marked(whole, choice, route.candidate, b"fallback")
         else:
             marked = self._marked(whole, choice, route.stable)
         answer = await self._ask_stable(choice, marked, is_head=is_head)
@@ -193,8 +191,8 @@ class RouterApp:
 
     def _marked(self, whole: Request, choice: Choice, number: int, kind: bytes = b"assigned") -> Request:
         """The request with what the replica's log says of it: route, revision that the route chose, and its way."""
-        if not choice.is_routed and not self._route.may_choose:
-            return whole  # no prediction
+        if self.is_expired or not (choice.is_routed or self._route.may_choose):
+            return whole  # the shares are not the route's, or it is no prediction
         kind = kind if choice.is_routed else b"chosen"
         mark = b"%s: %d %d %s\r\n\r\n" % (request.ROUTE_NAME, self._route.serial, number, kind)
         return Request(whole.head[:-2] + mark, whole.body)

@@ -333,7 +333,7 @@ def test_replicas_are_told_which_revision_the_route_chose_and_what_clients_say_o
     run(test())
 
 
-def test_a_fallback_is_told_the_revision_that_it_answers_for() -> None:
+def test_a_fallback_is_told_the_revision_that_it_answers_for_unless_the_lease_has_expired() -> None:
     async def test() -> None:
         stable = Replica("old")
         async with routed([stable], [Replica("new", "error")], weight=1.0) as site:
@@ -344,7 +344,7 @@ def test_a_fallback_is_told_the_revision_that_it_answers_for() -> None:
         async with routed([late], [Replica("new")], weight=1.0, lease_s=1.0, clock=lambda: now[0]) as site:
             now[0] = 5.0
             await site.predict()
-        assert _marks(late) == ["7 2 fallback"]
+        assert _marks(late) == []
 
     run(test())
 
