@@ -51,7 +51,8 @@ def test_edited_manifests_make_another_revision_of_the_same_model(tmp_path: Path
     observed = Observation(Record("cells", revisions=(served,), route=Route(1, stable=1)))
     numbers = []
     for added in ("", "# a comment\n", "  minReadySeconds: 7\n"):
-        (folder / "deployment.yaml").open("a").write(added)
+        file = folder / "deployment.yaml"
+        file.write_text(file.read_text() + added)
         wanted = structs.replace(served, number=0, files=KubernetesDeployer(tmp_path, folder=folder).files)
         numbers.append(revision_for(observed, wanted).number)
     assert numbers == [1, 1, 2]
