@@ -29,10 +29,10 @@ SERIAL_HEADER = "x-winnow-serial"
 
 IDLE_CONNECTION_S = 30
 """Well below the 75 s for which a server keeps an idle connection: the sender has to be the one that closes it."""
-ATTEMPTS, FIRST_WAIT_MS = 50, 20
+ATTEMPTS, FIRST_WAIT_MS = 100, 20
 """Connection failures are tried again, on the next server. With one dead replica of two and requests side by side,
 every attempt may meet the dead one again by chance: five attempts would fail one request in thirty. Where all servers
-refuse connections, the attempts take two seconds, in which the health check finds the spare ones."""
+refuse connections, the attempts take four seconds, in which the health check finds the spare ones."""
 DIAL_MS = 250
 """A container that vanished refuses nothing: its address is silent, and so is Docker 20.10 when asked for its name.
 Each try costs this long, on a network where connecting takes less than a millisecond."""

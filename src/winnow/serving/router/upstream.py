@@ -20,6 +20,7 @@ LONGEST_S = 60.0
 """Age from which a connection takes no further request: a service before the replicas then chooses another one. Less
 than the server keeps idle connections."""
 CONNECT_S = 1.0
+LOOK_UP_S = 0.25
 AVOIDED_S = 1.0
 """How long an address that took no connection is left out while there are others."""
 MOST_TRIES = 4
@@ -148,6 +149,7 @@ class _Address:
         self._look_up = look_up
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lookup")
         self._lookup: asyncio.Future[list[Any]] | None = None
+        self._number = ""
         self.idle: list[Connection] = []
         self.avoided_until = 0.0
 
@@ -177,14 +179,20 @@ class _Address:
         return connection
 
     async def _found(self, loop: asyncio.AbstractEventLoop) -> str:
-        """The number of the host; all who ask at a time share one lookup. Raises OSError where there is none."""
+        """The number of the host; all who ask at a time share one lookup. Raises OSError where there is none.
+
+        A lookup that takes longer than `LOOK_UP_S` is not waited for where an earlier one has found a number.
+        """
         if self._lookup is None or self._lookup.done():
             self._lookup = loop.run_in_executor(
                 self._thread, lambda: self._look_up(self._host, self._port, 0, socket.SOCK_STREAM)
             )
             self._lookup.add_done_callback(asyncio.Future.exception)  # nothing may wait for it any more
-        found = await asyncio.shield(self._lookup)
-        return str(found[0][4][0])
+        lookup = self._lookup
+        await asyncio.wait((lookup,), timeout=LOOK_UP_S if self._number else None)
+        if lookup.done():
+            self._number = str(lookup.result()[0][4][0])
+        return self._number
 
 
 class Connection(asyncio.Protocol):

@@ -31,7 +31,7 @@ def test_a_route_file_says_where_requests_go_and_holds_the_record() -> None:
             },
             "middlewares": {
                 "serial": {"headers": {"customResponseHeaders": {"x-winnow-serial": mark(4, STRAIGHT)}}},
-                "retry": {"retry": {"attempts": 50, "initialInterval": "20ms"}},
+                "retry": {"retry": {"attempts": 100, "initialInterval": "20ms"}},
             },
             "services": {
                 "revision-1": {

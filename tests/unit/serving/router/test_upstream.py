@@ -41,3 +41,23 @@ def test_names_that_are_not_found_for_long_hold_up_no_other_and_are_looked_up_on
 
     assert asyncio.run(statuses()) == [200, 200, 200, 200]
     assert asked.count("silent") <= 2
+
+
+def test_a_host_whose_name_is_silent_later_is_asked_where_it_was() -> None:
+    over, asked = threading.Event(), list[str]()
+
+    def look_up(host: str, *rest: Any) -> list[Any]:
+        asked.append(host)
+        if len(asked) > 1:
+            over.wait(10)
+        return socket.getaddrinfo("127.0.0.1", *rest)
+
+    async def statuses() -> list[int]:
+        async with await asyncio.start_server(_answer, "127.0.0.1", 0) as server:
+            upstream = Upstream((f"replica:{server.sockets[0].getsockname()[1]}",), look_up)
+            found = [(await upstream.ask(GET, 5)).status for _ in range(3)]
+            over.set()
+            return found
+
+    assert asyncio.run(statuses()) == [200, 200, 200]
+    assert len(asked) == 2
