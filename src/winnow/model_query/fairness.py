@@ -87,7 +87,7 @@ def disparity(
     The value is that of `fairlearn.metrics.MetricFrame` (`between_groups`). The groups' rows are resampled apart.
 
     Returns:
-        Without bounds where a group has fewer than `FEWEST_ROWS` rows.
+        NaN where the metric of a group is not defined. Without bounds where a group has fewer than `FEWEST_ROWS` rows.
     """
     from fairlearn.metrics import MetricFrame
 
@@ -97,8 +97,10 @@ def disparity(
         return found.of(_some(answers, index), target[np.asarray(index)])
 
     frame = MetricFrame(metrics=metric, y_true=rows, y_pred=rows, sensitive_features=groups.of_row)
-    value = float(frame.ratio() if is_ratio else frame.difference())
-    if min(groups.sizes.values()) < FEWEST_ROWS:
+    # MetricFrame leaves groups out whose metric is not defined.
+    is_defined = bool(np.isfinite(frame.by_group).all())
+    value = float(frame.ratio() if is_ratio else frame.difference()) if is_defined else float("nan")
+    if not is_defined or min(groups.sizes.values()) < FEWEST_ROWS:
         return Estimate(value, None, None, len(target))
     draws = [
         resample(found, [_some(answers, groups.of_row == index)], target[groups.of_row == index], seed=index)

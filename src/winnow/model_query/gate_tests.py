@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -102,10 +103,7 @@ def _write(evidence: Evidence, folder: Path) -> None:
     for name, answers in ((CANDIDATE, evidence.candidate), (CHAMPION, evidence.champion)):
         if answers is not None and answers.bundle is not None:
             (folder / name).write_text(str(answers.bundle.resolve()), encoding="utf-8")
-    if hasattr(evidence.rows, "to_parquet"):
-        evidence.rows.to_parquet(folder / ROWS, index=False)
-    else:
-        np.save((folder / ROWS).with_suffix(".npy"), evidence.rows)
+    (folder / ROWS).write_bytes(pickle.dumps(evidence.rows))
     names = evidence.candidate.manifest.class_names
     np.save(folder / TARGET, evidence.target if names is None else np.asarray(names)[evidence.target])
     predictions = evidence.candidate.predictions

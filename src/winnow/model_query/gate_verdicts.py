@@ -144,6 +144,8 @@ def _cross_validation(gate: CrossValidationGate, sign: float, evidence: Evidence
         lacking = f"{gate.metric} of the folds is not known of the {'candidate' if mine is None else 'champion'}"
     elif own.manifest.data_sha256 != champion.manifest.data_sha256 or own.fold_rows != champion.fold_rows:
         lacking = "the champion was cross-validated on other data, so that the folds cannot be paired"
+    elif gate.scale == "relative" and not others.mean():
+        lacking = f"the champion's {gate.metric} is 0, which has no shares"
     elif not own.fold_rows[0]:
         lacking = "it is not known how many rows each fold was trained on"
     elif len(mine) != len(others) or len(mine) < 2:

@@ -221,6 +221,14 @@ def test_a_small_group_is_said() -> None:
     )
 
 
+def test_a_rate_that_a_group_does_not_have_is_said() -> None:
+    evidence = pair(400, 0.9, 0.0, 0.0)
+    evidence.rows.loc[evidence.target == 0, "sex"] = "none is positive"
+    finding = found(evidence, type="fairness", metric="true_positive_rate", column="sex", max_difference=0.1)
+    assert finding.result is Result.NOT_ENOUGH_DATA
+    assert "difference not defined for these 400 rows" in finding.reason
+
+
 def test_rates_of_the_positive_class_are_fairlearns() -> None:
     from fairlearn.metrics import MetricFrame, false_positive_rate, selection_rate, true_positive_rate
 
