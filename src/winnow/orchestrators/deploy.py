@@ -24,7 +24,7 @@ from winnow.config.next_command import next_command, next_flag
 from winnow.config.settings import Settings
 from winnow.orchestrators.deployment import Deployment, deployment_of
 from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
-from winnow.orchestrators.drive import Begun, Driver, End, observe, shares
+from winnow.orchestrators.drive import Begun, Driver, End, hand_over, observe, shares
 from winnow.orchestrators.judge import StepJudge
 from winnow.orchestrators.old_variables import refuse_old_variables
 from winnow.orchestrators.outcome_reader import OutcomeReader
@@ -153,7 +153,10 @@ class ServePlan:
         """
         assert self.start_driver is not None
         end = replace(self.driver, until_begun=True).drive()
-        return self._ended(end), self.start_driver(self.driver.name) if isinstance(end, Begun) else None
+        deployment = self._ended(end)
+        if not isinstance(end, Begun):
+            return deployment, None
+        return deployment, hand_over(self.deployer, self.driver.name, self.start_driver)
 
     def _ended(self, end: End) -> Deployment:
         observed = self.deployer.observe(self.driver.name)
@@ -227,6 +230,9 @@ def plan_serving(
     target = revision_for(observed, revision(asked, release, key, deployer.files))
     desired = desired_of(asked, target, chosen)
     check_plan(deployer, observed, desired, is_again=request.is_again)
+    serving = observed.record.serving
+    if desired.steps and serving is not None and serving.number != target.number:
+        desired = replace(desired, router_image=chosen.prepare_router(show))
     judge, remember = StepJudge(OutcomeReader(asked.name)), into_history(asked.name, say)
     driver = Driver(deployer, asked.name, desired, key, judge=judge, say=say, remember=remember)
     note = note_of(observed, desired, request)

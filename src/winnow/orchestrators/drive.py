@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from winnow.config.clock import Clock
 from winnow.config.errors import UnreachableError, WinnowError
+from winnow.config.next_command import next_command
 from winnow.platforms.deployer import (
     Deployer,
     DeploymentFailedError,
@@ -26,6 +27,7 @@ from winnow.platforms.deployer import (
     mute,
 )
 from winnow.platforms.interrupts import uninterrupted
+from winnow.platforms.rollout_driver import RolloutDriver
 from winnow.rollout.step import (
     Aborted,
     Action,
@@ -51,6 +53,8 @@ POLL_S = 0.25
 SILENT_S = 120.0
 """How long the platform may be away while a deployment is driven."""
 SHOWN_LINES = 20
+TAKEN_OVER_WITHIN_S = 60.0
+"""How long a detached driver may take to start."""
 SAID_EVERY_S = 10.0
 """How often it is said what is waited for; counts change at every look."""
 
@@ -236,6 +240,30 @@ class Driver:
         self.deployer.retire(cleaned, target)
         self.deployer.write(cleaned)
         self.say(f"the change was undone: {shares(cleaned)}")
+
+
+def hand_over(
+    deployer: Deployer, name: str, start: Callable[[str], RolloutDriver], clock: Clock | None = None
+) -> RolloutDriver:
+    """Start what goes on with a rollout, and wait until it has the right to change the deployment.
+
+    Raises:
+        WinnowError: it did not get it in time.
+    """
+    clock = clock or Clock()
+    driver, until = start(name), clock.now() + TAKEN_OVER_WITHIN_S
+    while not deployer.driver(name):
+        rollout = deployer.observe(name).record.rollout
+        if rollout is None or not rollout.is_open:
+            break
+        if clock.now() > until:
+            again = next_command("rollout-resume", name=name)
+            raise WinnowError(
+                f"deployment '{name}': {driver.what} has not gone on with the rollout for {TAKEN_OVER_WITHIN_S:.0f} s. "
+                f"See its log ({driver.log}); `{again}` goes on here."
+            )
+        clock.sleep(POLL_S)
+    return driver
 
 
 def _has_begun(observed: Observation) -> bool:

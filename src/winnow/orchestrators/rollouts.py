@@ -18,7 +18,7 @@ from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.finding import Finding
 from winnow.orchestrators.deployments import ask_deployers, find_deployment
-from winnow.orchestrators.drive import Begun, Driver, Judge
+from winnow.orchestrators.drive import Begun, Driver, Judge, hand_over
 from winnow.orchestrators.judge import StepJudge
 from winnow.orchestrators.outcome_reader import OutcomeReader
 from winnow.orchestrators.rejections import into_history
@@ -148,7 +148,7 @@ class FoundDeployment:
         if rollout.state is RolloutState.PAUSED:
             self.deployer.wish(self.name, "resume")
         end = replace(self._driver, until_begun=True).drive()
-        return start(self.name) if isinstance(end, Begun) else None
+        return hand_over(self.deployer, self.name, start) if isinstance(end, Begun) else None
 
     @property
     def _driver(self) -> Driver:
@@ -203,7 +203,7 @@ def status_of(observed: Observation, reports: Sequence[RouterReport], now: float
         passes_in_s=max(steps[index].least_s - elapsed_s, 0.0) if is_running else None,
         pauses_in_s=None if longest_s is None else max(longest_s - elapsed_s, 0.0),
         wish=observed.wish,
-        is_expired=seen.is_expired,
+        is_expired=any(each.is_expired for each in reports if each.serial == route.serial),
     )
 
 

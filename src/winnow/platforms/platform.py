@@ -91,6 +91,16 @@ class Platform(Protocol):
     def deployer(self, *, say: Say) -> Deployer:
         """The deployer; making it contacts nothing. `say` receives lines about a change while the change lasts."""
 
+    def prepare_router(self, show: Show = silent) -> str:
+        """Build the image of the routers between two revisions unless it exists, and return its id.
+
+        Empty where routers need none of their own: they run this installation, or a replica's image.
+
+        Raises:
+            InputError: no engine answers.
+            BuildFailedError: the build failed.
+        """
+
     def prepare_driver(self) -> Callable[[str], RolloutDriver]:
         """Check and deliver what it takes to go on with a rollout without this process.
 

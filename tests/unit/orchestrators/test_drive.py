@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from winnow.config.clock import Clock
-from winnow.config.errors import InputError, UnreachableError
+from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.serving import RolloutConfig
 from winnow.finding import Result
-from winnow.orchestrators.drive import Driver, observe, shares
+from winnow.orchestrators.drive import Driver, hand_over, observe, shares
 from winnow.platforms.deployer import DeploymentFailedError
+from winnow.platforms.rollout_driver import RolloutDriver
 from winnow.rollout.plan import steps_of
 from winnow.rollout.step import Aborted, Desired, Done, Paused, revision_for
 from winnow.rollout.verdict import Verdict
@@ -212,3 +213,21 @@ def test_a_platform_that_is_away_for_a_moment_is_waited_for() -> None:
 
     assert site.driver("1", before=away).drive() == Done()
     assert shares(site.deployer().observe(NAME).record) == "version 1 answers all requests"
+
+
+def test_a_rollout_is_handed_over_once_its_driver_has_the_right_to_change_it() -> None:
+    site = Site()
+    site.driver("1").drive()
+    replace(site.driver("2", CANARY), until_begun=True).drive()
+    named = RolloutDriver("process 7", "/its.log", "local")
+
+    def sleep(_seconds: float) -> None:
+        site.now += 1
+        if site.now > 1010:
+            site.world.holders[NAME] = 7
+
+    assert hand_over(site.deployer(), NAME, lambda _name: named, Clock(lambda: site.now, sleep)) == named
+    del site.world.holders[NAME]
+    site.now = -1000
+    with pytest.raises(WinnowError, match="process 7 has not gone on with the rollout for 60 s"):
+        hand_over(site.deployer(), NAME, lambda _name: named, Clock(lambda: site.now, sleep))

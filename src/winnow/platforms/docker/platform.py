@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
 from winnow.platforms.docker.images import DockerImages
 from winnow.platforms.docker.stack import DockerStack
 from winnow.platforms.docker.sweep import DockerSweep
-from winnow.platforms.images import ImageBuild, Show, silent
+from winnow.platforms.images import PROD_BASE, BuildOptions, ImageBuild, Show, silent
 from winnow.platforms.lookup import Lookup
 from winnow.platforms.platform import Capabilities, PlatformDocuments
 from winnow.platforms.rollout_driver import RolloutDriver, start_process
@@ -65,6 +66,11 @@ class DockerPlatform:
     def deployer(self, *, say: Say) -> DockerDeployer:
         """The deployer; its changes are too short to tell of."""
         return DockerDeployer(self._settings.home)
+
+    def prepare_router(self, show: Show = silent) -> str:
+        """See `Platform.prepare_router`."""
+        options = replace(BuildOptions.from_environment(self._environment, base=PROD_BASE), registry="")
+        return self._images.plan_router_image(Path.cwd(), options).build(show)
 
     def prepare_driver(self) -> Callable[[str], RolloutDriver]:
         """See `Platform.prepare_driver`: a process of this machine."""

@@ -82,6 +82,10 @@ class KubernetesPlatform:
             self._settings.home, cluster=lambda: self.cluster, environment=self._environment, say=say
         )
 
+    def prepare_router(self, show: Show = silent) -> str:
+        """See `Platform.prepare_router`."""
+        return ""
+
     def prepare_driver(self) -> Callable[[str], RolloutDriver]:
         """See `Platform.prepare_driver`: a Job of the cluster, from the workers' image."""
         permissions.check(self.cluster, driver_job.PERMISSIONS, "a rollout that a Job drives")

@@ -55,6 +55,10 @@ class LocalPlatform:
         """The deployer. Its changes are too short to report on."""
         return LocalDeployer(self._settings.home)
 
+    def prepare_router(self, show: Show = silent) -> str:
+        """See `Platform.prepare_router`."""
+        return ""
+
     def prepare_driver(self) -> Callable[[str], RolloutDriver]:
         """See `Platform.prepare_driver`: a process of this machine."""
         return lambda name: start_process(name, self.name, self._settings.home)
