@@ -46,6 +46,7 @@ from winnow.platforms.local.deployer import LocalDeployer
 from winnow.rollout.plan import steps_of
 from winnow.rollout.step import Desired, revision_for
 from winnow.routing import Entry, Observation, Release, ReplicaObserved, ReplicaSettings, Revision, Scale
+from winnow.serving.app import App
 
 RATE_PER_S = 100.0
 MOST_SECONDS = 600
@@ -72,13 +73,13 @@ import asyncio, os, sys, time
 USUAL_S = {usual_s}
 if "winnow.serving" in sys.orig_argv and "2" in sys.orig_argv[sys.orig_argv.index("--model-version"):][1:2]:
     from winnow.serving.app import App
-    predict, first = App._predict, []
+    answer, first = App.{method}, []
     async def faulty(*arguments):
         first.append(time.monotonic()) if not first else None
         if time.monotonic() - first[0] > 1:
             {fault}
-        return await predict(*arguments)
-    App._predict = faulty
+        return await answer(*arguments)
+    App.{method} = faulty
 """
 
 
@@ -280,7 +281,7 @@ def measure(site: Site) -> None:
     _canary(site, "SIGKILL of all routers", lambda: site.serve("second", is_canary=True, on_observation=routers))
     _canary(site, "drivers, routers and replicas get SIGKILL at random", lambda: _canary_of_killed_drivers(site))
     for fault, line in FAULTS.items():
-        site.platform.misbehave(PATCH.format(usual_s=USUAL_S, fault=line))
+        site.platform.misbehave(PATCH.format(usual_s=USUAL_S, fault=line, method=App._post.__name__))
         _canary(site, fault, lambda: site.serve("second", is_canary=True))
 
 
