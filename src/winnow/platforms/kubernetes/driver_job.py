@@ -39,8 +39,8 @@ def plan(name: str, image: str, owner: Manifest) -> Manifest:
         "command": ["/opt/venv/bin/python", "-m", "winnow", *arguments(name, PLATFORM), "--replaced"],
         "env": [{"name": "WINNOW_HOME", "value": "/winnow"}, {"name": "HOME", "value": "/tmp"}],
         "resources": {
-            "requests": {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "64Mi"},
-            "limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"},
+            "requests": {"cpu": "100m", "memory": "256Mi"},
+            "limits": {"cpu": "1", "memory": "1Gi"},
         },
         "securityContext": {
             "allowPrivilegeEscalation": False,

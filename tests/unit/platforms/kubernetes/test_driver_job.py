@@ -71,7 +71,8 @@ def test_a_job_goes_on_with_the_rollout_as_an_account_of_its_own() -> None:
         *(("FailJob", [1, 2]), ("Ignore", [130])),
         ("Ignore", None),
     ]
-    assert container["resources"]["requests"]["ephemeral-storage"] == "64Mi"  # else the limit is reserved
+    # Not every node reports its disk; a Job that asks for some would never start there.
+    assert "ephemeral-storage" not in str(container["resources"])
     assert pod["serviceAccountName"] == "winnow-driver"
     assert pod["securityContext"]["runAsNonRoot"] and container["securityContext"]["readOnlyRootFilesystem"]
 
