@@ -176,8 +176,8 @@ def join_outcomes(
             ' FROM outcomes LEFT JOIN (SELECT DISTINCT request_id, "row" FROM predictions) p USING (request_id, "row")'
         ).fetchall()[0]
         repeated, chosen, predictions = connection.execute(
-            "SELECT count(*) FILTER (copies > 1), count(DISTINCT request_id) FILTER (kind = 'chosen'), count(*)"
-            " FROM predictions"
+            "SELECT count(*) FILTER (copies > 1 AND kind <> 'fallback'),"
+            " count(DISTINCT request_id) FILTER (kind = 'chosen'), count(*) FROM predictions"
         ).fetchall()[0]
         _check_known(place, deployment, predictions, known, unknown)
         groups, further = "deployment, assigned, is_mirrored", ", max(version), count(*) FILTER (is_fallback)"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import gzip
+import http.server
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +149,61 @@ def test_a_joined_table_has_a_row_for_each_prediction(tmp_path: Path) -> None:
         ("no", "yes", 0.0, None),
     ]
     assert [each.name for each in tmp_path.iterdir() if "partial" in each.name] == []
+
+
+class Bucket(http.server.SimpleHTTPRequestHandler):
+    """As much of S3 as lists and gives objects."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if "list-type=2" not in self.path:
+            super().do_GET()
+            return
+        folder = Path(self.directory) / "logs"
+        keys = "".join(f"<Contents><Key>{each.relative_to(folder)}</Key></Contents>" for each in folder.rglob("*.*"))
+        body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{keys}</ListBucketResult>".encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of s3://logs."""
+    pytest.importorskip("boto3")
+    (tmp_path / "logs").mkdir()
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Bucket, directory=str(tmp_path))
+    ) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+            "AWS_ACCESS_KEY_ID": "me",
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_MAX_ATTEMPTS": "1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield tmp_path / "logs"
+        server.shutdown()
+        thread.join()
+
+
+def test_lines_are_read_from_s3_and_compressed_files(bucket: Path) -> None:
+    (bucket / "cells").mkdir()
+    written(bucket / "cells" / "1.jsonl", predicted("x", "yes"), predicted("y", "yes"))
+    (bucket / "cells" / "2.jsonl.gz").write_bytes(gzip.compress(json.dumps(known("x", "yes")).encode()))
+    written(bucket / "other.jsonl", known("y", "yes"))
+
+    assert outcome_counts(["s3://logs/cells/"], "accuracy") == (OutcomeCounts(1, 2, 1, 1.0, 1.0),)
+    assert outcome_counts(["s3://logs/cells/*", "s3://logs/other.jsonl"], "accuracy")[0].outcomes == 2
+
+
+def test_a_bucket_without_the_object_is_one_error(bucket: Path) -> None:
+    for path in ("s3://logs/none.jsonl", "s3://logs/none/*.jsonl", "s3://logs/none/"):
+        with pytest.raises(InputError, match=r"^outcomes: expected"):
+            outcome_counts([path], "accuracy")

@@ -137,6 +137,17 @@ def test_fewer_replicas_than_one_are_refused(bundle: Path, settings: Settings) -
     assert list(settings.home.iterdir()) == []
 
 
+def test_a_log_of_columns_that_the_model_does_not_have_is_refused(bundle: Path, settings: Settings) -> None:
+    file = settings.home / "experiment.yaml"
+    content = experiment().model_dump(mode="json", by_alias=True)
+    file.write_text(json.dumps({**content, "name": "cells", "serving": {"log": {"fields": ["mean radios"]}}}))
+    with pytest.raises(InputError) as caught:
+        plan_serving("local", settings, FakeRegistry(bundle), ServeRequest("cells", config=file))
+    assert str(caught.value) == (
+        "serving.log.fields: expected columns of cells version 3, found 'mean radios'. Did you mean 'mean radius'?"
+    )
+
+
 def test_an_unknown_stage_is_refused(bundle: Path, settings: Settings) -> None:
     with pytest.raises(InputError, match=r"expected a stage in `serving\.stages`, found 'live'"):
         plan_serving("local", settings, FakeRegistry(bundle), ServeRequest("cells", stage="live"))

@@ -9,7 +9,7 @@ from winnow.config.errors import InputError
 from winnow.config.serving import KeyConfig, ServingConfig
 from winnow.orchestrators.old_variables import KEYS, refuse_old_variables
 from winnow.orchestrators.serving_settings import KEEP, ServedSettings, fingerprint, key_of, served
-from winnow.routing import Entry, ReplicaSettings, Scale
+from winnow.routing import Entry, PredictionLogSettings, ReplicaSettings, Scale
 
 CONFIG = ServingConfig.model_validate(
     {
@@ -42,6 +42,13 @@ def test_a_deployment_has_the_settings_of_the_file() -> None:
         history=3,
         routers=2,
     )
+
+
+def test_a_log_is_a_setting_of_replicas_and_a_file_needs_replicas_on_this_machine() -> None:
+    config = ServingConfig.model_validate({"log": "/var/log/wine.jsonl"})
+    assert served(config, "wine").replicas.log == PredictionLogSettings(to="/var/log/wine.jsonl")
+    with pytest.raises(InputError, match="expected `stdout`, because replicas in containers have files of their own"):
+        served(config, "wine", shares_files=False)
 
 
 def test_a_stage_is_a_deployment_of_its_own() -> None:

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec import structs
 
 from winnow.platforms.docker import revision_plan, traefik
 from winnow.platforms.docker.revision_plan import backends
 from winnow.platforms.docker.traefik import Backend
 from winnow.routing import (
     Entry,
+    PredictionLogSettings,
     Record,
     Release,
     ReplicaSettings,
@@ -65,6 +68,15 @@ def test_a_replica_is_locked_in_and_says_what_it_is() -> None:
         "NetworkingConfig": {"EndpointsConfig": {"winnow-prod-cells": {"Aliases": ["replica-2-0"]}}},
     }
     assert revision_of(request.labels["winnow.revision.json"]) == SECOND
+
+
+def test_a_replicas_log_names_its_deployment_and_revision_and_a_router_has_none() -> None:
+    logged = structs.replace(SECOND, settings=ReplicaSettings(log=PredictionLogSettings(sample=0.5)))
+    replica = revision_plan.replica("cells", logged, 0, None, is_restarted=False)
+    log = msgspec.json.decode(replica.environment["WINNOW_SERVING"])["log"]
+    assert log == {"sample": 0.5, "fields": [], "to": "stdout", "deployment": "cells", "revision": 2}
+    routed = structs.replace(CANARY, revisions=(structs.replace(logged, number=1), SECOND))
+    assert '"log"' not in revision_plan.router(routed, 0, "winnow-router:ab", "token").environment["WINNOW_SERVING"]
 
 
 def test_a_router_finds_replicas_by_name_and_limits_clients_as_the_stable_revision_does() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from winnow.config.errors import InputError
@@ -12,7 +13,7 @@ from winnow.platforms.kubernetes import revision_plan
 from winnow.platforms.kubernetes.kinds import Manifest, kind_of, name_of
 from winnow.platforms.kubernetes.manifests import load
 from winnow.platforms.kubernetes.revision_plan import FOLDER
-from winnow.routing import Entry, Record, Release, ReplicaSettings, Revision, Route, Scale
+from winnow.routing import Entry, PredictionLogSettings, Record, Release, ReplicaSettings, Revision, Route, Scale
 
 FILES = load(Path(__file__).parents[4] / FOLDER)
 
@@ -56,6 +57,15 @@ def test_a_replica_gets_its_settings_in_one_variable_and_its_key_from_a_secret()
     ]
     assert made["lifecycle"] == {"preStop": {"sleep": {"seconds": 3}}}
     assert (made["image"], made["args"]) == ("wine:2", ["--model-version", "2"])
+
+
+def test_a_replicas_log_names_its_deployment_and_revision_and_a_router_has_none() -> None:
+    logged = [revision(number, log=PredictionLogSettings()) for number in (1, 2)]
+    made = container(revision_plan.revision_objects(FILES, "wine", logged[1]))
+    log = {"sample": 1.0, "fields": [], "to": "stdout", "deployment": "wine", "revision": 2}
+    assert msgspec.json.decode(made["env"][0]["value"])["log"] == log
+    routed = Record("wine", 3, tuple(logged), Route(3, 1, candidate=2, weight=0.1))
+    assert '"log"' not in container(revision_plan.router_objects(FILES, routed, "token"))["env"][0]["value"]
 
 
 @pytest.mark.parametrize(

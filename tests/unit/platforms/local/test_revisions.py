@@ -16,7 +16,17 @@ from winnow.platforms.deployer import OvertakenError
 from winnow.platforms.local import revision_plan
 from winnow.platforms.local.deployer import LocalDeployer
 from winnow.platforms.local.revision_plan import EarlierProcess, EarlierState, Folder, Process
-from winnow.routing import Entry, Record, Release, ReplicaSettings, Revision, Route, Scale
+from winnow.routing import (
+    Entry,
+    PredictionLogSettings,
+    Record,
+    Release,
+    ReplicaSettings,
+    Revision,
+    Route,
+    RouterSettings,
+    Scale,
+)
 
 RELEASE = Release("cells", "2", "bb" * 32, Path("/models/bb"))
 SETTINGS = ReplicaSettings(settle_s=1.5, limits={"max_rows": 10}, is_access_logged=True, key="0123")
@@ -37,6 +47,16 @@ def test_a_revision_and_its_route_are_shown_as_commands() -> None:
         start.replace("2-0", "2-1"),
         "cells: 127.0.0.1:8080 leads to revision 2",
     ]
+
+
+def test_a_replicas_log_names_its_deployment_and_revision_and_a_router_has_none() -> None:
+    logged = ReplicaSettings(log=PredictionLogSettings(to="/var/log/cells.jsonl"))
+    folder = Folder(Path("/home/.winnow/deployments/cells"))
+    replica = revision_plan.replica_environment(Revision(2, RELEASE, logged, Scale()), folder)
+    log = {"sample": 1.0, "fields": [], "to": "/var/log/cells.jsonl", "deployment": "cells", "revision": 2}
+    assert msgspec.json.decode(replica["WINNOW_SERVING"])["log"] == log
+    router = revision_plan.router_environment(logged, RouterSettings("cells", Route(), (), ()), "token")
+    assert '"log"' not in router["WINNOW_SERVING"]
 
 
 def test_a_route_with_a_candidate_is_shown_with_its_shares() -> None:
