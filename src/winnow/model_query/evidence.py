@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +75,21 @@ class Evidence:
     champion: Answers | None = None
     is_unseen: NDArray[np.bool_] | None = None
     missing: str = ""
+
+    @property
+    def truth(self) -> NDArray[Any]:
+        """What is true of the rows: class names [rows], or values, [rows] or [rows, targets]."""
+        names = self.candidate.manifest.class_names
+        if names is not None:
+            return np.asarray(names, dtype=object)[np.asarray(self.target, dtype=np.int64)]
+        values = np.asarray(self.target).reshape(len(self.target), -1)
+        return values[:, 0] if values.shape[1] == 1 else values
+
+    def with_target_columns(self) -> Evidence:
+        """The same with the target among the columns of a table, where the rows were read without it."""
+        names = self.candidate.manifest.target_names
+        if not hasattr(self.rows, "columns") or not len(self.target):
+            return self
+        columns = self.truth.reshape(len(self.target), -1).T
+        lacking = {name: column for name, column in zip(names, columns, strict=True) if name not in self.rows.columns}
+        return replace(self, rows=self.rows.assign(**lacking)) if lacking else self

@@ -104,7 +104,5 @@ def _write(evidence: Evidence, folder: Path) -> None:
         if answers is not None and answers.bundle is not None:
             (folder / name).write_text(str(answers.bundle.resolve()), encoding="utf-8")
     (folder / ROWS).write_bytes(pickle.dumps(evidence.rows))
-    names = evidence.candidate.manifest.class_names
-    np.save(folder / TARGET, evidence.target if names is None else np.asarray(names)[evidence.target])
-    predictions = evidence.candidate.predictions
-    np.save(folder / PREDICTIONS, predictions if names is None else predictions.astype(str))
+    for file, values in ((TARGET, evidence.truth), (PREDICTIONS, evidence.candidate.predictions)):
+        np.save(folder / file, values.astype(str) if values.dtype == object else values)

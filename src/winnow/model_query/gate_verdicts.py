@@ -60,6 +60,7 @@ def judge(gates: Sequence[Gate], evidence: Evidence, place: str) -> tuple[Findin
     """
     if evidence.champion is not None and any(map(compares, gates)):
         evidence = replace(evidence, champion=_alike(evidence.candidate, evidence.champion))
+    evidence = evidence.with_target_columns()
     ready = [_ready(gate, evidence, f"{place}[{index}]") for index, gate in enumerate(gates)]
     return tuple(each() for each in ready)
 
@@ -110,7 +111,7 @@ def _champion(gate: ChampionGate, found: Measure, evidence: Evidence, champion: 
     alpha, is_relative = _alpha(gate.confidence), gate.scale == "relative"
     gained = measure.difference(found, evidence.candidate, champion, evidence.target, alpha, is_relative=is_relative)
     own, other = (found.of(each, evidence.target) for each in (evidence.candidate, champion))
-    said = f"{found.name} is {own:.4g} and the champion's {other:.4g}: better by{' a share of' if is_relative else ''}"
+    said = f"{found.name} is {own:.4g} and the champion's {other:.4g}, a {'relative ' if is_relative else ''}gain of"
     return _within(gate, gained, gate.margin, None, said, "paired bootstrap")
 
 
@@ -156,7 +157,7 @@ def _cross_validation(gate: CrossValidationGate, sign: float, evidence: Evidence
     if gate.scale == "relative":
         gains = gains / abs(float(others.mean()))
     mean, low, high = map(float, fixed_sample.fold_difference(gains, *own.fold_rows, _alpha(gate.confidence)))
-    said = f"{gate.metric} of {len(mine)} folds is {mine.mean():.4g} and the champion's {others.mean():.4g}: better by"
+    said = f"{gate.metric} of {len(mine)} folds is {mine.mean():.4g} and the champion's {others.mean():.4g}, a gain of"
     if gate.confidence is not None and np.ptp(gains) == 0:
         return _lacking(gate, f"{said} {mean:.4g} in each, which leaves nothing to test by", len(mine), gate.margin)
     estimate = Estimate(mean, low, high, len(mine))
@@ -191,7 +192,7 @@ def _business_over(gate: BusinessGate, value: business.Value, evidence: Evidence
     is_relative = gate.scale == "relative"
     found = business.estimate(value, evidence.rows, versions, gate.confidence, sign=sign, is_relative=is_relative)
     own, other = (value(evidence.rows, each.predictions) for each in versions)
-    said = f"{value.name} is {own:.4g} and the champion's {other:.4g}: better by{' a share of' if is_relative else ''}"
+    said = f"{value.name} is {own:.4g} and the champion's {other:.4g}, a {'relative ' if is_relative else ''}gain of"
     return _within(gate, found, gate.margin, None, said, "paired bootstrap")
 
 

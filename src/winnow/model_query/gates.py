@@ -53,12 +53,12 @@ class _Comparing(_Tested):
             raise ValueError("`scale: absolute` or `scale: relative` beside `margin`")
         return self
 
-    @property
-    def by(self) -> str:
-        """The margin in words: ` by 0.01`, ` by 1%`, or nothing."""
-        if not self.margin:
-            return ""
-        return f" by {self.margin:.3g}" if self.scale == "absolute" else f" by {self.margin:.3g} of its value"
+    def over_champion(self, what: str) -> str:
+        """The demand in words: `f1 better than the champion's by 0.01`."""
+        size = f"{abs(self.margin):.3g}{' of its value' if self.scale == 'relative' else ''}"
+        if self.margin < 0:
+            return f"{what} at most {size} worse than the champion's"
+        return f"{what} better than the champion's{f' by {size}' if self.margin else ''}"
 
 
 class MetricGate(_Tested):
@@ -85,7 +85,7 @@ class ChampionGate(_Comparing):
     metric: Metric = Field(description=_METRIC)
 
     def __str__(self) -> str:
-        return f"{self.metric.key} better than the champion's{self.by}"
+        return self.over_champion(self.metric.key)
 
 
 class McNemarGate(_Tested):
@@ -107,7 +107,7 @@ class CrossValidationGate(_Comparing):
     )
 
     def __str__(self) -> str:
-        return f"{self.metric} over the folds better than the champion's{self.by}"
+        return self.over_champion(f"{self.metric} over the folds")
 
 
 class FairnessGate(_Tested):
@@ -166,11 +166,7 @@ class BusinessGate(_Comparing):
 
     def __str__(self) -> str:
         own = self.function.rpartition(":")[2]
-        return (
-            f"{own} better than the champion's{self.by}"
-            if self.is_comparing
-            else f"{own} {_limits(self.min, self.max)}"
-        )
+        return self.over_champion(own) if self.is_comparing else f"{own} {_limits(self.min, self.max)}"
 
 
 class LatencyGate(_Tested):

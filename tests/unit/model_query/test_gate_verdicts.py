@@ -269,6 +269,15 @@ def test_a_business_number_is_judged_like_a_metric(tmp_path: Path) -> None:
     assert found(always, **cost).result is Result.PASS
 
 
+def test_rows_that_were_read_without_the_target_have_it_for_your_own_functions(tmp_path: Path) -> None:
+    file = tmp_path / "right.py"
+    file.write_text("def right(rows, predictions):\n    return (rows.y == predictions).mean()\n")
+    evidence = pair(400, 0.9, 0.0, 0.0)
+    share = float((evidence.candidate.labels == evidence.target).mean())
+    assert "y" not in evidence.rows
+    assert found(evidence, type="business", function=f"{file}:right", min=0.5).estimate == share
+
+
 @pytest.mark.parametrize(
     ("text", "result", "reason"),
     [
