@@ -354,7 +354,8 @@ class Observation(Struct, frozen=True):
         replicas: of all revisions, without those that terminate.
         routers: the routers of the current route, ready or not.
         entry_serial: serial of the route that requests really follow; None where there is no entry, or it is silent.
-        wish: what a person asked a running rollout to do: promote, pause, resume or abort; empty for nothing.
+        wish: what a person asked a running rollout to do: promote, pause, resume or abort, then `: REASON` where one is
+            given; empty for nothing.
         url: the deployment's address; empty before there is one.
     """
 
@@ -364,6 +365,12 @@ class Observation(Struct, frozen=True):
     entry_serial: int | None = None
     wish: str = ""
     url: str = ""
+
+    @property
+    def wished(self) -> tuple[str, str]:
+        """The wish without its reason, and the reason; empty where there is none."""
+        wish, _, reason = self.wish.partition(": ")
+        return wish, reason
 
     def of(self, number: int) -> tuple[ReplicaObserved, ...]:
         """The replicas of a revision."""

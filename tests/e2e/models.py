@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,20 @@ class Winnow:
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return self.python("from winnow.cli import main; main()", *arguments, **variables)
+
+    @contextlib.contextmanager
+    def running(self, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+        """A command that runs until the context closes, for two minutes at most; its standard error can be read."""
+        environment = {**os.environ, "WINNOW_HOME": str(self.home), "MLFLOW_TRACKING_URI": self.uri, **variables}
+        argv = [sys.executable, "-c", "from winnow.cli import main; main()", *arguments]
+        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env=environment) as process:
+            limit = threading.Timer(120, process.kill)
+            limit.start()
+            try:
+                yield process
+            finally:
+                limit.cancel()
+                process.terminate()
 
     def python(self, program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "WINNOW_HOME": str(self.home), "MLFLOW_TRACKING_URI": self.uri, **variables}

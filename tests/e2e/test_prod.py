@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import textwrap
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -95,3 +97,41 @@ def test_a_program_serves_asks_and_stops_a_model(winnow: Winnow) -> None:
     """
     ran = winnow.python(textwrap.dedent(program))
     assert ran.stdout == "1 1 True True\n", ran.stderr
+
+
+def test_an_alert_rolls_back_once_and_the_history_says_why(winnow: Winnow) -> None:
+    for number in (0, 1):
+        winnow.crown(number)
+        served = winnow.run("prod", "--study", "cells")
+        assert served.returncode == 0, served.stderr
+    assert winnow.run("serve-hooks", "--action", "rollback", "--name", "cells").returncode == 2  # no token
+    token = {"WINNOW_HOOKS_TOKEN": "a-token-that-is-long-enough"}
+    unknown = winnow.run("serve-hooks", "--action", "rollback", "--name", "wine", **token)
+    assert (unknown.returncode, "'wine'" in unknown.stderr) == (2, True), unknown.stderr
+    with winnow.running("serve-hooks", "--action", "rollback", "--name", "cells", "--port", "0", **token) as receiver:
+        url = said(receiver, "listening on (http://[^ ]+) for alerts")
+        labels = {"alertname": "Errors", "deployment": "cells"}
+        alert = {"status": "firing", "labels": labels, "annotations": {"summary": "5 % fail"}}
+        for fingerprint in ("a", "b", "a"):
+            alert |= {"startsAt": "2026-11-29T05:00:00.123Z", "fingerprint": fingerprint}
+            body = json.dumps({"version": "4", "alerts": [alert]}).encode()
+            headers = {"authorization": f"Bearer {token['WINNOW_HOOKS_TOKEN']}"}
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=10) as answer:
+                assert answer.status == 202
+        said(receiver, "alert Errors: (done)")
+        for _ in range(2):
+            said(receiver, "(nothing to do), it ")
+    (status,) = json.loads(winnow.run("prod-status", "--name", "cells", "--json").stdout)
+    assert status["release"]["version"] == "1"
+    ((_, noted),) = Registry(winnow.uri).rejections("cells")
+    assert (noted.version, noted.reason) == ("2", "the alert Errors rolled it back: 5 % fail")
+    assert winnow.run("prod", "--study", "cells").returncode == 3
+
+
+def said(process: subprocess.Popen[str], pattern: str) -> str:
+    """The group of the next line of a process that matches."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.search(pattern, line):
+            return found[1]
+    raise AssertionError(f"the process ended without {pattern}")

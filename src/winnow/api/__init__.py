@@ -41,7 +41,15 @@ from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
 from winnow.api.prediction_log import outcomes
 from winnow.api.project import init, schema
-from winnow.api.rollouts import change_rollout, detach_rollout, drive_rollout, plan_rollout, render, rollout_status
+from winnow.api.rollouts import (
+    change_rollout,
+    detach_rollout,
+    drive_rollout,
+    plan_rollout,
+    render,
+    rollout_status,
+    serve_hooks,
+)
 from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model, winner_certainty
 from winnow.api.stack import (
     MadeSecrets,
@@ -292,6 +300,7 @@ __all__ = [
     "schema",
     "select_model",
     "serve",
+    "serve_hooks",
     "stack_settings",
     "status",
     "stop_serving",

@@ -1,8 +1,8 @@
-"""See how a rollout goes, and promote, pause, resume or abort it; print what a platform would be sent."""
+"""See how a rollout goes, and promote, pause, resume or abort it; act on alerts; print manifests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,6 +166,42 @@ def plan_rollout(
             raise InputError(next_flag(name), expected=expected, found=f"{number:g}", remedy="Correct it.")
     traffic = Traffic(rate, error_rate, flip_rate, outcome_rate, spread)
     return forecast(stage_of(load_experiment(config).serving, stage).rollout, traffic)
+
+
+def serve_hooks(
+    name: str,
+    *,
+    platform: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 9119,
+    match: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = silent,
+) -> None:
+    """Receive Alertmanager's webhook, and roll a deployment back when an alert about it fires, until Ctrl-C.
+
+    Requests must carry the bearer token of WINNOW_HOOKS_TOKEN_FILE or WINNOW_HOOKS_TOKEN; they are answered at once,
+    with status 202. An open rollout is aborted; otherwise the revision before serves again. Alerts that began before a
+    version was sent away, or within ten minutes after, are about that version and change nothing.
+
+    Args:
+        name: the deployment.
+        platform: "local", "docker" or "kubernetes"; by default the one that serves it.
+        host: address to listen on.
+        port: 0 for a free one.
+        match: labels that an alert must have; by default `{"deployment": name}`.
+        say: is called with a line for each alert and what became of it.
+
+    Raises:
+        InputError: there is no token, nothing is served under the name, or the address cannot be listened on.
+    """
+    import os
+
+    from winnow.config.settings import Settings
+    from winnow.orchestrators import hooks
+
+    token = hooks.token_of(os.environ)
+    labels = {"deployment": name} if match is None else match
+    hooks.receiver_for(Settings.from_environment(), name, platform, labels, token, say).run(host, port)
 
 
 def render(

@@ -79,6 +79,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "rollout-pause": ("rollouts:pause", "Leave the weights of a rollout as they are."),
         "rollout-resume": ("rollouts:resume", "Go on with a rollout."),
         "rollout-abort": ("rollouts:abort", "Send all requests back to the revision that served before."),
+        "serve-hooks": ("hooks:command", "Roll a deployment back when an alert about it fires."),
         "render": ("rollouts:render", "Print what a platform would be sent, without asking it."),
         "outcomes": ("outcomes:command", "Measure each revision by the outcomes of its predictions."),
         "inference-one": ("inference_one:command", "Get one prediction from a served model."),

@@ -124,11 +124,11 @@ class FoundDeployment:
         """See `rollout_status`."""
         return rollout_status(self.deployer, self.name)
 
-    def change(self, wish: Wish) -> RolloutStatus:
+    def change(self, wish: Wish, reason: str = "") -> RolloutStatus:
         """See `ask`."""
         within_s = self.platform.capabilities.ready_within_s
         remember = into_history(self.name, self.say)
-        return ask(self.deployer, self.name, wish, ready_within_s=within_s, remember=remember, say=self.say)
+        return ask(self.deployer, self.name, wish, reason, ready_within_s=within_s, remember=remember, say=self.say)
 
     def go_on(self, *, is_replaced: bool = False) -> RolloutStatus:
         """Drive a running rollout to its end or next pause; a paused one stays so.
@@ -202,7 +202,7 @@ def status_of(observed: Observation, reports: Sequence[RouterReport], now: float
         reason=rollout.reason,
         passes_in_s=max(steps[index].least_s - elapsed_s, 0.0) if is_running else None,
         pauses_in_s=None if longest_s is None else max(longest_s - elapsed_s, 0.0),
-        wish=observed.wish,
+        wish=observed.wished[0],
         is_expired=any(each.is_expired for each in reports if each.serial == route.serial),
     )
 
@@ -211,6 +211,7 @@ def ask(
     deployer: Deployer,
     name: str,
     wish: Wish,
+    reason: str = "",
     *,
     ready_within_s: float = 300.0,
     judge: Judge | None = None,
@@ -225,6 +226,7 @@ def ask(
     to the rollout's end or next pause.
 
     Args:
+        reason: why, as a clause; of an abort, the rollout's reason.
         ready_within_s: how long replicas may take to become ready.
         remember: as in `Driver`.
 
@@ -239,7 +241,7 @@ def ask(
         say(f"the rollout is {rollout.state.value} already")
         return rollout_status(deployer, name, wall=wall)
     if not is_so:
-        deployer.wish(name, wish)
+        deployer.wish(name, f"{wish}: {reason}" if reason else wish)
     until = clock.now() + HEARD_WITHIN_S
     while not _is_free(deployer, name):
         if _is_done(wish, deployer.observe(name).record.rollout, rollout):

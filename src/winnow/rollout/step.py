@@ -253,7 +253,7 @@ def _bring_up(desired: Desired, observed: Observation, now: float) -> Action:
 def _continue(desired: Desired, observed: Observation, rollout: Rollout, verdict: Verdict | None, now: float) -> Action:
     """A rollout is open: keep it safe, then do what a person asks for, then what the verdict says."""
     record, step = observed.record, from_values(rollout.steps)[rollout.step]
-    wish, candidate = observed.wish, rollout.candidate
+    wish, candidate = observed.wished[0], rollout.candidate
     is_paused = rollout.state is RolloutState.PAUSED
     verdict = verdict if verdict is not None and verdict.step == rollout.step else None
     if is_paused and verdict is not None:
@@ -318,8 +318,9 @@ def _reason_to_abort(desired: Desired, observed: Observation, rollout: Rollout, 
         return f"revision {candidate} has no ready replica"
     if desired.target.number != candidate:
         return f"revision {desired.target.number} was asked for"
-    if observed.wish == "abort":
-        return "a person aborted it"
+    wish, why = observed.wished
+    if wish == "abort":
+        return why or "a person aborted it"
     if verdict is None or verdict.result is not Result.FAIL or verdict.is_void:
         return ""
     if desired.rollback_on_failure:

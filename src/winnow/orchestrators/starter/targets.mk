@@ -16,7 +16,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
 .DEFAULT_GOAL := help
 .PHONY: help init demo generate-data train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
         report ui dashboard select-model evaluate compare-ab prod-local prod-docker prod-kubernetes prod-status prod-remove rollback \
-        outcomes plan-rollout rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
+        outcomes serve-hooks plan-rollout rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs diff schema
 
@@ -120,6 +120,9 @@ prod-remove: setup ## Stop serving (STUDY or CONFIG if there are several deploym
 
 rollback: setup ## Serve the previous model again (STUDY or CONFIG, PLATFORM, REASON)
 	@$(WINNOW) rollback $(FLAGS)
+
+serve-hooks: setup ## Roll back when an alert fires (ACTION=rollback, NAME, PLATFORM, PORT, MATCH)
+	@$(WINNOW) serve-hooks $(FLAGS)
 
 plan-rollout: setup ## Show how long the steps of a rollout take (RATE, CONFIG, STAGE, JSON=1)
 	@$(WINNOW) plan-rollout $(FLAGS)
