@@ -15,7 +15,7 @@ import yaml
 from tests.docker.champions import Winnow
 from tests.kubernetes.places import Place
 from tests.kubernetes.serving import SERVING, Site
-from winnow.platforms.labels import DEPLOYMENT
+from winnow.platforms.labels import DEPLOYMENT, ROLE
 
 pytestmark = pytest.mark.kubernetes
 
@@ -99,6 +99,21 @@ def test_a_champion_that_does_not_start_ends_with_an_error_and_leaves_nothing(
     assert failed.returncode == 1
     assert "nothing is being served" in failed.stderr and "Traceback" not in failed.stderr
     assert objects(winnow, shared_place) == []
+
+
+def test_routers_run_an_image_of_their_own(winnow: Winnow, shared_place: Place) -> None:
+    winnow.crown(0)
+    first = winnow.run("prod", *TIER, "--replicas", "1")
+    assert first.returncode == 0, first.stderr
+    # Without requests the first step has no verdict, so it pauses.
+    steps = {"initial_weight": 0.5, "weight_steps": [1.0], "step_duration_seconds": 1, "max_step_duration_seconds": 1}
+    winnow.serve_as({**SERVING, "rollout": {"strategy": "canary", **steps}})
+    winnow.crown(1)
+    paused = winnow.run("prod", *TIER, "--replicas", "1")
+    chosen = f"--selector={DEPLOYMENT}={winnow.name},{ROLE}=router"
+    found = shared_place.admin.json("get", "deployments", chosen)["items"]
+    images = {each["spec"]["template"]["spec"]["containers"][0]["image"] for each in found}
+    assert [image.partition("@")[0].rpartition("/")[2] for image in images] == ["winnow-router"], paused.stderr
 
 
 def test_without_a_cluster_or_a_way_for_images_nothing_is_begun(winnow: Winnow, tmp_path: Path) -> None:

@@ -92,13 +92,13 @@ class Platform(Protocol):
         """The deployer; making it contacts nothing. `say` receives lines about a change while the change lasts."""
 
     def prepare_router(self, show: Show = silent) -> str:
-        """Build the image of the routers between two revisions unless it exists, and return its id.
+        """Build the image of the routers between two revisions unless it exists, and return its name there.
 
-        Empty where routers need none of their own: they run this installation, or a replica's image.
+        Empty where routers need none of their own: they run this installation.
 
         Raises:
-            InputError: no engine answers.
-            BuildFailedError: the build failed.
+            InputError: no engine answers, or no route leads to the nodes.
+            BuildFailedError: the build or the delivery failed.
         """
 
     def prepare_driver(self) -> Callable[[str], RolloutDriver]:

@@ -219,9 +219,7 @@ class KubernetesDeployer:
             raise _no_port(record.entry.port)
         self.check()
         wanted = revision_plan.all_objects(self._files, record, number)
-        for each in wanted:
-            if kind_of(each) in KINDS and (live := self.cluster.get(kind_of(each), name_of(each))) is not None:
-                on_cluster.check_is_of(live, record.name)
+        self._check_are_of(record.name, wanted)
         for other in self.cluster.find(INGRESS, MANAGED_BY).items:
             owner = on_cluster.mark(other, labels.DEPLOYMENT)
             if owner != record.name and any(_collide(each, other) for each in wanted if kind_of(each) == INGRESS):
@@ -616,9 +614,12 @@ class KubernetesDeployer:
             return
         own = object_name(record.name, f"router-{record.route.serial}")
         token = self._secret(own, ROUTER_TOKEN) or secrets.token_urlsafe(32)
-        is_new = self.cluster.get(DEPLOYMENT, own) is None
+        live = self.cluster.get(DEPLOYMENT, own)
+        is_new = live is None or not _has(live, labels_of_routers(record.name, record.route.serial))
         if is_new:
-            for each in revision_plan.router_objects(self._files, record, token):
+            made = revision_plan.router_objects(self._files, record, token)
+            self._check_are_of(record.name, made)
+            for each in made:
                 self.cluster.apply(each)
         try:
             self._await_routers(record)
@@ -628,6 +629,12 @@ class KubernetesDeployer:
                 with contextlib.suppress(*NOT_NOW):
                     apply_all(self.cluster, (), marks, KINDS)
             raise
+
+    def _check_are_of(self, name: str, wanted: Sequence[Manifest]) -> None:
+        """Raises InputError where an object to be applied is there and of another owner, such as of `NAME-2`."""
+        for each in wanted:
+            if kind_of(each) in KINDS and (live := self.cluster.get(kind_of(each), name_of(each))) is not None:
+                on_cluster.check_is_of(live, name)
 
     def _await_routers(self, record: Record) -> None:
         chosen = labels_of_routers(record.name, record.route.serial)

@@ -13,7 +13,7 @@ from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord
 from winnow.platforms.deployer import Say
-from winnow.platforms.images import TRAIN, ImageBuild, ImageRoute, Images, Show, silent
+from winnow.platforms.images import PROD_BASE, TRAIN, BuildOptions, ImageBuild, ImageRoute, Images, Show, silent
 from winnow.platforms.kubernetes import driver_job, permissions
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
@@ -83,8 +83,9 @@ class KubernetesPlatform:
         )
 
     def prepare_router(self, show: Show = silent) -> str:
-        """See `Platform.prepare_router`."""
-        return ""
+        """See `Platform.prepare_router`. It is delivered as a model's image is."""
+        options = BuildOptions.from_environment(self._environment, base=PROD_BASE)
+        return self.prepare_image(self._images.plan_router_image(Path.cwd(), options), show)
 
     def prepare_driver(self) -> Callable[[str], RolloutDriver]:
         """See `Platform.prepare_driver`: a Job of the cluster, from the workers' image."""
