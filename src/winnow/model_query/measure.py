@@ -273,19 +273,19 @@ def _by_rows(
     truth, inputs = _truth(target, manifest), [measure.inputs(each) for each in versions]
     step, shrinkage = max(1, _AT_ONCE // (m * inputs[0].shape[1])) if measure.takes_stacks else 1, math.sqrt(m / n)
     other = _other_rows(np.asarray(target, dtype=np.int64), random) if manifest.task == "classification" else None
-    found = []
+    # Written into one array: kept one by one, small results would keep the heap from being used again.
+    found = np.empty((2, len(versions), most // 2))
     for start in range(0, most // 2, step):
         rows = random.integers(n, size=(min(step, most // 2 - start), m))
-        plain = [_scored(measure, each, truth, rows, rows) for each in inputs]
-        if other is None:
-            found.append([plain, plain])
-            continue
-        is_mistaken = random.random(rows.shape) < shrinkage / m
-        answered = rows.copy()
-        answered[is_mistaken] = other(rows[is_mistaken])
-        found.append([plain, [_scored(measure, each, truth, answered, rows) for each in inputs]])
+        part = found[..., start : start + len(rows)]
+        part[:] = [_scored(measure, each, truth, rows, rows) for each in inputs]
+        if other is not None:
+            is_mistaken = random.random(rows.shape) < shrinkage / m
+            answered = rows.copy()
+            answered[is_mistaken] = other(rows[is_mistaken])
+            part[1] = [_scored(measure, each, truth, answered, rows) for each in inputs]
     whole = np.array([[float(measure.score(each, truth))] for each in inputs])
-    return Draws(*(whole + (np.concatenate(found, axis=-1) - whole) * shrinkage))
+    return Draws(*(whole + (found - whole) * shrinkage))
 
 
 def _scored(measure: Measure, inputs: Tensor, truth: Tensor, answered: Indexes, rows: Indexes) -> Floats:
