@@ -300,7 +300,7 @@ def _against_champion(gate: Gate, evidence: Evidence, compare: Compare) -> Judge
 
 
 def _not_applicable(gate: Gate) -> Finding:
-    reason = "not applicable: there is no champion yet to compare with"
+    reason = "not applicable: no other version is champion"
     return Finding(str(gate), None, (None, None), 0, 0.0, "not applicable", Result.PASS, reason)
 
 

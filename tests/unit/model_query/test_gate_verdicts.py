@@ -72,7 +72,7 @@ def test_without_a_champion_comparing_gates_do_not_apply_and_pass() -> None:
     ):
         finding = found(evidence, **gate)
         assert (finding.result, finding.rule) == (Result.PASS, "not applicable")
-        assert finding.reason == "not applicable: there is no champion yet to compare with"
+        assert finding.reason == "not applicable: no other version is champion"
 
 
 def test_rows_that_the_champion_was_trained_on_are_left_out() -> None:
