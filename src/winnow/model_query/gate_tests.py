@@ -89,7 +89,7 @@ def run(file: Path, timeout_s: float, evidence: Evidence) -> Run:
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?)\b", ended.stdout)}
     tests = sum(counts.values())
     if ended.returncode == 0:
-        return Run(True, tests, f"{counts.get('passed', 0)} tests of {file.name} passed")
+        return Run(True, tests, f"{counts.get('passed', 0)} of {tests} tests of {file.name} passed")
     if ended.returncode == NO_TESTS:
         return Run(False, 0, f"{file.name} has no tests")
     failed = [line for line in ended.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]

@@ -155,6 +155,17 @@ def test_minimized_metrics_are_better_where_they_are_lower() -> None:
     assert found(evidence, type="metric", metric="rmse", max=0.505).result is Result.NOT_ENOUGH_DATA
 
 
+def test_a_metric_of_the_users_own_is_judged_and_needs_a_direction_to_compare(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("def share(outputs, target):\n    return (outputs.argmax(1) == target).mean()\n")
+    evidence, name = pair(300, 0.6, 0.3, 0.0), f"{file}:share"
+    gate = {"type": "champion", "margin": 0.1, "scale": "absolute"}
+    assert found(evidence, **gate, metric={"name": name, "goal": "maximize"}).result is Result.PASS
+    assert found(evidence, type="metric", metric=name, min=0.8).result is Result.PASS
+    with pytest.raises(InputError, match=r"\[0\]\.metric: expected a metric with a better direction"):
+        found(evidence, **gate, metric=name)
+
+
 def folds(**changes: Any) -> Evidence:
     own, other = np.array([0.9, 0.88, 0.91, 0.87, 0.9]), np.array([0.86, 0.85, 0.87, 0.84, 0.85])
     champion = Answers("1", manifest(), NO_EVIDENCE.candidate.outputs, {"f1": other}, (80, 20))
@@ -282,7 +293,7 @@ def test_rows_that_were_read_without_the_target_have_it_for_your_own_functions(t
     ("text", "result", "reason"),
     [
         ("def test_right(predictions, target, rows):\n    assert (predictions == target).all() and 'sex' in rows\n",
-         Result.PASS, "1 tests of checks.py passed"),
+         Result.PASS, "1 of 1 tests of checks.py passed"),
         ("def test_wrong(predictions, target):\n    assert set(predictions) == {'maybe'}\n",
          Result.FAIL, "1 of 1 tests of checks.py failed: FAILED checks.py::test_wrong"),
         ("x = 1\n", Result.FAIL, "checks.py has no tests"),
@@ -312,7 +323,7 @@ def test_the_candidate_of_a_test_answers_rows_that_are_not_in_the_evidence(tmp_p
     candidate = Answers("1", predictor.manifest, predictor.outputs(rows.to_numpy(np.float32)), bundle=bundle)
     evidence = Evidence("rows.csv", rows, np.zeros(50, dtype=np.int64), candidate)
     finding = found(evidence, type="tests", file=str(tmp_path / "checks.py"))
-    assert (finding.result, finding.reason) == (Result.PASS, "1 tests of checks.py passed")
+    assert (finding.result, finding.reason) == (Result.PASS, "1 of 1 tests of checks.py passed")
 
 
 @pytest.mark.parametrize(
