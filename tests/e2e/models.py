@@ -76,3 +76,12 @@ def address(output: str) -> str:
     found = re.search(r"http://127\.0\.0\.1:\d+", output)
     assert found is not None, output
     return found.group()
+
+
+def said(process: subprocess.Popen[str], pattern: str) -> str:
+    """The group of the next line of a process that matches."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.search(pattern, line):
+            return found[1]
+    raise AssertionError(f"the process ended without {pattern}")

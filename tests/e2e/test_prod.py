@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import textwrap
 import urllib.request
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.models import Winnow, address, two_models
+from tests.e2e.models import Winnow, address, said, two_models
 from tests.unit.serving import bundles
 from winnow.tracking.registry import Registry
 
@@ -126,12 +125,3 @@ def test_an_alert_rolls_back_once_and_the_history_says_why(winnow: Winnow) -> No
     ((_, noted),) = Registry(winnow.uri).rejections("cells")
     assert (noted.version, noted.reason) == ("2", "the alert Errors rolled it back: 5 % fail")
     assert winnow.run("prod", "--study", "cells").returncode == 3
-
-
-def said(process: subprocess.Popen[str], pattern: str) -> str:
-    """The group of the next line of a process that matches."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        if found := re.search(pattern, line):
-            return found[1]
-    raise AssertionError(f"the process ended without {pattern}")

@@ -1,0 +1,109 @@
+"""An A/B test on local processes: predictions, their outcomes, the verdict, and the winner that serves."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e.models import Winnow, address, said, two_models
+from winnow.tracking.registry import Registry
+
+MOST_REQUESTS, AT_ONCE = 6000, 50
+CLASSES = {"malignant": "benign", "benign": "malignant"}
+
+
+@pytest.fixture
+def winnow() -> Iterator[Winnow]:
+    with two_models() as made:
+        yield made
+
+
+def served(winnow: Winnow, **rollout: Any) -> str:
+    """Serve version 1 as an experiment file says, and make version 2 the champion. Gives the address."""
+    log = str(winnow.home / "log.jsonl")
+    keys = {
+        "metric": "accuracy",
+        "min_effect": 0.05,
+        "max_duration": "100s",
+        "outcomes": log,
+        "step_duration_seconds": 2,
+        "conditions": [],
+    }
+    experiment = {
+        "name": "cells",
+        "data": {"source": "sklearn:breast_cancer"},
+        "search": {"metric": "f1", "space": {"lr": {"float": [0.001, 0.1]}}},
+        "serving": {"log": {"to": log}, "rollout": {"strategy": "ab", **keys, **rollout}},
+    }
+    (winnow.home / "cells.yaml").write_text(yaml.safe_dump(experiment))
+    winnow.crown(0)
+    done = winnow.run("prod", "--config", str(winnow.home / "cells.yaml"))
+    assert done.returncode == 0, done.stderr
+    winnow.crown(1)
+    return address(done.stdout)
+
+
+def posted(url: str, value: object) -> Any:
+    headers = {"content-type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(value).encode(), headers)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+def ask(url: str, driver: subprocess.Popen[str], accuracy: dict[str, float]) -> None:
+    """Send requests until the test has ended, and an outcome for each: right as often as `accuracy` says by version."""
+    said(driver, "0.5 (go to revision)")
+    rng, sent = random.Random(0), 0
+    with ThreadPoolExecutor(4) as threads:
+        while driver.poll() is None and sent < MOST_REQUESTS:
+            rows = [[[rng.gauss(0, 1) for _ in range(3)]] for _ in range(AT_ONCE)]
+            answers = list(threads.map(lambda row: posted(f"{url}/predict", {"rows": row}), rows))
+            posted(f"{url}/feedback", [outcome(each, rng, accuracy) for each in answers])
+            sent += AT_ONCE
+    driver.wait(60)
+
+
+def outcome(answer: dict[str, Any], rng: random.Random, accuracy: dict[str, float]) -> dict[str, str]:
+    (predicted,) = answer["predictions"]
+    is_right = rng.random() < accuracy[answer["model"]["version"]]
+    return {"request_id": answer["request_id"], "outcome": predicted if is_right else CLASSES[predicted]}
+
+
+def test_the_version_with_the_better_outcomes_is_promoted_and_a_worse_one_sent_away(winnow: Winnow) -> None:
+    url = served(winnow)
+    command = ("prod", "--config", str(winnow.home / "cells.yaml"))
+    with winnow.running(*command) as driver:
+        ask(url, driver, {"1": 0.97, "2": 0.8})
+    assert driver.returncode == 1
+    refused = winnow.run(*command)
+    assert (refused.returncode, "the candidate is not better by 0.05: accuracy is 0.8" in refused.stderr) == (3, True)
+
+    with winnow.running(*command, "--again") as driver:
+        ask(url, driver, {"1": 0.8, "2": 0.97})
+    assert driver.returncode == 0
+    status = json.loads(winnow.run("rollout-status", "--name", "cells", "--json").stdout)
+    assert status["state"] == "promoted"
+    assert status["reason"].startswith("the candidate wins: accuracy is 0.9")
+    (deployment,) = json.loads(winnow.run("prod-status", "--name", "cells", "--json").stdout)
+    assert (deployment["release"]["version"], deployment["rejected"]) == ("2", [])
+    ((_, noted),) = Registry(winnow.uri).rejections("cells")
+    assert noted.version == "2"
+    shown = winnow.run("outcomes", "--input", str(winnow.home / "log.jsonl"), "--json")
+    assert shown.returncode == 0, shown.stderr
+
+
+def test_an_ab_test_without_outcomes_pauses_and_says_that_data_are_missing(winnow: Winnow) -> None:
+    served(winnow, max_duration="6s")
+    done = winnow.run("prod", "--config", str(winnow.home / "cells.yaml"))
+    assert done.returncode == 0, done.stderr
+    status = json.loads(winnow.run("rollout-status", "--name", "cells", "--json").stdout)
+    assert (status["state"], [each["result"] for each in status["findings"]]) == ("paused", ["not_enough_data"])
+    assert status["reason"].startswith("step 1 has lasted as long as it may: accuracy: ")
