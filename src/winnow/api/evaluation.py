@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.api.arguments import model_name
+from winnow.config.next_command import next_flag
 
 if TYPE_CHECKING:
+    from winnow.model_query.gates import Stage
     from winnow.orchestrators.evaluate import Comparison, Evaluation
+    from winnow.orchestrators.promote import Promotion
 
 
 def evaluate(
@@ -18,7 +21,7 @@ def evaluate(
     *,
     study: str | None = None,
     name: str | None = None,
-    alias: str = "champion",
+    alias: str | None = None,
     version: str | None = None,
     by: str | None = None,
     metrics: Sequence[str] = (),
@@ -89,3 +92,59 @@ def compare_ab(
     wanted = orchestrator.metrics_of(evidence.experiment_of(second, settings), second.manifest, metrics)
     found = evidence.gather(rows, second, first, is_chosen=source is not None)
     return orchestrator.compare(model, found, wanted)
+
+
+def promote_model(
+    stage: Stage,
+    config: Path | str | None = None,
+    *,
+    study: str | None = None,
+    name: str | None = None,
+    version: str | None = None,
+    source: Path | str | None = None,
+    rules: Path | str | None = None,
+) -> Promotion:
+    """Judge a version by the gates of a stage, and move the stage's alias to it where it passes them all.
+
+    "staging" moves `@staging`, "production" moves `@champion`. Moving an alias deploys nothing. The verdicts are kept
+    with the version.
+
+    Args:
+        name: name of the model; by default that of the study or the file.
+        version: number of the version; by default that of `@candidate`.
+        source: rows to judge on, as for `evaluate`; by default the holdout of the candidate's study.
+
+    Raises:
+        InputError: the stage has no gates, there is no such version, a gate names what does not exist, or the rows do
+            not fit. No alias has moved then.
+    """
+    from winnow.config.errors import InputError
+    from winnow.model_query.gates import STAGE_ALIASES
+    from winnow.model_query.rules import DEFAULT_RULES, load_rules
+
+    if stage not in STAGE_ALIASES:
+        raise InputError(
+            next_flag("stage"),
+            expected=f"one of {', '.join(STAGE_ALIASES)}",
+            found=f"'{stage}'",
+            remedy="Name the stage to promote to.",
+        )
+    model, file = model_name(config, study, name), DEFAULT_RULES if rules is None else Path(rules)
+    loaded = load_rules(file)
+    from winnow.orchestrators import promote
+    from winnow.orchestrators.select_model import store_is_needed
+    from winnow.orchestrators.settings import current
+    from winnow.tracking.registry import Registry
+
+    settings = current()
+    with store_is_needed(settings.tracking_uri):
+        return promote.promote(
+            model,
+            stage,
+            loaded,
+            Registry(settings.tracking_uri),
+            settings,
+            place=str(file),
+            version=version,
+            source=None if source is None else str(source),
+        )

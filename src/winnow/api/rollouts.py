@@ -212,7 +212,7 @@ def render(
     study: str | None = None,
     name: str | None = None,
     stage: str | None = None,
-    alias: str = "champion",
+    alias: str | None = None,
     version: str | None = None,
     replicas: int | None = None,
     host: str | None = None,

@@ -24,6 +24,9 @@ from winnow.bundle.columns import Column
 from winnow.bundle.images import ImageInput
 
 FORMAT = 2
+VERDICTS = "verdicts.json"
+"""What gates said of the version, by stage, where it was judged. Written when the bundle is fetched, and no part of it:
+the digest stays."""
 MANIFEST, ONNX, WEIGHTS, EXAMPLE, REFERENCE = (
     "manifest.json",
     "model.onnx",

@@ -63,6 +63,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "evaluate": ("evaluation:evaluate", "Measure a registered version on rows, with intervals."),
         "compare-ab": ("evaluation:compare", "Compare two registered versions on the same rows."),
+        "promote-model": ("evaluation:promote", "Judge a version by the gates of a stage, and move the stage's alias."),
     },
     "Serve": {
         "build-prod": ("build:build_prod", "Build the image that serves the selected model."),

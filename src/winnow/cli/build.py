@@ -83,7 +83,7 @@ def build_prod(
     config: Path,
     study: str | None,
     name: str | None,
-    alias: str,
+    alias: str | None,
     version: str | None,
     tag: str,
     no_cache: bool,

@@ -1,15 +1,19 @@
-"""`winnow evaluate` and `compare-ab`: versions on rows that they were not trained on."""
+"""`winnow evaluate`, `compare-ab` and `promote-model`: versions on rows that they were not trained on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import StoreVerb, config_option, json_option, model_options, version_options
+from winnow.cli.options import StoreVerb, config_option, json_option, model_options, rules_option, version_options
+from winnow.config.next_command import next_command
 
 if TYPE_CHECKING:
-    from winnow.api import Comparison, Evaluation, MeasuredMetric
+    from winnow.api import Comparison, Evaluation, MeasuredMetric, Promotion
+
+NOT_PROMOTED = 3
 
 input_option = click.option(
     "--input",
@@ -55,6 +59,26 @@ def compare(as_json: bool, **options: Any) -> None:
     click.echo(as_text(found) if as_json else "\n".join(comparison_lines(found)))
 
 
+@click.command("promote-model", cls=StoreVerb)
+@config_option
+@click.option("--stage", type=click.Choice(["staging", "production"]), required=True, help="Stage to promote to.")
+@model_options
+@click.option("--version", metavar="NUMBER", help="Number of the version; by default that of @candidate.")
+@input_option
+@rules_option
+@json_option
+def promote(as_json: bool, **options: Any) -> int:
+    """Judge a version by the gates of a stage; move @staging or @champion to it where it passes them all.
+
+    Moving an alias deploys nothing. Exit status 3: a gate did not pass.
+    """
+    from winnow import api
+
+    found = api.promote_model(**options)
+    click.echo(as_text(found) if as_json else "\n".join(promotion_lines(found)))
+    return 0 if found.is_promoted else NOT_PROMOTED
+
+
 def evaluation_lines(found: Evaluation) -> list[str]:
     """An evaluation as lines for people."""
     head = ("rows", "", *(each.name for each in found.slices[0].metrics))
@@ -74,7 +98,27 @@ def comparison_lines(found: Comparison) -> list[str]:
     return [f"{found.name} on {found.source}", *aligned([head, *rows]), found.verdict]
 
 
-def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+def promotion_lines(found: Promotion) -> list[str]:
+    """What the gates said, as lines for people."""
+    if not found.findings:
+        return [f"{found.name} {found.reason}; nothing changed."]
+    rows = [("gate", "estimate", "interval", "rows", "verdict")]
+    for each in found.findings:
+        low, high = ("-" if bound is None else f"{bound:.4g}" for bound in each.interval)
+        interval = "" if each.interval == (None, None) else f"{low} to {high}"
+        estimate = "-" if each.estimate is None else f"{each.estimate:.4g}"
+        rows.append((each.condition, estimate, interval, f"{each.n}" if each.n else "", each.result.value))
+    champion = f"the champion is version {found.champion}" if found.champion else "there is no champion yet"
+    lines = [f"{found.name} version {found.version} for {found.stage}, on {found.source}; {champion}", *aligned(rows)]
+    lines += [f"  {each.condition}: {each.reason}" for each in found.findings]
+    if not found.is_promoted:
+        return [*lines, f"Not promoted: {found.reason}."]
+    stage = "staging" if found.stage == "staging" else None
+    prod = next_command("prod", platform="local", name=found.name, stage=stage)
+    return [*lines, f"{found.name} version {found.version} is now @{found.alias}.", f"  next: {prod}"]
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Rows of cells as lines with columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

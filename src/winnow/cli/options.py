@@ -87,6 +87,13 @@ changed_code_option = click.option(
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, without doing it.")
 """Gives the verb `dry_run: bool`."""
 
+rules_option = click.option(
+    "--rules",
+    type=click.Path(path_type=Path),
+    help="The rules file; by default winnow's own, which uses the sweep's metric.",
+)
+"""Gives the verb `rules: Path | None`."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 """Gives the verb `as_json: bool`."""
 
@@ -151,10 +158,12 @@ def _either(context: click.Context, _parameter: click.Parameter, value: str | No
 
 
 version_options = in_order(
-    click.option("--alias", default="champion", show_default=True, callback=_either, help="Alias of the version."),
+    click.option(
+        "--alias", callback=_either, help="Alias of the version; by default champion, of the stage staging: staging."
+    ),
     click.option("--version", metavar="NUMBER", callback=_either, help="Number of the version, instead of an alias."),
 )
-"""Give the verb `alias: str` and `version: str | None`: which model version it works on."""
+"""Give the verb `alias: str | None` and `version: str | None`: which model version it works on."""
 
 
 def say(line: str) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from winnow.api.arguments import study_name
-from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, say, study_option
+from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, rules_option, say, study_option
 from winnow.config.next_command import next_command
 
 if TYPE_CHECKING:
@@ -30,12 +30,7 @@ NO_RUN_PASSES = 3
 @click.command("select-model", cls=StoreVerb)
 @config_option
 @study_option
-@click.option(
-    "--rules",
-    "rules_file",
-    type=click.Path(path_type=Path),
-    help="The rules file; by default winnow's own, which uses the sweep's metric.",
-)
+@rules_option
 @json_option
 @click.option("--all", "show_all", is_flag=True, help="Also list every trial with the rules that reject it.")
 @click.option(
@@ -45,7 +40,7 @@ NO_RUN_PASSES = 3
 def command(
     config: Path,
     study: str | None,
-    rules_file: Path | None,
+    rules: Path | None,
     as_json: bool,
     show_all: bool,
     explain: str | None,
@@ -59,10 +54,10 @@ def command(
     from winnow import api
 
     if explain is not None:
-        _print_explanation(api.explain_run(explain, study=name, rules=rules_file))
+        _print_explanation(api.explain_run(explain, study=name, rules=rules))
         return None
-    outcome = api.select_model(study=name, rules=rules_file, dry_run=dry_run, say=say)
-    runs = api.check_runs(study=name, rules=rules_file) if show_all else ()
+    outcome = api.select_model(study=name, rules=rules, dry_run=dry_run, say=say)
+    runs = api.check_runs(study=name, rules=rules) if show_all else ()
     winner = outcome.selection.winner
     certainty = None if winner is None else api.winner_certainty(study=name, trial=winner.trial)
     if as_json:
@@ -70,11 +65,17 @@ def command(
     else:
         _print_outcome(outcome, runs, api.parameter_importances(study=name), certainty, dry_run=dry_run)
         if outcome.version is not None and not dry_run:
-            alias = None if outcome.alias == "champion" else outcome.alias
             named: dict[str, Any] = {"config": config} if study is None else {"name": outcome.version.name}
-            prod = next_command("prod", platform="local", **named, alias=alias)
-            click.echo(f"  next: {prod}")
+            click.echo(f"  next: {_next(outcome, named, rules)}")
     return None if winner else NO_RUN_PASSES
+
+
+def _next(outcome: Outcome, named: dict[str, Any], rules: Path | None) -> str:
+    """The command that usually follows."""
+    if outcome.stages:
+        return next_command("promote-model", stage=outcome.stages[0], **named, rules=rules)
+    alias = None if outcome.alias == "champion" else outcome.alias
+    return next_command("prod", platform="local", **named, alias=alias)
 
 
 def as_values(outcome: Outcome, runs: Sequence[CheckedRun], certainty: Certainty | None = None) -> dict[str, Any]:

@@ -184,6 +184,10 @@ class RolloutConfig(Frozen):
     routers: int = Field(default=2, ge=1, description="How many routers stand in the way during a rollout.")
 
 
+STAGING = "staging"
+"""The stage that serves `@staging`."""
+
+
 class StageConfig(Frozen):
     """How the winner is served; below `serving.stages.NAME`, what differs there."""
 
@@ -235,9 +239,14 @@ class ServingConfig(StageConfig):
         """A stage's own keys alone: its other values are those of `serving`."""
         return {name: stage.model_dump(mode="json", exclude_unset=True) for name, stage in stages.items()}
 
+    @property
+    def known_stages(self) -> tuple[str, ...]:
+        """The stages that there may be: those of the file, and `staging`, which the gates know."""
+        return tuple(dict.fromkeys((*self.stages, STAGING)))
+
     def of_stage(self, stage: str | None) -> StageConfig:
-        """The settings of a stage; None for the deployment without one. Raises KeyError for an unknown stage."""
-        own = self.stages[stage].model_dump(exclude_unset=True) if stage is not None else {}
+        """The settings of a stage; None for the deployment without one."""
+        own = self.stages[stage].model_dump(exclude_unset=True) if stage in self.stages else {}
         return StageConfig.model_validate(_merged(self.model_dump(exclude={"stages"}), own))
 
 

@@ -21,6 +21,7 @@ from winnow.bundle.manifest import Manifest, read_manifest
 from winnow.config.errors import InputError, UnavailableError, UnreachableError, WinnowError
 from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_command, next_flag
+from winnow.config.serving import STAGING
 from winnow.config.settings import Settings
 from winnow.orchestrators.deployment import Deployment, deployment_of
 from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
@@ -29,7 +30,7 @@ from winnow.orchestrators.judge import StepJudge
 from winnow.orchestrators.old_variables import refuse_old_variables
 from winnow.orchestrators.outcome_reader import OutcomeReader
 from winnow.orchestrators.rejections import into_history, refuse_rejected, rolled_back_by, user
-from winnow.orchestrators.releases import ModelRegistry, as_kept, choose_version, fetch_release, shown_release
+from winnow.orchestrators.releases import CHAMPION, ModelRegistry, as_kept, choose_version, fetch_release, shown_release
 from winnow.orchestrators.serving_config import serving_config
 from winnow.orchestrators.serving_settings import KEEP, ServedSettings, fingerprint, key_of, served
 from winnow.platforms.deployer import Deployer, Say, mute, no_previous
@@ -49,7 +50,7 @@ class ServeRequest:
 
     Attributes:
         name: the model's name.
-        alias: registry alias of the version to serve.
+        alias: registry alias of the version to serve; None: `staging` of the stage of that name, else `champion`.
         version: number of the version, instead of the alias.
         replicas: number of servers.
         host: the address to listen on; on a cluster the host of the Ingress.
@@ -63,7 +64,7 @@ class ServeRequest:
     """
 
     name: str
-    alias: str = "champion"
+    alias: str | None = None
     version: str | None = None
     replicas: int | None = None
     host: str | None = None
@@ -80,6 +81,11 @@ class ServeRequest:
     def environment(self) -> dict[str, str]:
         """The environment, with the request's registry and load command."""
         return with_route(os.environ, registry=self.image_registry, load=self.image_load)
+
+    @property
+    def chosen_alias(self) -> str:
+        """The alias that counts where no version is named."""
+        return self.alias or (STAGING if self.stage == STAGING else CHAMPION)
 
     def settings_on(self, platform: Platform, settings: Settings) -> ServedSettings:
         """The deployment's settings on a platform.
@@ -452,7 +458,7 @@ def note_of(observed: Observation, desired: Desired, request: ServeRequest) -> s
         return f"Going on with the rollout of version {target.release.version}, from step {rollout.step + 1}."
     if serving is None or target.number != record.previous or serving.number == target.number:
         return ""
-    alias = f"is @{request.alias} and " if request.version is None else ""
+    alias = f"is @{request.chosen_alias} and " if request.version is None else ""
     return (
         f"Rolling forward to version {target.release.version}, which {alias}was served before version "
         f"{serving.release.version}."
@@ -519,7 +525,7 @@ def _another_signature(name: str, serving: Revision, target: Revision, strategy:
 
 def _version(settings: Settings, registry: ModelRegistry, request: ServeRequest) -> ModelVersion:
     store = settings.tracking_uri
-    return choose_version(registry, request.name, store=store, alias=request.alias, number=request.version)
+    return choose_version(registry, request.name, store=store, alias=request.chosen_alias, number=request.version)
 
 
 def _image(request: ServeRequest, release: Release, version: ModelVersion) -> ImageBuild:

@@ -116,7 +116,7 @@ def load_version(registry: VersionRegistry, version: ModelVersion, settings: Set
 
 
 def choose(
-    registry: VersionRegistry, name: str, settings: Settings, *, alias: str = "champion", number: str | None = None
+    registry: VersionRegistry, name: str, settings: Settings, *, alias: str | None = None, number: str | None = None
 ) -> LoadedVersion:
     """Load the version of a model with this number, or else with this alias.
 

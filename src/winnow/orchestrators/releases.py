@@ -10,11 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from winnow.bundle.manifest import read_manifest
+from winnow.bundle.manifest import VERDICTS, read_manifest
+from winnow.config.atomic_write import replace_text
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
+from winnow.config.serving import STAGING
 from winnow.routing import Release
 from winnow.tracking.tracker import ModelVersion, NoStoreError, TrackingUnavailableError
+
+CHAMPION = "champion"
+"""The alias that is served where no other is named."""
 
 
 class ModelRegistry(Protocol):
@@ -29,20 +34,27 @@ class ModelRegistry(Protocol):
     def download_bundle(self, version: ModelVersion, destination: Path) -> Path:
         """Copy a version's bundle to `destination`, which does not exist yet."""
 
+    def verdicts(self, version: ModelVersion) -> dict[str, str]:
+        """The last verdict of each stage's gates on a version, as JSON, by stage."""
+
 
 class NoChampionError(InputError):
     """No version of the model has the alias, or the model has no versions."""
 
 
 def choose_version(
-    registry: ModelRegistry, name: str, *, store: str, alias: str = "champion", number: str | None = None
+    registry: ModelRegistry, name: str, *, store: str, alias: str | None = None, number: str | None = None
 ) -> ModelVersion:
-    """The version of a model with this number, or else with this alias. `store`: the registry's address, for errors.
+    """The version of a model with this number, or else with this alias, by default the champion.
+
+    Args:
+        store: the registry's address, for errors.
 
     Raises:
         NoChampionError: no version has the alias.
         InputError: there is no such version, or the store does not answer.
     """
+    alias = alias or CHAMPION
     with _store_is_needed(name, store):
         if number is None:
             version = registry.champion(name, alias)
@@ -52,7 +64,9 @@ def choose_version(
                 f"registered model '{name}' in {store}",
                 expected=f"a version with the alias '{alias}'",
                 found="none",
-                remedy=f"Run `{next_command('select-model', study=name)}` to choose one.",
+                remedy=f"Run `{next_command('promote-model', stage=STAGING, name=name)}`."
+                if alias == STAGING
+                else f"Run `{next_command('select-model', study=name)}` to choose one.",
             )
         known = registry.versions(name)
     for each in known:
@@ -77,6 +91,7 @@ def fetch_release(registry: ModelRegistry, version: ModelVersion, home: Path, *,
     """
     models = home / "models"
     if (kept := _kept(models, version)) is not None:
+        _keep_verdicts(registry, version, kept.bundle, store)
         return kept
     models.mkdir(parents=True, exist_ok=True)
     with _store_is_needed(version.name, store), tempfile.TemporaryDirectory(prefix=".fetch-", dir=models) as folder:
@@ -97,7 +112,20 @@ def fetch_release(registry: ModelRegistry, version: ModelVersion, home: Path, *,
     note = _note(models, version)
     note.parent.mkdir(exist_ok=True)
     note.write_text(digest, encoding="utf-8")
+    _keep_verdicts(registry, version, models / digest, store)
     return Release(version.name, version.version, digest, models / digest)
+
+
+def _keep_verdicts(registry: ModelRegistry, version: ModelVersion, bundle: Path, store: str) -> None:
+    """Write what the gates said beside the bundle's own files, for `/model`; the model's digest does not cover it."""
+    with _store_is_needed(version.name, store):
+        found = registry.verdicts(version)
+    text = "" if not found else "{" + ",".join(f'"{stage}":{verdict}' for stage, verdict in found.items()) + "}"
+    file = bundle / VERDICTS
+    if not text:
+        file.unlink(missing_ok=True)
+    elif not file.is_file() or file.read_text(encoding="utf-8") != text:
+        replace_text(file, text)
 
 
 @contextmanager

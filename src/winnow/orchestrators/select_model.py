@@ -14,6 +14,7 @@ from winnow.config.errors import InputError
 from winnow.config.html_table import html_table
 from winnow.config.next_command import next_command, next_flag
 from winnow.model_query.candidates import candidates
+from winnow.model_query.gates import STAGE_ALIASES, Stage
 from winnow.model_query.ranking import (
     Demand,
     Miss,
@@ -49,7 +50,8 @@ class Outcome:
         is_new: whether an alias moves to this version.
         reason: why it won, as written to the history of champions.
         unknown: a sentence for each name in the rules that no run has; only filled if no run passes.
-        alias: the alias of the rules, which the winner gets besides `candidate`.
+        alias: the alias of the rules, which the winner gets besides `candidate`; None with gates.
+        stages: those whose gates are configured.
         compared: the metrics of the one-standard-error rule and of the tie-breaks.
     """
 
@@ -59,16 +61,17 @@ class Outcome:
     is_new: bool
     reason: str
     unknown: tuple[str, ...] = ()
-    alias: str = "champion"
+    alias: str | None = "champion"
     compared: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ()
 
     @property
     def aliases(self) -> tuple[str, ...]:
         """The aliases that the winner gets."""
-        return tuple(dict.fromkeys((CANDIDATE, self.alias)))
+        return tuple(dict.fromkeys(each for each in (CANDIDATE, self.alias) if each is not None))
 
     def __repr__(self) -> str:
-        version = "" if self.version is None else f", version {self.version.version} @{self.alias}"
+        version = "" if self.version is None else f", version {self.version.version} @{self.aliases[-1]}"
         return f"<Outcome of {self.study}: {self.reason or 'no run passes the rules'}{version}>"
 
     def _repr_html_(self) -> str:
@@ -129,7 +132,10 @@ def select_model(
     why = reason(selection, rules)
     first = [rules.one_standard_error.metric] if rules.one_standard_error is not None else []
     compared = tuple(dict.fromkeys([*first, *(tie.metric for tie in rules.tie_breaks)]))
-    chosen = Outcome(study, selection, None, False, why, alias=rules.alias, compared=compared)
+    gates = rules.gates
+    stages = () if gates is None else tuple(each for each in STAGE_ALIASES if gates.of(each))
+    alias = rules.alias if gates is None else None
+    chosen = Outcome(study, selection, None, False, why, alias=alias, compared=compared, stages=stages)
     if selection.winner is None:
         runs = search.trials(study, [], [selection.objective])
         return replace(chosen, unknown=tuple(unknown_names(runs, rules, selection.objective)))

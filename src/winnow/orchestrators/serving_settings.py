@@ -67,7 +67,7 @@ def served(
     Raises:
         InputError: there is no such stage, or a flag's value or the log's file cannot be used.
     """
-    if stage is not None and stage not in config.stages:
+    if stage is not None and stage not in config.known_stages:
         raise _unknown_stage(config, stage)
     if replicas is not None and replicas < 1:
         remedy = "To stop serving, remove the deployment."
@@ -193,16 +193,16 @@ def _is_address(host: str) -> bool:
 
 def stage_of(config: ServingConfig, stage: str | None) -> StageConfig:
     """The settings of a stage; None for the deployment without one. Raises InputError for an unknown one."""
-    if stage is not None and stage not in config.stages:
+    if stage is not None and stage not in config.known_stages:
         raise _unknown_stage(config, stage)
     return config.of_stage(stage)
 
 
 def _unknown_stage(config: ServingConfig, stage: str) -> InputError:
-    known = sorted(config.stages)
+    known = sorted(config.known_stages)
     return InputError(
         next_flag("stage"),
-        expected=f"one of serving.stages: {', '.join(known)}" if known else "a stage in `serving.stages`",
-        found=f"'{stage}'" if known else f"'{stage}', and the file has none",
+        expected="staging, or a stage of `serving.stages`" if known == [STAGING] else f"one of {', '.join(known)}",
+        found=f"'{stage}'",
         remedy=did_you_mean(stage, known) or "Add it to the file, or leave the stage out.",
     )

@@ -31,6 +31,7 @@ def make_admin(
     signature: Signature,
     example: bytes,
     examples: tuple[Example, ...],
+    verdicts: bytes = b"{}",
     *,
     needs_key: bool,
     has_log: bool = False,
@@ -41,11 +42,17 @@ def make_admin(
 
     Args:
         example: the bundle's own input example, a body of `/predict`.
+        verdicts: what gates said of the version, by stage, as JSON.
         has_log: whether it takes outcomes at `/feedback`.
     """
     app = FastAPI(title=signature.name, version=signature.version, openapi_url=None, docs_url=None, redoc_url=None)
     document = msgspec.json.encode(openapi_of(signature, examples, needs_key=needs_key, has_log=has_log))
-    served = {"version": signature.version, "digest": signature.digest, "input_example": msgspec.Raw(example)}
+    served = {
+        "version": signature.version,
+        "digest": signature.digest,
+        "input_example": msgspec.Raw(example),
+        "gates": msgspec.Raw(verdicts),
+    }
     card = msgspec.json.encode({**msgspec.to_builtins(manifest), **served})
     folder = resources.files("winnow.serving").joinpath("assets")
     assets = {name: folder.joinpath(name).read_bytes() for name in ASSETS}

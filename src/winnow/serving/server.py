@@ -16,6 +16,7 @@ from types import FrameType
 
 import msgspec
 
+from winnow.bundle.manifest import VERDICTS
 from winnow.config.atomic_write import replace_bytes
 from winnow.serving import codec
 from winnow.serving.app import App
@@ -82,7 +83,9 @@ def load_app(bundle: Path, version: str | None, settings: ServingSettings) -> Ap
 
         examples = examples_of(predictor.signature, request.matrix)
         facts = {"needs_key": settings.api_key is not None, "has_log": settings.log is not None}
-        return make(predictor.manifest, predictor.signature, predictor.example, examples, **facts)
+        gates = bundle / VERDICTS
+        verdicts = gates.read_bytes() if gates.is_file() else b"{}"
+        return make(predictor.manifest, predictor.signature, predictor.example, examples, verdicts, **facts)
 
     return App(predictor, settings, make_admin)
 

@@ -37,7 +37,7 @@ from winnow.tracking.tracker import ModelVersion
 ALIAS = "champion"
 FOLD = ".fold"
 """The end of the name of a metric with a step for each fold."""
-REJECTED = "winnow.rejected."
+GATES, REJECTED = "winnow.gates.", "winnow.rejected."
 STAMP = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -147,6 +147,17 @@ class Registry:
             read_manifest(downloaded)
             shutil.move(downloaded, destination)
         return destination
+
+    def keep_verdict(self, version: ModelVersion, stage: str, verdict: str) -> None:
+        """Keep the last verdict of a stage's gates with a version: JSON in the version's tag `winnow.gates.STAGE`."""
+        with failures_as_unavailable():
+            self._client.set_model_version_tag(version.name, version.version, f"{GATES}{stage}", verdict)
+
+    def verdicts(self, version: ModelVersion) -> dict[str, str]:
+        """The last verdict of each stage's gates on a version, as JSON, by stage."""
+        with failures_as_unavailable():
+            tags = self._client.get_model_version(version.name, version.version).tags
+        return {key.removeprefix(GATES): value for key, value in sorted(tags.items()) if key.startswith(GATES)}
 
     def trained_rows(self, version: ModelVersion) -> NDArray[np.uint64] | None:
         """Digests of the rows that a version was trained on, sorted; None where they were not kept, as once."""

@@ -48,14 +48,16 @@ def test_the_file_is_checked_before_anything_heavy_is_imported(tmp_path: Path) -
         "statuses = [cli.run(arguments) for arguments in json.loads(sys.argv[1])]\n"
         "print(json.dumps([statuses, sorted({name.partition('.')[0] for name in sys.modules})]))"
     )
-    calls = [[verb, "--config", file] for verb in verbs for file in ("missing.yaml", "wrong.yaml")]
+    needed = {"compare-ab": ["--a", "1", "--b", "2"], "promote-model": ["--stage", "staging"]}
+    files = ("missing.yaml", "wrong.yaml")
+    calls = [[verb, "--config", file, *needed.get(verb, ())] for verb in verbs for file in files]
     command = [sys.executable, "-c", program, json.dumps(calls)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     statuses, modules = json.loads(done.stdout)
     assert {"train", "select-model", "report", "prod", "logs", "cancel"} <= set(verbs)
     assert set(statuses) == {2}
     assert [line.partition(": expected ")[0] for line in done.stderr.splitlines()] == [
-        f"error: {file}" for _, _, file in calls
+        f"error: {file}" for _, _, file, *_ in calls
     ]
     # pydantic is what checks the file.
     assert set(modules) & HEAVY == {"pydantic"}

@@ -33,6 +33,9 @@ class FakeRegistry:
             raise TrackingUnavailableError("connection refused")
         return [ModelVersion(name, number, f"run-{number}") for number in self._numbers if self._bundle is not None]
 
+    def verdicts(self, version: ModelVersion) -> dict[str, str]:
+        return {}
+
     def download_bundle(self, version: ModelVersion, destination: Path) -> Path:
         assert self._bundle is not None
         self.downloads += 1

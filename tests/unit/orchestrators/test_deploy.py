@@ -149,7 +149,7 @@ def test_a_log_of_columns_that_the_model_does_not_have_is_refused(bundle: Path, 
 
 
 def test_an_unknown_stage_is_refused(bundle: Path, settings: Settings) -> None:
-    with pytest.raises(InputError, match=r"expected a stage in `serving\.stages`, found 'live'"):
+    with pytest.raises(InputError, match=r"expected staging, or a stage of `serving\.stages`, found 'live'"):
         plan_serving("local", settings, FakeRegistry(bundle), ServeRequest("cells", stage="live"))
     assert list(settings.home.iterdir()) == []
 

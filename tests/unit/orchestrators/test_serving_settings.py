@@ -83,7 +83,9 @@ def test_one_file_serves_on_this_machine_and_behind_an_ingress(
 
 
 def test_wrong_flags_are_refused() -> None:
-    with pytest.raises(InputError, match=r"expected one of serving.stages: staging, found 'stagin'. Did you mean"):
+    with pytest.raises(
+        InputError, match=r"expected staging, or a stage of `serving.stages`, found 'stagin'. Did you mean"
+    ):
         served(CONFIG, "wine", "stagin")
     with pytest.raises(InputError, match=r"expected a stage in `serving.stages`, found 'a', and the file has none"):
         served(ServingConfig(), "wine", "a")

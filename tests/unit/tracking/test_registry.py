@@ -6,13 +6,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
 
 from tests.unit.tracking.made_up import STUDY, bundle, new_store, sweep, trial
 from winnow.bundle.manifest import read_manifest
+from winnow.bundle.row_digests import TRAINED_ROWS, write_digests
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import ChampionRecord, Registry
-from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
+from winnow.tracking.tracker import ModelVersion, Sent, TrackingUnavailableError
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -129,3 +131,37 @@ def test_a_bundle_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
 def test_a_store_that_is_away_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(TrackingUnavailableError):
         Registry(f"sqlite:///{tmp_path}/nothing.db").champion(STUDY)
+
+
+def test_verdicts_are_kept_with_a_version_by_stage(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    first, second = registered(uri, tmp_path, 2)
+    registry = Registry(uri)
+    registry.keep_verdict(first, "staging", '{"is_promoted":false}')
+    registry.keep_verdict(first, "staging", '{"is_promoted":true}')
+    assert registry.verdicts(first) == {"staging": '{"is_promoted":true}'}
+    assert registry.verdicts(second) == {}
+
+
+def test_the_folds_scores_of_a_version_come_in_the_order_of_the_folds(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    tracker, record = MlflowTracker(uri), sweep()
+    parent, one = tracker.start_sweep(record), trial(0)
+    tracker.sync_trial(record, parent, one, Sent())
+    version = tracker.log_bundle(record, parent, one, bundle(tmp_path / "bundle", one))
+    scores = {fold.fold: fold.metrics[record.metric] for fold in one.folds}
+    found = Registry(uri).fold_scores(version)[record.metric]
+    assert found.tolist() == [scores[fold] for fold in sorted(scores)]
+
+
+def test_digests_of_training_rows_are_found_again_and_older_versions_have_none(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    tracker, record = MlflowTracker(uri), sweep()
+    parent, one, other = tracker.start_sweep(record), trial(0), trial(1)
+    file = tmp_path / TRAINED_ROWS
+    write_digests(file, np.array([7, 3, 7], np.uint64))
+    kept = tracker.log_bundle(record, parent, one, bundle(tmp_path / "bundle-0", one), artifacts=[file])
+    older = tracker.log_bundle(record, parent, other, bundle(tmp_path / "bundle-1", other, scale=2.0))
+    found = Registry(uri).trained_rows(kept)
+    assert found is not None and found.tolist() == [3, 7]
+    assert Registry(uri).trained_rows(older) is None

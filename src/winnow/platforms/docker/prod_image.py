@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.bundle.manifest import MANIFEST, Manifest, read_manifest, sha256_of
+from winnow.bundle.manifest import MANIFEST, VERDICTS, Manifest, read_manifest, sha256_of
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.version import __version__
@@ -114,7 +114,7 @@ def plan(request: ModelImageRequest, base_id: str = "") -> ProdImage:
     needed = ["serve"] if manifest.images is None else ["serve", "images"]
     requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), needed), ""))
     facts = {**labels, "base": base_id or base_image, "version": version, "requirements": requirements}
-    model = {**manifest.files, MANIFEST: sha256_of(request.bundle / MANIFEST)}
+    model = {name: sha256_of(request.bundle / name) for name in _files_of_model(request.bundle)}
     inputs = _digest(folder, {**facts, **model})
     return ProdImage(
         folder=folder,
@@ -270,12 +270,18 @@ def write_model_layer(bundle: Path, destination: Path) -> None:
         folder = tarfile.TarInfo("model")
         folder.type, folder.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(folder)
-        for name in sorted((MANIFEST, *read_manifest(bundle).files)):
+        for name in _files_of_model(bundle):
             # A fresh header has no time, owner or owner's name.
             header = tarfile.TarInfo(f"model/{name}")
             header.size, header.mode = (bundle / name).stat().st_size, 0o644
             with (bundle / name).open("rb") as stream:
                 tar.addfile(header, stream)
+
+
+def _files_of_model(bundle: Path) -> list[str]:
+    """The bundle's files, and the verdicts on it where there are some."""
+    names = (MANIFEST, *read_manifest(bundle).files)
+    return sorted((*names, VERDICTS) if (bundle / VERDICTS).is_file() else names)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, bytes]]:

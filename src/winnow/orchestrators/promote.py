@@ -1,0 +1,139 @@
+"""Promote a version to a stage: judge it by the stage's gates, and move the stage's alias where it passes them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+
+from winnow.config.errors import InputError
+from winnow.config.next_command import next_flag
+from winnow.config.settings import Settings
+from winnow.finding import Finding, Result
+from winnow.model_query.gate_verdicts import judge
+from winnow.model_query.gates import STAGE_ALIASES, CrossValidationGate, LatencyGate, Stage
+from winnow.model_query.rules import Rules
+from winnow.orchestrators import evidence
+from winnow.orchestrators.evidence import VersionRegistry
+from winnow.orchestrators.releases import CHAMPION, choose_version
+from winnow.orchestrators.select_model import CANDIDATE
+from winnow.tracking.tracker import ModelVersion
+
+
+class PromotingRegistry(VersionRegistry, Protocol):
+    """What promoting needs of a registry; implemented by `winnow.tracking.registry.Registry`."""
+
+    def crown(self, version: ModelVersion, reason: str, alias: str = ...) -> bool:
+        """Give a version the alias and add it to the alias's history; False if both were done already."""
+
+    def keep_verdict(self, version: ModelVersion, stage: str, verdict: str) -> None:
+        """Keep the last verdict of a stage's gates with a version, as JSON."""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What the gates said of a version.
+
+    Attributes:
+        name: the model's.
+        stage: staging or production.
+        alias: that the stage moves.
+        version: the number of the version that was judged.
+        champion: the number of the version that it was compared with; None where there is no champion yet.
+        source: the rows that it was judged on.
+        findings: one per gate, in their order.
+        is_promoted: every gate passed, so that the version has the alias.
+        is_new: the alias was moved to it.
+        reason: one sentence, as it is kept in the alias's history.
+    """
+
+    name: str
+    stage: Stage
+    alias: str
+    version: str
+    champion: str | None
+    source: str
+    findings: tuple[Finding, ...]
+    is_promoted: bool
+    is_new: bool
+    reason: str
+
+
+def promote(
+    name: str,
+    stage: Stage,
+    rules: Rules,
+    registry: PromotingRegistry,
+    settings: Settings,
+    *,
+    place: str,
+    version: str | None = None,
+    source: str | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Promotion:
+    """Judge a version by the gates of a stage, and move the stage's alias to it where it passes them all.
+
+    Args:
+        place: of the rules, for errors: the file.
+        version: its number; by default that of `@candidate`.
+        source: rows to judge on; by default the holdout of the candidate's study.
+
+    Raises:
+        InputError: the stage has no gates, there is no such version, a gate names what does not exist, or the rows do
+            not fit. No alias has moved then.
+    """
+    gates = () if rules.gates is None else rules.gates.of(stage)
+    if not gates:
+        raise InputError(
+            f"{place}: gates.{stage}",
+            expected="the gates that a version has to pass",
+            found="none",
+            remedy=f"List them in a rules file, and name it with {next_flag('rules')}.",
+        )
+    store, alias = settings.tracking_uri, STAGE_ALIASES[stage]
+    chosen = choose_version(registry, name, store=store, alias=CANDIDATE, number=version)
+    champion = registry.champion(name, CHAMPION)
+    if registry.champion(name, alias) == chosen:
+        held = f"version {chosen.version} is @{alias} already"
+        return Promotion(name, stage, alias, chosen.version, _number(champion), "", (), True, False, held)
+    candidate = evidence.load_version(registry, chosen, settings)
+    other = None if champion is None or champion == chosen else evidence.load_version(registry, champion, settings)
+    rows = evidence.rows_for(source, candidate, settings)
+    needs_latency = any(isinstance(each, LatencyGate) for each in gates)
+    found = evidence.gather(rows, candidate, other, is_chosen=source is not None, latency=needs_latency)
+    if any(isinstance(each, CrossValidationGate) for each in gates):
+        found = evidence.with_folds(found, candidate, other, registry, settings)
+    findings = judge(gates, found, f"{place}: gates.{stage}")
+    is_promoted = all(each.result is Result.PASS for each in findings)
+    against = "there is no champion yet" if champion is None else "it is the champion"
+    if other is not None:
+        against = f"compared with version {other.number}"
+    reason = _reason(stage, candidate.number, against, findings)
+    promotion = Promotion(
+        name, stage, alias, chosen.version, _number(champion), found.source, findings, is_promoted, False, reason
+    )
+    registry.keep_verdict(chosen, stage, _kept(promotion, now()))
+    if not is_promoted:
+        return promotion
+    return replace(promotion, is_new=registry.crown(chosen, reason, alias))
+
+
+def _reason(stage: Stage, number: str, against: str, findings: tuple[Finding, ...]) -> str:
+    lacking = [each for each in findings if each.result is not Result.PASS]
+    if not lacking:
+        return f"version {number} passed all {len(findings)} gates of {stage}; {against}"
+    said = "; ".join(f"{each.condition}: {each.result}" for each in lacking)
+    return f"version {number} did not pass {len(lacking)} of {len(findings)} gates of {stage}: {said}"
+
+
+def _kept(promotion: Promotion, now: datetime) -> str:
+    """The verdicts as JSON, for MLflow and for `/model`."""
+    at = now.astimezone(UTC).isoformat(timespec="seconds")
+    return msgspec.json.encode({"at": at, **msgspec.to_builtins(promotion)}).decode()
+
+
+def _number(version: ModelVersion | None) -> str | None:
+    return None if version is None else version.version
