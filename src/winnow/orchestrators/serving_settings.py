@@ -202,7 +202,7 @@ def _unknown_stage(config: ServingConfig, stage: str) -> InputError:
     known = sorted(config.known_stages)
     return InputError(
         next_flag("stage"),
-        expected="staging, or a stage of `serving.stages`" if known == [STAGING] else f"one of {', '.join(known)}",
+        expected=f"one of {', '.join(known)}" if config.stages else "staging, or a stage of `serving.stages`",
         found=f"'{stage}'",
         remedy=did_you_mean(stage, known) or "Add it to the file, or leave the stage out.",
     )
