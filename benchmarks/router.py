@@ -48,7 +48,7 @@ def main() -> None:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bundle = bundles.classification(place / "bundle")
         servers = [
-            stack.enter_context(_process(place / name, ["winnow.serving", "--bundle", str(bundle)], {}))
+            stack.enter_context(process_at(place / name, ["winnow.serving", "--bundle", str(bundle)], {}))
             for name in ("stable", "candidate")
         ]
         routers = {
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _print_latency(size: int, ports: dict[str, int], requests: int) -> None:
-    message = _message(size)
+    message = request_of(size)
     found: dict[str, list[float]] = {name: [] for name in ports}
     with ExitStack() as stack:
         clients = {name: stack.enter_context(socket.create_connection(("127.0.0.1", ports[name]))) for name in ports}
@@ -83,14 +83,14 @@ def _print_throughput(ports: dict[str, int], given: Any) -> None:
     rates: dict[str, list[float]] = {name: [] for name in ports}
     for _ in range(given.rounds):
         for name, port in ports.items():
-            rates[name].append(asyncio.run(_rate(port, _message(SIZES[0]), given.requests)))
+            rates[name].append(asyncio.run(rate_of(port, request_of(SIZES[0]), given.requests)))
     for name, found in rates.items():
         print(f"{CONNECTIONS} connections  {name:8} {statistics.median(found):6.0f} requests/s")
     ratios = [mirror / router for mirror, router in zip(rates["mirror"], rates["router"], strict=True)]
     print(f"throughput with a mirror of 10 % / without: {statistics.median(ratios):.3f}")
 
 
-async def _rate(port: int, message: bytes, requests: int) -> float:
+async def rate_of(port: int, message: bytes, requests: int) -> float:
     async def ask(count: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for _ in range(count):
@@ -104,7 +104,7 @@ async def _rate(port: int, message: bytes, requests: int) -> float:
     return requests / (time.perf_counter() - started)
 
 
-def _message(size: int) -> bytes:
+def request_of(size: int) -> bytes:
     body = ROW.ljust(size)
     head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % size
     return head + body
@@ -132,12 +132,12 @@ def _router(place: Path, servers: list[int], weight: float, mirror: float) -> It
     route = Route(serial=1, stable=1, candidate=2, weight=weight, mirror=mirror)
     settings = RouterSettings("cells", route, stable, candidate, is_classifier=True)
     environment = {SETTINGS: to_json(settings), TOKEN: "secret"}
-    with _process(place, ["winnow.serving.router"], environment) as port:
+    with process_at(place, ["winnow.serving.router"], environment) as port:
         yield port
 
 
 @contextmanager
-def _process(ready: Path, arguments: list[str], environment: dict[str, str]) -> Iterator[int]:
+def process_at(ready: Path, arguments: list[str], environment: dict[str, str]) -> Iterator[int]:
     argv = [sys.executable, "-m", *arguments, "--ready-file", str(ready), "--settle-s", "0"]
     process = subprocess.Popen(argv, env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
     try:

@@ -45,7 +45,7 @@ class Metrics:
         rows = Counter("winnow_rows", "Rows predicted, by route.", ["route"], registry=self._registry)
         self.in_flight = Gauge("winnow_requests_in_flight", "Requests being answered.", registry=self._registry)
         self.is_ready = Gauge("winnow_ready", "1 while the server is ready.", registry=self._registry)
-        self.log_lines = Counter("winnow_log_lines", "Lines of the prediction log.", ["event"], registry=self._registry)
+        self.log_lines = Counter("winnow_log_lines", "Lines of the prediction log.", registry=self._registry)
         self.log_dropped = Counter(
             "winnow_log_dropped", "Lines that the prediction log could not keep.", registry=self._registry
         )

@@ -7,6 +7,7 @@ where the thread cannot keep up, lines of predictions are dropped and counted, a
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 import sys
@@ -30,6 +31,8 @@ log = logging.getLogger("winnow.serving")
 
 EVERY_S = 0.2
 MOST_WAITING_BYTES = 32 * 2**20
+REQUESTS_AT_ONCE = 32
+"""Few, since the server waits while Python code of the thread runs."""
 LINE_BYTES = 256
 """What a line that waits is counted for, besides its numbers."""
 WRITTEN_BYTES = 4096
@@ -75,6 +78,13 @@ class PredictionLog:
         self._columns = _columns(signature, settings.fields)
         self._below = int(settings.sample * 2**64)
         self._places = {name: index for index, name in enumerate(signature.classes or ())}
+        self._same = {
+            "event": "prediction",
+            "deployment": settings.deployment or None,
+            "model": signature.name,
+            "version": signature.version,
+            "revision": settings.revision or None,
+        }
         self._encode = msgspec.json.Encoder().encode
         self._lock = threading.Lock()
         self._waiting: list[_Predicted | _Learnt] = []
@@ -133,33 +143,26 @@ class PredictionLog:
                 taken, self._waiting = self._waiting, []
             if taken:
                 self._write(taken)
+                with self._lock:
+                    self._waiting_bytes -= sum(each.size for each in taken)
 
-    def _write(self, taken: Iterable[_Predicted | _Learnt]) -> None:
+    def _write(self, taken: Sequence[_Predicted | _Learnt]) -> None:
         try:
             file = self._opened()
         except OSError as error:
-            self._note(error)
-            file = None
-        for item in taken:
-            event, count = (
-                ("prediction", len(item.outputs)) if isinstance(item, _Predicted) else ("outcome", item.outcomes)
+            self._drop(
+                sum(len(each.outputs) if isinstance(each, _Predicted) else each.outcomes for each in taken), error
             )
-            lines = self._lines(item) if isinstance(item, _Predicted) else item.lines.splitlines(keepends=True)
-            try:
-                if file is None:
-                    self._metrics.log_dropped.inc(count)
-                else:
-                    for block in _blocks(lines):
-                        _write_all(file, block)
-                    self._metrics.log_lines.labels(event).inc(count)
+            return
+        try:
+            for block in _blocks(self._lines(taken)):
+                try:
+                    _write_all(file, b"".join(block))
+                    self._metrics.log_lines.inc(len(block))
                     self._is_failing = False
-            except OSError as error:
-                self._metrics.log_dropped.inc(count)
-                self._note(error)
-            finally:
-                with self._lock:
-                    self._waiting_bytes -= item.size
-        if file is not None:
+                except OSError as error:
+                    self._drop(len(block), error)
+        finally:
             os.close(file)
 
     def _opened(self) -> int:
@@ -168,33 +171,51 @@ class PredictionLog:
             return os.dup(sys.stdout.fileno())
         return os.open(self._settings.to, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
-    def _note(self, error: OSError) -> None:
+    def _drop(self, lines: int, error: OSError) -> None:
+        self._metrics.log_dropped.inc(lines)
         if not self._is_failing:
             log.error("the prediction log cannot be written: %s", error.strerror)
         self._is_failing = True
 
-    def _lines(self, item: _Predicted) -> Iterator[bytes]:
-        settings, signature = self._settings, self._signature
-        serial, assigned, kind = parsed_route(item.route)
-        line: dict[str, Any] = {
-            "event": "prediction",
-            "time": item.time,
-            "deployment": settings.deployment or None,
-            "model": signature.name,
-            "version": signature.version,
-            "revision": settings.revision or None,
-            "route": serial,
-            "assigned": assigned or settings.revision or None,
-            "kind": kind,
-            "request_id": item.request_id,
-        }
-        for row, predicted in enumerate(codec.predictions(item.outputs, signature)):
-            line["row"], line["prediction"] = row, predicted
-            place = self._places.get(predicted) if self._places else None
-            line["probability"] = float(item.outputs[row, place]) if place is not None else None
-            if item.matrix is not None:
-                line["fields"] = {column.name: _raw(column, item.matrix[row, part]) for column, part in self._columns}
-            yield self._encode(line) + b"\n"
+    def _lines(self, taken: Sequence[_Predicted | _Learnt]) -> Iterator[bytes]:
+        predicted = [each for each in taken if isinstance(each, _Predicted)]
+        for start in range(0, len(predicted), REQUESTS_AT_ONCE):
+            yield from self._predictions(predicted[start : start + REQUESTS_AT_ONCE])
+        for each in taken:
+            if isinstance(each, _Learnt):
+                yield from each.lines.splitlines(keepends=True)
+
+    def _predictions(self, items: Sequence[_Predicted]) -> Iterator[bytes]:
+        """The lines of several requests: their rows are read together, which takes half the time."""
+        outputs = np.concatenate([each.outputs for each in items])
+        predicted = codec.predictions(outputs, self._signature)
+        probabilities: list[float | None] = [None] * len(predicted)
+        if self._places:
+            places = [self._places[each] for each in predicted]
+            probabilities = outputs[np.arange(len(places)), places].tolist()
+        fields = self._fields([each.matrix for each in items if each.matrix is not None])
+        rest = zip(predicted, probabilities, fields or itertools.repeat(None), strict=False)
+        for item in items:
+            line = {**self._same, "time": item.time, "request_id": item.request_id, **self._routed(item.route)}
+            for row in range(len(item.outputs)):
+                line["row"] = row
+                line["prediction"], line["probability"], found = next(rest)
+                if found is not None:
+                    line["fields"] = found
+                yield self._encode(line) + b"\n"
+
+    def _routed(self, header: bytes) -> dict[str, Any]:
+        serial, assigned, kind = parsed_route(header)
+        return {"route": serial, "assigned": assigned or self._settings.revision or None, "kind": kind}
+
+    def _fields(self, matrices: Sequence[Matrix]) -> list[dict[str, Any]]:
+        """The logged columns of each row; empty where none are."""
+        if not matrices:
+            return []
+        matrix = np.concatenate(matrices)
+        names = [column.name for column, _ in self._columns]
+        values = [_raw(column, matrix[:, part]) for column, part in self._columns]
+        return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def place_of(request_id: str) -> int:
@@ -224,24 +245,26 @@ def _columns(signature: Signature, fields: Sequence[str]) -> tuple[tuple[Column,
     return tuple(found[name] for name in fields)
 
 
-def _raw(column: Column, numbers: Any) -> Any:
+def _raw(column: Column, numbers: Matrix) -> list[Any]:
+    """The values of a column, as JSON has them, from its numbers [rows, width]."""
     if column.kind == "number" and column.dtype != "long":
-        return None if np.isnan(numbers[0]) else float(str(numbers[0]))  # 17.99, where float() gives 17.989999771…
-    return column.decode(numbers)
+        shortest = numbers[:, 0].astype(str).tolist()  # 17.99, where tolist() alone gives 17.989999771…
+        return [None if each == "nan" else float(each) for each in shortest]
+    return [column.decode(row) for row in numbers]
 
 
-def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines, joined to blocks of at most `WRITTEN_BYTES` where they are short enough."""
+def _blocks(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The lines in blocks of at most `WRITTEN_BYTES`, where they are short enough."""
     block: list[bytes] = []
     size = 0
     for line in lines:
         if block and size + len(line) > WRITTEN_BYTES:
-            yield b"".join(block)
+            yield block
             block, size = [], 0
         block.append(line)
         size += len(line)
     if block:
-        yield b"".join(block)
+        yield block
 
 
 def _write_all(file: int, block: bytes) -> None:
