@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.e2e.models import Winnow, address, said, two_models
+from tests.e2e.outcomes import batch
 from winnow.tracking.registry import Registry
 
-MOST_REQUESTS, AT_ONCE = 6000, 50
-CLASSES = {"malignant": "benign", "benign": "malignant"}
+MOST_REQUESTS = 6000
 
 
 @pytest.fixture
@@ -51,30 +49,13 @@ def served(winnow: Winnow, **rollout: Any) -> str:
     return address(done.stdout)
 
 
-def posted(url: str, value: object) -> Any:
-    headers = {"content-type": "application/json"}
-    request = urllib.request.Request(url, json.dumps(value).encode(), headers)
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.loads(answer.read() or b"null")
-
-
 def ask(url: str, driver: subprocess.Popen[str], accuracy: dict[str, float]) -> None:
-    """Send requests until the test has ended, and an outcome for each: right as often as `accuracy` says by version."""
+    """Send requests and their outcomes until the test has ended."""
     said(driver, "0.5 (go to revision)")
     rng, sent = random.Random(0), 0
-    with ThreadPoolExecutor(4) as threads:
-        while driver.poll() is None and sent < MOST_REQUESTS:
-            rows = [[[rng.gauss(0, 1) for _ in range(3)]] for _ in range(AT_ONCE)]
-            answers = list(threads.map(lambda row: posted(f"{url}/predict", {"rows": row}), rows))
-            posted(f"{url}/feedback", [outcome(each, rng, accuracy) for each in answers])
-            sent += AT_ONCE
+    while driver.poll() is None and sent < MOST_REQUESTS:
+        sent += batch(url, rng, accuracy)
     driver.wait(60)
-
-
-def outcome(answer: dict[str, Any], rng: random.Random, accuracy: dict[str, float]) -> dict[str, str]:
-    (predicted,) = answer["predictions"]
-    is_right = rng.random() < accuracy[answer["model"]["version"]]
-    return {"request_id": answer["request_id"], "outcome": predicted if is_right else CLASSES[predicted]}
 
 
 def test_the_version_with_the_better_outcomes_is_promoted_and_a_worse_one_sent_away(winnow: Winnow) -> None:
