@@ -106,7 +106,7 @@ if TYPE_CHECKING:
     from winnow.platforms.images import BuildFailedError, BuildStep
     from winnow.platforms.rollout_driver import RolloutDriver
     from winnow.platforms.stack import StackEnd, StackError
-    from winnow.rollout.forecast import Forecast, Need
+    from winnow.rollout.forecast import Forecast, Need, Proposal
     from winnow.routing import OutcomeCounts, Rejected, Release, RolloutState
     from winnow.serving.client import NoAnswerError
     from winnow.study.catalog import StudySummary
@@ -150,7 +150,7 @@ _LATE = {
         "orchestrators.train": "SweepResult",
         "orchestrators.workers": "Jobs WorkerGroup",
         "platforms.deployer": "DeploymentFailedError ManualAccess UnknownDeploymentError",
-        "rollout.forecast": "Forecast Need",
+        "rollout.forecast": "Forecast Need Proposal",
         "routing": "OutcomeCounts Rejected Release RolloutState",
         "platforms.diagnosis": "Diagnosis",
         "platforms.executor": "GroupState GroupStatus",
@@ -221,6 +221,7 @@ __all__ = [
     "PlannedBuild",
     "PrintedLogs",
     "Promotion",
+    "Proposal",
     "RefitFailedError",
     "RefitResult",
     "Rejected",

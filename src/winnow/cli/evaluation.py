@@ -110,7 +110,7 @@ def promotion_lines(found: Promotion) -> list[str]:
         rows.append((each.condition, estimate, interval, f"{each.n}" if each.n else "", each.result.value))
     champion = f"the champion is version {found.champion}" if found.champion else "there is no champion yet"
     lines = [f"{found.name} version {found.version} for {found.stage}, on {found.source}; {champion}", *aligned(rows)]
-    lines += [f"  {each.condition}: {each.reason}" for each in found.findings]
+    lines += [f"  {each.condition}: {each.reason}" for each in found.findings if each.result.value != "pass"]
     if not found.is_promoted:
         return [*lines, f"Not promoted: {found.reason}."]
     stage = "staging" if found.stage == "staging" else None

@@ -173,8 +173,11 @@ def plan_lines(found: Forecast) -> list[str]:
             f"{each.step:<4}  {each.share:<6.3g}  {each.condition:<9}  {needed:<8}  {each.least_requests:<12}  "
             f"{seconds:<8}  {FITS[each.fits]}"
         )
-    if found.proposal:
-        lines += ["With these keys every step can be judged:", found.proposal.rstrip()]
+    if found.seconds is not None:
+        lines.append(f"The whole rollout takes about {found.seconds / 60:.0f} minutes.")
+    for other in found.proposals:
+        lines.append(f"With this every step can be judged, in about {other.seconds / 60:.0f} minutes:")
+        lines.append(other.keys.rstrip())
     return [*lines, found.advice] if found.advice else lines
 
 

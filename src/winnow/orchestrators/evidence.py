@@ -20,7 +20,7 @@ from winnow.config.next_command import next_flag
 from winnow.config.settings import Settings
 from winnow.data.labelled import LabelledRows, inputs_of, read_labelled, rows_of_study, target_for
 from winnow.data.sources import load_data
-from winnow.data.splits import split_holdout
+from winnow.data.splits import deal_folds, split_holdout
 from winnow.model_query.evidence import Answers, Evidence
 from winnow.orchestrators.opened_study import find_study
 from winnow.orchestrators.releases import ModelRegistry, choose_version, fetch_release
@@ -264,12 +264,19 @@ def _dealing(experiment: Experiment) -> tuple[object, ...]:
 
 
 def _fold_rows(experiment: Experiment, version: LoadedVersion) -> tuple[int, int] | None:
-    """Training and validation rows of a fold; None where they are not known."""
-    if version.trained is None:
+    """Training and validation rows of a fold, on average; None where the study's data are not those of its folds."""
+    try:
+        data = load_data(experiment.data)
+    except InputError:
         return None
-    folds = max(experiment.cross_validation.folds, 2)
-    rows = len(version.trained)
-    return rows - rows // folds, rows // folds
+    if data.sha256 != version.manifest.data_sha256:
+        return None
+    dealing, seed = experiment.cross_validation, experiment.search.seed
+    rest = split_holdout(data, experiment.data.holdout, dealing.splitter, seed).rest
+    folds = deal_folds(data, rest, dealing, seed)
+    rows = [(len(each.train), len(each.validation)) for each in folds]
+    train, validation = (round(sum(part) / len(folds)) for part in zip(*rows, strict=True))
+    return train, validation
 
 
 def _answers(version: LoadedVersion, inputs: NDArray[np.float32], source: str) -> Answers:

@@ -14,6 +14,9 @@ from winnow.rollout.sizes import judged_by_counts, outcomes_to_find, pairs_to_fi
 SPREAD_OF_85 = 0.357
 """The standard deviation of an accuracy of 0.85."""
 
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5)
+"""First shares that are proposed."""
+
 WAY = "`compare-ab`"
 
 
@@ -38,17 +41,31 @@ class Need(Struct, frozen=True):
     fits: str
 
 
+class Proposal(Struct, frozen=True):
+    """Other steps, with which every step can be judged.
+
+    Attributes:
+        keys: of `serving.rollout`, as YAML to be pasted.
+        seconds: about how long the whole rollout then takes.
+    """
+
+    keys: str
+    seconds: float
+
+
 class Forecast(Struct, frozen=True):
     """What a rollout takes.
 
     Attributes:
-        proposal: keys of `serving.rollout` with which every step can be judged, as YAML.
+        seconds: about how long it takes; None where a step cannot be judged in time.
+        proposals: what would make that possible: longer steps, or a larger first share.
         advice: how many outcomes an A/B test takes, and how many rows another test would; empty without one.
     """
 
     strategy: str
     needs: tuple[Need, ...]
-    proposal: str
+    seconds: float | None = None
+    proposals: tuple[Proposal, ...] = ()
     advice: str = ""
 
 
@@ -73,7 +90,17 @@ class Traffic:
 
 def forecast(config: RolloutConfig, traffic: Traffic) -> Forecast:
     """What each step takes, if both revisions are equally good but for the minimal effect of an A/B test."""
-    needs, advice = [], ""
+    needs, advice = _needs(config, traffic), ""
+    for condition in (each for step in steps_of(config) for each in step.conditions if each.type == "outcomes"):
+        step = steps_of(config)[0]
+        advice = _advice(condition, outcomes_to_find(condition.margin, traffic.spread, step.weight, step.alpha))
+    seconds = _seconds(config, needs)
+    found = (_longer(config, needs, traffic), _heavier(config, traffic)) if seconds is None else ()
+    return Forecast(config.strategy, needs, seconds, tuple(each for each in found if each is not None), advice)
+
+
+def _needs(config: RolloutConfig, traffic: Traffic) -> tuple[Need, ...]:
+    needs = []
     for number, step in enumerate(steps_of(config), start=1):
         for condition in () if step.is_pause else judged_by_counts(step):
             needed = to_pass(condition, step, traffic.error_rate, traffic.flip_rate)
@@ -82,8 +109,17 @@ def forecast(config: RolloutConfig, traffic: Traffic) -> Forecast:
             needed = outcomes_to_find(condition.margin, traffic.spread, step.weight, step.alpha)
             mine = None if needed is None else math.ceil(needed * step.weight)
             needs.append(_need(number, step, condition.metric, mine, traffic.rate * traffic.outcome_rate))
-            advice = _advice(condition, needed)
-    return Forecast(config.strategy, tuple(needs), _proposal(tuple(needs), config), advice)
+    return tuple(needs)
+
+
+def _seconds(config: RolloutConfig, needs: tuple[Need, ...]) -> float | None:
+    """About how long a rollout takes; None where a step does not fit. Waiting for a person does not count."""
+    if any(each.fits == "no" for each in needs):
+        return None
+    total = 0.0
+    for number, step in enumerate(steps_of(config), start=1):
+        total += max([step.least_s, *(each.seconds or 0.0 for each in needs if each.step == number)])
+    return total
 
 
 def _need(number: int, step: Step, condition: str, requests: int | None, rate: float) -> Need:
@@ -112,12 +148,33 @@ def _advice(condition: Condition, outcomes: int | None) -> str:
     )
 
 
-def _proposal(needs: tuple[Need, ...], config: RolloutConfig) -> str:
+def _longer(config: RolloutConfig, needs: tuple[Need, ...], traffic: Traffic) -> Proposal | None:
+    """Steps that may last until each can be judged; None where no number of requests suffices."""
     late = [each.seconds for each in needs if each.fits == "no"]
     known = [each for each in late if each is not None]
-    if not late or len(known) < len(late):
-        return ""
-    longest = f"max_step_duration_seconds: {60 * math.ceil(max(known) / 60)}"
+    if len(known) < len(late):
+        return None
+    key, value = "max_step_duration_seconds", f"{60 * math.ceil(max(known) / 60)}"
     if config.metric is not None:
-        longest = f"max_duration: {math.ceil(max(known) / 3600)}h"
-    return f"serving:\n  rollout:\n    {longest}\n"
+        key, value = "max_duration", f"{math.ceil(max(known) / 3600)}h"
+    other = RolloutConfig.model_validate({**config.model_dump(), key: value})
+    return _proposed(other, traffic, f"{key}: {value}")
+
+
+def _heavier(config: RolloutConfig, traffic: Traffic) -> Proposal | None:
+    """The smallest first share with which every step can be judged in its time; None without one."""
+    if config.strategy != "canary":
+        return None
+    for share in SHARES:
+        if share > config.initial_weight:
+            steps = [each for each in config.weight_steps if each > share]
+            other = config.model_copy(update={"initial_weight": share, "weight_steps": tuple(steps)})
+            found = _proposed(other, traffic, f"initial_weight: {share:g}\n    weight_steps: {steps}")
+            if found is not None:
+                return found
+    return None
+
+
+def _proposed(config: RolloutConfig, traffic: Traffic, keys: str) -> Proposal | None:
+    seconds = _seconds(config, _needs(config, traffic))
+    return None if seconds is None else Proposal(f"serving:\n  rollout:\n    {keys}\n", seconds)

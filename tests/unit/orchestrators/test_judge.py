@@ -1,95 +1,48 @@
-"""What a step is judged by, and when outcomes are read again."""
+"""The judge of a rollout's steps: what routers have counted, and what was measured outside."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from typing import Any
 
 from winnow.config.clock import Clock
-from winnow.config.errors import InputError
-from winnow.config.serving import RolloutConfig
+from winnow.config.serving import ConditionConfig, RolloutConfig
 from winnow.finding import Result
-from winnow.orchestrators.judge import StepJudge
-from winnow.orchestrators.outcome_reader import OutcomeReader
+from winnow.orchestrators.judge import MEASURED_EVERY_S, StepJudge
+from winnow.rollout.conditions import Measured
 from winnow.rollout.plan import steps_of, to_values
-from winnow.routing import OutcomeCounts, Rollout
+from winnow.routing import Counts, Rollout, RouterReport
 
-STEPS = steps_of(
-    RolloutConfig(strategy="ab", metric="accuracy", min_effect=0.02, outcomes=("log.jsonl",), conditions=())
-)
-ROLLOUT = Rollout(2, 1, "ab", to_values(STEPS), first_serial=7)
+MINE = ConditionConfig(type="metric", url="http://127.0.0.1:1/value", max=1.0)
+STEPS = to_values(steps_of(RolloutConfig(strategy="canary", initial_weight=0.5, conditions=(MINE,))))
 
 
-class Log:
-    """A log that takes `takes_s` to read, and a clock.
+class Meter:
+    """Measures 0, 1, 2, …; counts how often it is asked."""
 
-    Attributes:
-        reads: when it was read, and as what.
-    """
+    def __init__(self) -> None:
+        self.asked = 0
 
-    def __init__(self, *counts: OutcomeCounts, takes_s: float = 0.0) -> None:
-        self.counts = counts
-        self.now, self.takes_s = 0.0, takes_s
-        self.reads: list[tuple[float, Sequence[str], str, int, str]] = []
-        self.started: list[Callable[[], None]] = []
-        self.clock = Clock(now=lambda: self.now)
-
-    def read(self, paths: Sequence[str], metric: str, since_route: int, deployment: str) -> Sequence[OutcomeCounts]:
-        self.reads.append((self.now, paths, metric, since_route, deployment))
-        self.now += self.takes_s
-        if not self.counts:
-            raise InputError("outcomes", expected="files", found="none at log.jsonl", remedy="Correct the path.")
-        return self.counts
-
-    def judge(self, start: Callable[[Callable[[], None]], None] = lambda work: work()) -> StepJudge:
-        return StepJudge(OutcomeReader("cells", self.read, start, self.clock), clock=self.clock)
+    def __call__(self, _step: Any) -> dict[int, Measured]:
+        self.asked += 1
+        return {0: Measured(float(self.asked - 1))}
 
 
-BETTER = (OutcomeCounts(1, 2000, 2000, 1700.0, 1700.0), OutcomeCounts(2, 2000, 2000, 1840.0, 1840.0))
+def test_what_is_measured_outside_is_asked_for_every_ten_seconds_and_for_every_step() -> None:
+    now, meter = [100.0], Meter()
+    judge = StepJudge(measure=meter, clock=Clock(now=lambda: now[0]))
+    rollout = Rollout(2, 1, "canary", STEPS)
+    results = []
+    for seconds in (0.0, MEASURED_EVERY_S - 0.1, 0.1, 0.1, MEASURED_EVERY_S):
+        now[0] += seconds
+        results.append(judge(rollout, ()).result)
+    assert (meter.asked, results) == (3, [Result.PASS] * 4 + [Result.FAIL])
+    judge(Rollout(3, 1, "canary", STEPS), ())
+    assert meter.asked == 4
 
 
-def test_an_ab_test_is_judged_by_the_outcomes_since_its_first_route() -> None:
-    log = Log(*BETTER)
-    judge = log.judge()
-    judge(ROLLOUT, ())  # starts to read
-    assert judge(ROLLOUT, ()).result is Result.PASS
-    assert log.reads == [(0.0, ("log.jsonl",), "accuracy", 7, "cells")]
-
-
-def test_outcomes_are_read_every_five_seconds_and_for_a_tenth_of_the_time_at_most() -> None:
-    quick, slow = Log(*BETTER), Log(*BETTER, takes_s=10.0)
-    for log in (quick, slow):
-        judge = log.judge()
-        while log.now < 250:
-            judge(ROLLOUT, ())
-            log.now += 1
-    assert [each[0] for each in quick.reads[:3]] == [0.0, 5.0, 10.0]
-    assert [each[0] for each in slow.reads] == [0.0, 100.0, 200.0]
-
-
-def test_a_driver_goes_on_while_outcomes_are_being_read() -> None:
-    log = Log(*BETTER)
-    judge = log.judge(log.started.append)
-    first = judge(ROLLOUT, ())
-    log.now = 60.0
-    assert judge(ROLLOUT, ()) == first
-    assert first.reason == "accuracy: the outcomes are being read for the first time"
-    (work,) = log.started
-    work()
-    assert judge(ROLLOUT, ()).result is Result.PASS
-
-
-def test_a_log_that_cannot_be_read_is_not_enough_data() -> None:
-    judge = Log().judge()
-    judge(ROLLOUT, ())
-    verdict = judge(ROLLOUT, ())
-    assert verdict.result is Result.NOT_ENOUGH_DATA
-    assert verdict.reason == "accuracy: outcomes: expected files, found none at log.jsonl. Correct the path."
-
-
-def test_a_test_that_is_begun_anew_forgets_what_was_read() -> None:
-    log = Log(*BETTER)
-    judge = log.judge()
-    judge(ROLLOUT, ())
-    anew = Rollout(2, 1, "ab", to_values(STEPS), first_serial=9)
-    judge(anew, ())
-    assert [each[3] for each in log.reads] == [7, 9]
+def test_counts_from_before_a_pause_and_of_all_routers_add_up() -> None:
+    before = RouterReport("", 0, candidate=Counts(100, 1), misses=1)
+    reports = [RouterReport(name, 7, candidate=Counts(50, 2)) for name in ("a", "b")]
+    verdict = StepJudge(measure=Meter())(Rollout(2, 1, "canary", STEPS, counted=before), reports)
+    assert verdict.counted is not None
+    assert (verdict.counted.candidate.requests, verdict.counted.candidate.errors, verdict.counted.misses) == (200, 5, 1)

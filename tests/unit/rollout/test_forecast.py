@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import yaml
+
 from winnow.config.serving import RolloutConfig
 from winnow.rollout.forecast import Traffic, forecast
 from winnow.rollout.sizes import pairs_to_find
@@ -15,7 +17,13 @@ def test_one_percent_of_100_requests_a_second_is_too_few_within_300_seconds() ->
     first = found.needs[0]
     assert (first.least_requests, first.fits) == (300, "no")
     assert first.requests is not None and first.requests > 300
-    assert "max_step_duration_seconds" in found.proposal
+    assert found.seconds is None
+    longer, heavier = found.proposals
+    assert ("max_step_duration_seconds: " in longer.keys, "initial_weight: 0." in heavier.keys) == (True, True)
+    for each in found.proposals:
+        content = yaml.safe_load(each.keys)["serving"]["rollout"]
+        other = RolloutConfig.model_validate({**config.model_dump(exclude_unset=True), **content})
+        assert forecast(other, Traffic(100)).seconds == each.seconds
 
 
 def test_rolling_has_nothing_to_plan() -> None:
@@ -33,9 +41,16 @@ def test_an_ab_test_says_how_long_its_outcomes_take_and_that_a_paired_test_takes
     assert need.requests is not None and 25_000 < need.requests < 50_000
     assert need.seconds == need.requests / 0.25
     hours = -(-need.requests // 900)
-    assert found.proposal == f"serving:\n  rollout:\n    max_duration: {hours}h\n"
+    assert [each.keys for each in found.proposals] == [f"serving:\n  rollout:\n    max_duration: {hours}h\n"]
     assert "about 3,100 to 12,400 show it where 5 to 20 %" in found.advice
 
 
 def test_one_point_of_accuracy_takes_so_many_rows_by_how_many_predictions_differ() -> None:
     assert [round(pairs_to_find(0.01, differing), -2) for differing in (0.05, 0.1, 0.2)] == [3100, 6200, 12400]
+
+
+def test_a_rollout_that_can_be_judged_needs_no_proposal() -> None:
+    found = forecast(RolloutConfig(strategy="canary"), Traffic(1000))
+    assert found.proposals == ()
+    # Five steps of 300 s, and what the first one takes longer than that.
+    assert found.seconds is not None and found.seconds >= 4 * 300
