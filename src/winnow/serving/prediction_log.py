@@ -142,7 +142,10 @@ class PredictionLog:
             with self._lock:
                 taken, self._waiting = self._waiting, []
             if taken:
-                self._write(taken)
+                try:
+                    self._write(taken)
+                except Exception:
+                    log.exception("a batch of the prediction log could not be written")
                 with self._lock:
                     self._waiting_bytes -= sum(each.size for each in taken)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.serving.asgi import call
 from tests.unit.serving.bundles import COLUMNS
+from winnow.routing import PredictionLogSettings
 from winnow.serving.app import App
 from winnow.serving.server import load_app
 from winnow.serving.settings import ServingSettings
@@ -20,10 +21,11 @@ from winnow.serving.settings import ServingSettings
 PATHS = (
     *("/predict", "/invocations", "/v2/models/cells/infer", "/v2/models/digits/infer", "/v2/models/other/infer"),
     *("/v2", "/v2/models/cells", "/livez", "/readyz", "/metrics", "/model", "/docs", "/docs/docs.css", "/openapi.json"),
-    *("/", "/nothing", "/v2/models/cells/versions/99/ready"),
+    *("/feedback", "/", "/nothing", "/v2/models/cells/versions/99/ready"),
 )
 KEYS = (
     *("rows", "data", "columns", "index", "instances", "inputs", "dataframe_split", "dataframe_records", "params"),
+    *("request_id", "outcome", "row", "malignant", "target"),
     *("id", "name", "shape", "datatype", "outputs", "parameters", "input", "output", "FP32", "INT8", "BOOL", *COLUMNS),
 )
 # json.dumps writes lone surrogates, NaN and numbers of any size, which msgspec does not.
@@ -67,22 +69,31 @@ headers = st.fixed_dictionaries(
         "content-length": st.sampled_from(["0", "0" * 5_000, "9" * 5_000, "-1", "1e3", "²"]),
         "authorization": header_text,
         "x-request-id": header_text,
+        "x-winnow-route": st.sampled_from(["7 2 mirrored", "9" * 40 + " 1 chosen", "7  assigned", "-1 2 assigned"]),
         "traceparent": header_text,
     },
 )
 
 
 @pytest.fixture(scope="module", params=["classification", "regression", "tensors"])
-def fuzzed(request: pytest.FixtureRequest, bundle_folder: Path) -> Iterator[App]:
-    app = load_app(bundle_folder / request.param, "3", ServingSettings(max_rows=50, is_access_logged=True))
+def fuzzed(
+    request: pytest.FixtureRequest, bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[App]:
+    written = tmp_path_factory.mktemp("log") / "log.jsonl"
+    log = PredictionLogSettings(to=str(written), fields=COLUMNS if request.param != "tensors" else ())
+    app = load_app(bundle_folder / request.param, "3", ServingSettings(max_rows=50, is_access_logged=True, log=log))
     yield app
     app.close()
+    events = {json.loads(line)["event"] for line in written.read_text().splitlines()}
+    assert events <= {"prediction", "outcome"}  # every line is whole JSON
 
 
 @settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 @given(
     method=st.sampled_from(["POST", "GET", "HEAD", "PUT", "X"]), path=st.sampled_from(PATHS), body=bodies, head=headers
 )
+@example("POST", "/feedback", b'{"request_id": "a", "outcome": "malignant"}', {})
+@example("POST", "/feedback", b'{"request_id": "a", "outcome": {"first": 1, "second": 2}}', {})
 @example("POST", "/predict", b'{"rows":[[3.4e38,-3.4e38,3.4e38]]}', {})
 def test_no_request_is_a_fault_of_the_server(
     fuzzed: App, method: str, path: str, body: bytes, head: dict[str, str]
