@@ -56,7 +56,15 @@ def log_above(successes: ArrayLike, trials: ArrayLike, share: ArrayLike) -> Floa
 
 
 def log_below(successes: ArrayLike, trials: ArrayLike, share: ArrayLike) -> Floats:
-    """Evidence that a probability is below `share`: as `log_above`, with π = Beta(0.1, 1) restricted to [0, p0]."""
+    """Evidence that a probability is below `share`: as `log_above`, with π = Beta(0.1, 1) restricted to [0, p0].
+
+    Args:
+        successes, trials: counts, numbers or arrays that broadcast.
+        share: between 0 and 1. At 0 or 1 there is no evidence.
+
+    Returns:
+        log E, of the broadcast shape.
+    """
     k, n, p = (np.asarray(each, dtype=np.float64) for each in (successes, trials, share))
     inside = np.clip(p, 1e-12, 1 - 1e-12)
     a = CLOSE_TO_ZERO
@@ -71,6 +79,13 @@ def share_interval(successes: ArrayLike, trials: ArrayLike, alpha: float) -> tup
 
     The lower bound is the largest probability that `log_above` rejects, the upper one the smallest that `log_below`
     rejects; both are found by bisection. Without trials they are 0 and 1.
+
+    Args:
+        successes, trials: counts, numbers or arrays that broadcast.
+        alpha: of each bound.
+
+    Returns:
+        The lower and the upper bound, each of the broadcast shape.
     """
     k, n = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64))
     estimate, needed = np.divide(k, n, out=np.zeros(k.shape), where=n > 0), -math.log(alpha)
@@ -99,6 +114,13 @@ def log_more_errors(
     as both meet the same requests. Source: Lindon and Malek, "Anytime-valid inference for multinomial count data",
     2022. The share is that of the requests so far rather than the route's weight, so that an expired lease or users of
     unequal size do not count as evidence; the test is exact for a constant share.
+
+    Args:
+        errors, requests, other_errors, other_requests: counts of the revision and of the other one, numbers or arrays
+            that broadcast.
+
+    Returns:
+        log E, of the broadcast shape.
     """
     k, n, other_k, other_n = (
         np.asarray(each, dtype=np.float64) for each in (errors, requests, other_errors, other_requests)
@@ -114,6 +136,13 @@ def difference_interval(
 
     From the bounds of both by the union bound: the first one's at 0.9 α, the other's at 0.1 α, as there is mostly less
     traffic on the first one. Each bound is wrong with probability α at most, at all looks together.
+
+    Args:
+        errors, requests, other_errors, other_requests: as for `log_more_errors`.
+        alpha: of each bound.
+
+    Returns:
+        The lower and the upper bound, each of the broadcast shape.
     """
     low, high = share_interval(errors, requests, 0.9 * alpha)
     other_low, other_high = share_interval(other_errors, other_requests, 0.1 * alpha)

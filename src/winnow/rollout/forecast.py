@@ -168,8 +168,11 @@ def _heavier(config: RolloutConfig, traffic: Traffic) -> Proposal | None:
     for share in SHARES:
         if share > config.initial_weight:
             steps = [each for each in config.weight_steps if each > share]
-            other = config.model_copy(update={"initial_weight": share, "weight_steps": tuple(steps)})
-            found = _proposed(other, traffic, f"initial_weight: {share:g}\n    weight_steps: {steps}")
+            pauses = [each for each in config.pause_at if each in (share, *steps)]
+            keys = {"initial_weight": share, "weight_steps": tuple(steps), "pause_at": tuple(pauses)}
+            text = f"initial_weight: {share:g}\n    weight_steps: {steps}"
+            text += f"\n    pause_at: {pauses}" if config.pause_at else ""
+            found = _proposed(config.model_copy(update=keys), traffic, text)
             if found is not None:
                 return found
     return None

@@ -1,9 +1,15 @@
-"""How `winnow rollout-status` shows a rollout."""
+"""How `winnow rollout-status` shows a rollout, and `plan-rollout` plans one."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
+import yaml
+
+from winnow.cli import run
 from winnow.cli.rollouts import lines_of
 from winnow.orchestrators.rollouts import RevisionCounts, RolloutStatus
 from winnow.rollout.verdict import Finding, Result
@@ -52,3 +58,38 @@ def test_the_process_that_drives_a_rollout_is_named_with_its_log() -> None:
     status = replace(RUNNING, driver="process 7, whose log is /home/winnow/cells.log", is_expired=False)
     assert "  driven by process 7, whose log is /home/winnow/cells.log" in lines_of(status)
     assert not [line for line in lines_of(status) if "no process" in line]
+
+
+EXPERIMENT = """\
+name: cells
+data: {source: "sklearn:breast_cancer"}
+model: {factory: "winnow.models:mlp"}
+search: {space: {lr: {float: [0.001, 0.1]}}, trials: 2, metric: f1}
+serving:
+  rollout: {strategy: canary, max_step_duration_seconds: 300, pause_at: [0.5]}
+"""
+
+
+def test_a_planned_rollout_is_a_table_with_keys_that_can_be_pasted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "cells.yaml"
+    file.write_text(EXPERIMENT)
+    assert run(["plan-rollout", "--config", str(file), "--rate", "100", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["seconds"], len(found["proposals"])) == (None, 2)
+    for each in found["proposals"]:
+        keys = yaml.safe_load(each["keys"])["serving"]["rollout"]
+        content = yaml.safe_load(EXPERIMENT)
+        content["serving"]["rollout"] |= keys
+        file.write_text(yaml.safe_dump(content))
+        assert run(["plan-rollout", "--config", str(file), "--rate", "100"]) == 0
+        minutes = round(each["seconds"] / 60)
+        assert f"The whole rollout takes about {minutes} minutes." in capsys.readouterr().out
+
+
+def test_a_plan_without_traffic_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "cells.yaml"
+    file.write_text(EXPERIMENT)
+    assert run(["plan-rollout", "--config", str(file), "--rate", "0"]) == 2
+    assert "expected a number of requests per second above 0, found 0" in capsys.readouterr().err

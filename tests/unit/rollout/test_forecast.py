@@ -26,6 +26,12 @@ def test_one_percent_of_100_requests_a_second_is_too_few_within_300_seconds() ->
         assert forecast(other, Traffic(100)).seconds == each.seconds
 
 
+def test_a_pause_at_a_share_that_is_left_out_is_left_out_as_well() -> None:
+    keys = {"strategy": "canary", "max_step_duration_seconds": 300, "pause_at": [0.01, 0.5]}
+    found = forecast(RolloutConfig.model_validate(keys), Traffic(100))
+    assert "pause_at: [0.5]" in found.proposals[-1].keys
+
+
 def test_rolling_has_nothing_to_plan() -> None:
     assert forecast(RolloutConfig(), Traffic(100)).needs == ()
 
