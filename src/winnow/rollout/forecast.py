@@ -136,7 +136,8 @@ def _need(number: int, step: Step, condition: str, requests: int | None, rate: f
 def _advice(condition: Condition, outcomes: int | None) -> str:
     """How many outcomes the minimal effect takes, and when a test on the same rows is better."""
     effect, metric = condition.margin, condition.metric
-    said = f"A difference of {effect:g} in {metric} takes about {outcomes or 'more than 100,000,000'} outcomes. "
+    needed = "more than 100,000,000" if outcomes is None else f"about {float(f'{outcomes:.2g}'):,.0f}"
+    said = f"A difference of {effect:g} in {metric} takes {needed} outcomes. "
     if metric != "accuracy":
         return (
             f"{said}Where outcomes do not depend on the answers, compare both versions on the same rows first: {WAY}."

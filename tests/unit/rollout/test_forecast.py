@@ -48,6 +48,7 @@ def test_an_ab_test_says_how_long_its_outcomes_take_and_that_a_paired_test_takes
     assert need.seconds == need.requests / 0.25
     hours = -(-need.requests // 900)
     assert [each.keys for each in found.proposals] == [f"serving:\n  rollout:\n    max_duration: {hours}h\n"]
+    assert found.advice.startswith("A difference of 0.01 in accuracy takes about 86,000 outcomes. ")
     assert "about 3,100 to 12,400 show it where 5 to 20 %" in found.advice
 
 
