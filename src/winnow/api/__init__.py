@@ -65,7 +65,7 @@ from winnow.api.stack import (
     stack_settings,
     ui,
 )
-from winnow.api.study import delete_study, plan_deletion, studies, write_report
+from winnow.api.study import delete_study, plan_deletion, studies, track_experiments, write_report
 from winnow.api.sweep import plan, retry, train
 from winnow.api.workers import cancel, jobs, logs
 from winnow.config.errors import InputError, UnreachableError, WinnowError
@@ -111,6 +111,15 @@ if TYPE_CHECKING:
     from winnow.serving.client import NoAnswerError
     from winnow.study.catalog import StudySummary
     from winnow.study.certainty import Certainty, Lead
+    from winnow.study.experiments import (
+        ChampionChange,
+        ExperimentStudy,
+        ExperimentVersion,
+        Sheet,
+        StudyComparison,
+        TrackedExperiment,
+        TrackedExperiments,
+    )
     from winnow.study.fold_racing import FoldRacing
     from winnow.study.store import RefitResult
     from winnow.tracking.records import FoldRecord, TrialRecord
@@ -160,6 +169,8 @@ _LATE = {
         "serving.client": "NoAnswerError",
         "study.catalog": "StudySummary",
         "study.certainty": "Certainty Lead",
+        "study.experiments": "ChampionChange ExperimentStudy ExperimentVersion Sheet StudyComparison "
+        "TrackedExperiment TrackedExperiments",
         "study.fold_racing": "FoldRacing",
         "study.store": "RefitResult",
         "tracking.records": "FoldRecord TrialRecord",
@@ -177,6 +188,7 @@ __all__ = [
     "BuiltImage",
     "Cancelled",
     "Certainty",
+    "ChampionChange",
     "CheckedRun",
     "Comparison",
     "Dashboard",
@@ -190,6 +202,8 @@ __all__ = [
     "Document",
     "Evaluation",
     "Experiment",
+    "ExperimentStudy",
+    "ExperimentVersion",
     "Explanation",
     "Finding",
     "FoldRacing",
@@ -244,13 +258,17 @@ __all__ = [
     "Serving",
     "SeveralDeploymentsError",
     "Share",
+    "Sheet",
     "StackEnd",
     "StackError",
     "StackStart",
     "StackStatus",
+    "StudyComparison",
     "StudySummary",
     "SweepFailedError",
     "SweepResult",
+    "TrackedExperiment",
+    "TrackedExperiments",
     "TrackedRun",
     "TrackingPages",
     "TrialRecord",
@@ -310,6 +328,7 @@ __all__ = [
     "status",
     "stop_serving",
     "studies",
+    "track_experiments",
     "train",
     "ui",
     "winner_certainty",

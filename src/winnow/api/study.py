@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from winnow.config.names import check_study_name
 
 if TYPE_CHECKING:
     from winnow.orchestrators.studies import Deletion, ListedStudy
+    from winnow.study.experiments import TrackedExperiments
 
 
 def studies() -> tuple[ListedStudy, ...]:
@@ -82,3 +84,25 @@ def write_report(
     from winnow.orchestrators.settings import current
 
     return report.write_report(current(), name, None if output is None else Path(output))
+
+
+def track_experiments(
+    studies: Sequence[str] = (), *, name: str | None = None, html: Path | str | None = None
+) -> TrackedExperiments:
+    """List experiments: studies, registered versions with aliases and gates, and champions.
+
+    An experiment is what its file calls `name`, which is also the model's name. With `name` or several `studies`, the
+    studies are compared, too.
+
+    Args:
+        studies: names of studies; by default all.
+        name: name of an experiment; by default all.
+        html: a page to write, which needs no other file.
+
+    Raises:
+        InputError: there is no such experiment or study, a store does not answer, or the page cannot be written.
+    """
+    from winnow.orchestrators import experiments
+    from winnow.orchestrators.settings import current
+
+    return experiments.track_experiments(current(), studies, name, None if html is None else Path(html))

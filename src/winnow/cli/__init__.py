@@ -51,6 +51,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Look": {
         "studies": ("studies:studies", "List all studies: state, trials, best value, running workers."),
+        "track-experiments": ("experiments:command", "List experiments with their models, and compare their studies."),
         "report": ("studies:report", "Write a study's report as one HTML page."),
         "ui": ("ui:command", "Show MLflow's pages on the runs."),
         "dashboard": ("ui:dashboard", "Show Optuna's dashboard on the studies."),

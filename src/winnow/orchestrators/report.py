@@ -67,7 +67,11 @@ def write_page(view: StudyView, page: Path) -> None:
     """Write the report atomically. Raises InputError if it cannot be written."""
     from winnow.report import render_report
 
-    text = render_report(view)
+    write_html(render_report(view), page)
+
+
+def write_html(text: str, page: Path) -> None:
+    """Write a page atomically. Raises InputError if it cannot be written."""
     try:
         replace_text(page, text)
     except OSError as error:

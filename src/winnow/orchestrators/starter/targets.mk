@@ -15,7 +15,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
 
 .DEFAULT_GOAL := help
 .PHONY: help init demo generate-data train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
-        report ui dashboard select-model evaluate compare-ab promote-model prod-local prod-docker prod-kubernetes \
+        track-experiments report ui dashboard select-model evaluate compare-ab promote-model prod-local prod-docker prod-kubernetes \
         prod-status prod-remove rollback outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
@@ -77,6 +77,9 @@ build-train: setup ## Build the images of workers, with your code, and of MLflow
 ##@ Look
 studies: setup ## List all studies: state, trials, best value, running workers (JSON=1)
 	@$(WINNOW) studies $(FLAGS)
+
+track-experiments: setup ## List experiments with their models, and compare their studies (NAME, STUDY=a,b, HTML=page.html, JSON=1)
+	@$(WINNOW) track-experiments $(FLAGS)
 
 report: setup ## Write a study's report as one HTML page (CONFIG, STUDY, OUTPUT)
 	@$(WINNOW) report $(FLAGS)
