@@ -62,7 +62,7 @@ def test_the_version_with_the_better_outcomes_is_promoted_and_a_worse_one_sent_a
     command = ("prod", "--config", str(winnow.home / "cells.yaml"))
     with winnow.running(*command) as driver:
         ask(url, driver, {"1": 0.97, "2": 0.8})
-    assert driver.returncode == 1
+    assert driver.returncode == 1, winnow.run("rollout-status", "--name", "cells").stdout
     refused = winnow.run(*command)
     assert (refused.returncode, "the candidate is not better by 0.05: accuracy is 0." in refused.stderr) == (3, True)
 
