@@ -36,7 +36,7 @@ from winnow.api.deployments import (
     stop_serving,
 )
 from winnow.api.documents import Document, config_reference
-from winnow.api.evaluation import compare_ab, evaluate, promote_model
+from winnow.api.evaluation import compare_ab, evaluate, predict_table, promote_model
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
 from winnow.api.prediction_log import outcomes
@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.inference import Inference
     from winnow.orchestrators.new_project import NewProject
     from winnow.orchestrators.pages import TrackingPages
+    from winnow.orchestrators.predict import Scored
     from winnow.orchestrators.promote import Promotion
     from winnow.orchestrators.refit import RefitFailedError
     from winnow.orchestrators.rejections import RejectedVersionError
@@ -148,6 +149,7 @@ _LATE = {
         "orchestrators.inference": "Inference",
         "orchestrators.new_project": "NewProject",
         "orchestrators.pages": "TrackingPages",
+        "orchestrators.predict": "Scored",
         "orchestrators.promote": "Promotion",
         "orchestrators.refit": "RefitFailedError",
         "orchestrators.releases": "NoChampionError",
@@ -250,6 +252,7 @@ __all__ = [
     "RolloutState",
     "RolloutStatus",
     "RowSlice",
+    "Scored",
     "Selection",
     "ServePlan",
     "ServePreview",
@@ -313,6 +316,7 @@ __all__ = [
     "plan_rollout",
     "plan_serving",
     "predict",
+    "predict_table",
     "preview_serving",
     "promote_model",
     "remove_deployment",

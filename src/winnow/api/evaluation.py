@@ -12,6 +12,7 @@ from winnow.config.next_command import next_flag
 if TYPE_CHECKING:
     from winnow.model_query.gates import Stage
     from winnow.orchestrators.evaluate import Comparison, Evaluation
+    from winnow.orchestrators.predict import Scored
     from winnow.orchestrators.promote import Promotion
 
 
@@ -92,6 +93,41 @@ def compare_ab(
     wanted = orchestrator.metrics_of(evidence.experiment_of(second, settings), second.manifest, metrics)
     found = evidence.gather(rows, second, first, is_chosen=source is not None)
     return orchestrator.compare(model, found, wanted)
+
+
+def predict_table(
+    source: Path | str,
+    output: Path | str,
+    config: Path | str | None = None,
+    *,
+    study: str | None = None,
+    name: str | None = None,
+    alias: str | None = None,
+    version: str | None = None,
+    keep: Sequence[str] = (),
+    force: bool = False,
+) -> Scored:
+    """Score the rows of a file with a registered version, in batches, with the answers that its server gives.
+
+    Args:
+        source: a CSV, Parquet or Arrow file, or a folder or pattern of them; of tensors an `.npy` or an `.npz` with X.
+        output: a .parquet, .csv or .jsonl file: classes and their probabilities, or values, in the order of the rows.
+        name: name of the model; by default that of the study or the file.
+        keep: columns of the input to carry along.
+        force: replace an existing output.
+
+    Raises:
+        InputError: there is no such version, the rows do not fit the model, or the output may not be written. An
+            existing output is then unchanged.
+    """
+    model = model_name(config, study, name)
+    from winnow.orchestrators import evidence, predict
+    from winnow.orchestrators.settings import current
+    from winnow.tracking.registry import Registry
+
+    settings = current()
+    loaded = evidence.choose(Registry(settings.tracking_uri), model, settings, alias=alias, number=version)
+    return predict.predict_table(str(source), Path(output), loaded, settings, keep=keep, is_forced=force)
 
 
 def promote_model(

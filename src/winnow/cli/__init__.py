@@ -64,6 +64,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "evaluate": ("evaluation:evaluate", "Measure a registered version on rows, with intervals."),
         "compare-ab": ("evaluation:compare", "Compare two registered versions on the same rows."),
+        "predict": ("evaluation:predict", "Score the rows of a file with a registered version."),
         "promote-model": ("evaluation:promote", "Judge a version by the gates of a stage, and move the stage's alias."),
     },
     "Serve": {

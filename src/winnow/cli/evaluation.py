@@ -1,8 +1,10 @@
-"""`winnow evaluate`, `compare-ab` and `promote-model`: versions on rows that they were not trained on."""
+"""`winnow evaluate`, `compare-ab`, `predict` and `promote-model`: versions on rows that they were not trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,6 +59,40 @@ def compare(as_json: bool, **options: Any) -> None:
 
     found = api.compare_ab(**options)
     click.echo(as_text(found) if as_json else "\n".join(comparison_lines(found)))
+
+
+@click.command("predict", cls=StoreVerb)
+@config_option
+@click.option(
+    "--input",
+    "source",
+    required=True,
+    help="Rows: a CSV, Parquet or Arrow file, a folder or a pattern.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The .parquet, .csv or .jsonl file to write, with a prediction for each row.",
+)
+@click.option("--keep", multiple=True, metavar="COLUMN", help="Column of the input to carry along. May be repeated.")
+@model_options
+@version_options
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@json_option
+def predict(as_json: bool, **options: Any) -> None:
+    """Score the rows of a file with a registered version, with the answers that its server gives."""
+    from winnow import api
+
+    found = api.predict_table(**options)
+    if as_json:
+        click.echo(as_text(asdict(found) | {"output": str(found.output)}))
+        return
+    rate = found.rows / max(found.seconds, 1e-9)
+    click.echo(
+        f"{found.output}: {found.rows:,} predictions of {found.name} version {found.version} in {found.seconds:.1f} s "
+        f"({rate:,.0f} rows/s)"
+    )
 
 
 @click.command("promote-model", cls=StoreVerb)

@@ -48,24 +48,46 @@ def read_csv(content: IO[bytes], name: str, read: ReadConfig, texts: Collection[
     """
     import pandas as pd
 
+    options = _options(content, name, read, texts, labels)
+    return _with_decimals(pd.read_csv(content, low_memory=False, **options), options["sep"], name, read, labels)
+
+
+def csv_parts(
+    content: IO[bytes], name: str, read: ReadConfig, texts: Collection[str], labels: Collection[str], rows: int
+) -> Iterator[Any]:
+    """The same in parts of at most so many rows, of which each has types of its own. Arguments as for `read_csv`."""
+    import pandas as pd
+
+    options = _options(content, name, read, texts, labels)
+    with pd.read_csv(content, chunksize=rows, **options) as parts:
+        for part in parts:
+            yield _with_decimals(part.reset_index(drop=True), options["sep"], name, read, labels)
+
+
+def _options(
+    content: IO[bytes], name: str, read: ReadConfig, texts: Collection[str], labels: Collection[str]
+) -> dict[str, Any]:
+    """How pandas reads a file, which is checked line by line here."""
     encoding = _decoding(read.encoding)
     delimiter = read.delimiter or _recognized_delimiter(content, encoding)
     names = _check_csv(content, name, delimiter, read.encoding)
     content.seek(0)
     named_by_pandas = [column or f"Unnamed: {index}" for index, column in enumerate(names)]
     missing = sorted(MISSING.union(read.missing))
-    frame = pd.read_csv(
-        content,
-        low_memory=False,
-        index_col=False,
-        sep=delimiter,
-        decimal=read.decimal or ".",
-        encoding="utf-8" if encoding == "utf-8-sig" else encoding,
-        dtype={column: "str" for column in names if column in labels or column in texts},
-        keep_default_na=False,
-        na_values={column: ["", *read.missing] if column in labels else missing for column in named_by_pandas},
-        dtype_backend="numpy_nullable",  # integers stay exact beside missing values
-    ).rename(columns=str)
+    return {
+        "index_col": False,
+        "sep": delimiter,
+        "decimal": read.decimal or ".",
+        "encoding": "utf-8" if encoding == "utf-8-sig" else encoding,
+        "dtype": {column: "str" for column in names if column in labels or column in texts},
+        "keep_default_na": False,
+        "na_values": {column: ["", *read.missing] if column in labels else missing for column in named_by_pandas},
+        "dtype_backend": "numpy_nullable",  # integers stay exact beside missing values
+    }
+
+
+def _with_decimals(frame: Any, delimiter: str, name: str, read: ReadConfig, labels: Collection[str]) -> Any:
+    frame = frame.rename(columns=str)
     if read.decimal == ",":
         return _with_points(frame, [column for column in frame.columns if column in labels])
     return frame if read.decimal == "." or delimiter == "," else _without_commas(frame, labels, name)

@@ -93,12 +93,13 @@ def rows_of_study(config: DataConfig) -> Any:
     return read_table(config, [*labels, *texts]).frame
 
 
-def inputs_of(rows: Any, manifest: Manifest, source: str) -> NDArray[np.float32]:
+def inputs_of(rows: Any, manifest: Manifest, source: str, before: int = 0) -> NDArray[np.float32]:
     """The model's inputs for rows, float32 [rows, *input_shape].
 
     Args:
         rows: as `LabelledRows.rows`.
         source: where they are from, for errors.
+        before: rows of the source before these.
 
     Raises:
         InputError: a column of the model is missing, or holds a value that it does not take.
@@ -130,9 +131,18 @@ def inputs_of(rows: Any, manifest: Manifest, source: str) -> NDArray[np.float32]
         return encode_frame(table, rows)
     except ValueError as error:
         where, _, expected = str(error).partition(": expected ")
-        raise InputError(
-            f"{source}, {where}", expected=expected, found="something else", remedy="Correct it."
-        ) from error
+        row, _, column = where.removeprefix("row ").partition(", ")
+        wrong = _first_wrong(rows[column.removeprefix("column ").strip("'")], int(row))
+        place = f"{source}, row {before + wrong + 1}, {column}"
+        raise InputError(place, expected=expected, found="something else", remedy="Correct it.") from error
+
+
+def _first_wrong(column: Any, row: int) -> int:
+    """The row that is to blame: one text makes all numbers of a CSV column text, of which the first is refused."""
+    import pandas as pd
+
+    are_numbers = pd.to_numeric(column, errors="coerce").notna() | column.isna()
+    return row if are_numbers.all() or not are_numbers.iloc[row] else int((~are_numbers).to_numpy().argmax())
 
 
 def target_for(labelled: LabelledRows, manifest: Manifest) -> NDArray[np.int64] | NDArray[np.float32]:

@@ -49,6 +49,7 @@ def test_the_file_is_checked_before_anything_heavy_is_imported(tmp_path: Path) -
         "print(json.dumps([statuses, sorted({name.partition('.')[0] for name in sys.modules})]))"
     )
     needed = {"compare-ab": ["--a", "1", "--b", "2"], "promote-model": ["--stage", "staging"]}
+    needed["predict"] = ["--input", "rows.csv", "--output", "predictions.csv"]
     files = ("missing.yaml", "wrong.yaml")
     calls = [[verb, "--config", file, *needed.get(verb, ())] for verb in verbs for file in files]
     command = [sys.executable, "-c", program, json.dumps(calls)]

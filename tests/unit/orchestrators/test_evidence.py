@@ -65,7 +65,7 @@ def test_rows_without_the_target_and_rows_of_another_model_are_refused(tmp_path:
     unknown = table().assign(diagnosis="unclear")
     with pytest.raises(InputError, match=r"rows.csv, row 1, column 'diagnosis': expected one of the model's classes"):
         target_for(rows_of(unknown).labelled, manifest)
-    with pytest.raises(InputError, match="row 0, column 'mean radius': expected a number"):
+    with pytest.raises(InputError, match="row 1, column 'mean radius': expected a number"):
         inputs_of(table().astype({"mean radius": object}).assign(**{"mean radius": "wide"}), manifest, "rows")
 
 

@@ -15,7 +15,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
 
 .DEFAULT_GOAL := help
 .PHONY: help init demo generate-data train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
-        track-experiments report ui dashboard select-model evaluate compare-ab promote-model prod-local prod-docker prod-kubernetes \
+        track-experiments report ui dashboard select-model evaluate compare-ab predict promote-model prod-local prod-docker prod-kubernetes \
         prod-status prod-remove rollback outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
@@ -99,6 +99,9 @@ select-model: setup ## Pick the best run that passes the rules, and show why oth
 
 evaluate: setup ## Measure a registered version on rows, with intervals (INPUT, VERSION or ALIAS, BY, METRIC, JSON=1)
 	@$(WINNOW) evaluate $(FLAGS)
+
+predict: setup ## Score the rows of a file with a registered version (INPUT, OUTPUT, KEEP, VERSION or ALIAS, FORCE=1, JSON=1)
+	@$(WINNOW) predict $(FLAGS)
 
 promote-model: setup ## Judge @candidate by the gates of a stage, and move the stage's alias (STAGE, VERSION, INPUT, RULES, JSON=1)
 	@$(WINNOW) promote-model $(FLAGS)

@@ -1,0 +1,99 @@
+"""Rows of files in batches, so that files of any size can be scored. Columns have the types of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import ReadConfig
+from winnow.data.csv_file import csv_parts, decompressed
+from winnow.data.names import refuse_double_names
+from winnow.data.table_files import TableFile, list_files, no_such_file
+from winnow.data.urls import fetch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AT_ONCE = 65_536
+
+
+def batches_of(
+    source: str, texts: Collection[str], labels: Collection[str], read: ReadConfig, at_once: int = AT_ONCE
+) -> Iterator[pd.DataFrame]:
+    """The rows of a file, folder or pattern, in order, at most `at_once` at a time.
+
+    Args:
+        texts: columns of CSV files to read as text.
+        labels: columns of CSV files to read as text in which only an empty field is missing.
+
+    Raises:
+        InputError: a file is missing, unreadable, or of an unknown format.
+    """
+    import pyarrow as pa
+
+    for file in list_files([source], read.format):
+        kind = read.format if read.format != "auto" else file.format
+        stream: IO[bytes] = fetch(file.path) if "://" in file.path else _open(file.path)
+        try:
+            with stream:
+                if kind == "csv":
+                    with decompressed(stream, file.compression) as content:
+                        yield from csv_parts(content, file.name, read, texts, labels, at_once)
+                else:
+                    yield from _of_arrow(stream, kind, file, at_once)
+        except (ValueError, OSError, EOFError, pa.ArrowException) as error:
+            raise InputError(
+                file.path,
+                expected="a table with one row of names and one row for each example",
+                found=f"'{(str(error) or type(error).__name__).strip().splitlines()[0]}'",
+                remedy="Write the file again.",
+            ) from error
+
+
+def _of_arrow(stream: IO[bytes], kind: str | None, file: TableFile, at_once: int) -> Iterator[pd.DataFrame]:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # Whole numbers and booleans beside missing values stay what they are.
+    kinds = {
+        pa.int8(): pd.Int8Dtype(),
+        pa.int16(): pd.Int16Dtype(),
+        pa.int32(): pd.Int32Dtype(),
+        pa.int64(): pd.Int64Dtype(),
+        pa.bool_(): pd.BooleanDtype(),
+    }
+    batches: Any
+    if kind == "parquet":
+        opened = pq.ParquetFile(stream)
+        schema, batches = opened.schema_arrow, opened.iter_batches(batch_size=at_once)
+    else:
+        schema, batches = _arrow_batches(stream)
+    refuse_double_names(schema.names, file.name)
+    for batch in batches:
+        for start in range(0, batch.num_rows, at_once):
+            frame = batch.slice(start, at_once).to_pandas(types_mapper=kinds.get)
+            yield frame.reset_index(drop=all(name is None for name in frame.index.names)).rename(columns=str)
+
+
+def _arrow_batches(stream: IO[bytes]) -> tuple[Any, Iterator[Any]]:
+    import pyarrow as pa
+
+    is_file = stream.read(6) == b"ARROW1"
+    stream.seek(0)
+    if not is_file:
+        opened = pa.ipc.open_stream(stream)
+        return opened.schema, iter(opened)
+    opened = pa.ipc.open_file(stream)
+    return opened.schema, (opened.get_batch(index) for index in range(opened.num_record_batches))
+
+
+def _open(path: str) -> IO[bytes]:
+    file = Path(path).expanduser()
+    try:
+        return file.open("rb")
+    except OSError as error:
+        found = "no such file" if isinstance(error, FileNotFoundError) else f"'{error.strerror}'"
+        raise no_such_file(file, found) from error
