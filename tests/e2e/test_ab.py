@@ -14,7 +14,7 @@ from tests.e2e.models import Winnow, address, said, two_models
 from tests.e2e.outcomes import batch
 from winnow.tracking.registry import Registry
 
-MOST_REQUESTS = 6000
+MOST_REQUESTS = 12_000
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def served(winnow: Winnow) -> str:
     keys = {
         "metric": "accuracy",
         "min_effect": 0.05,
-        "max_duration": "100s",
+        "max_duration": "10m",
         "outcomes": log,
         "step_duration_seconds": 2,
         "conditions": [],
