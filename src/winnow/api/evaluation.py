@@ -104,7 +104,7 @@ def predict_table(
     name: str | None = None,
     alias: str | None = None,
     version: str | None = None,
-    keep: Sequence[str] = (),
+    carry: Sequence[str] = (),
     force: bool = False,
 ) -> Scored:
     """Score the rows of a file with a registered version, in batches, with the answers that its server gives.
@@ -113,7 +113,7 @@ def predict_table(
         source: a CSV, Parquet or Arrow file, or a folder or pattern of them; of tensors an `.npy` or an `.npz` with X.
         output: a .parquet, .csv or .jsonl file: classes and their probabilities, or values, in the order of the rows.
         name: name of the model; by default that of the study or the file.
-        keep: columns of the input to carry along.
+        carry: columns of the input to carry along.
         force: replace an existing output.
 
     Raises:
@@ -127,7 +127,7 @@ def predict_table(
 
     settings = current()
     loaded = evidence.choose(Registry(settings.tracking_uri), model, settings, alias=alias, number=version)
-    return predict.predict_table(str(source), Path(output), loaded, settings, keep=keep, is_forced=force)
+    return predict.predict_table(str(source), Path(output), loaded, settings, carry=carry, is_forced=force)
 
 
 def promote_model(

@@ -75,16 +75,18 @@ def compare(as_json: bool, **options: Any) -> None:
     required=True,
     help="The .parquet, .csv or .jsonl file to write, with a prediction for each row.",
 )
-@click.option("--keep", multiple=True, metavar="COLUMN", help="Column of the input to carry along. May be repeated.")
+@click.option(
+    "--carry", default="", metavar="COLUMNS", help="Columns of the input to carry along, separated by commas."
+)
 @model_options
 @version_options
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @json_option
-def predict(as_json: bool, **options: Any) -> None:
+def predict(as_json: bool, carry: str, **options: Any) -> None:
     """Score the rows of a file with a registered version, with the answers that its server gives."""
     from winnow import api
 
-    found = api.predict_table(**options)
+    found = api.predict_table(**options, carry=[each for each in carry.split(",") if each])
     if as_json:
         click.echo(as_text(asdict(found) | {"output": str(found.output)}))
         return

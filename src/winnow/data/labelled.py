@@ -128,13 +128,24 @@ def inputs_of(rows: Any, manifest: Manifest, source: str, before: int = 0) -> ND
             remedy=nearest or "Name rows with the model's columns.",
         )
     try:
-        return encode_frame(table, rows)
+        with np.errstate(over="ignore"):
+            encoded = encode_frame(table, rows)
     except ValueError as error:
         where, _, expected = str(error).partition(": expected ")
         row, _, column = where.removeprefix("row ").partition(", ")
         wrong = _first_wrong(rows[column.removeprefix("column ").strip("'")], int(row))
         place = f"{source}, row {before + wrong + 1}, {column}"
         raise InputError(place, expected=expected, found="something else", remedy="Correct it.") from error
+    if np.isinf(encoded).any():
+        at, number = (int(each) for each in np.argwhere(np.isinf(encoded))[0])
+        wide = [each.name for each in table for _ in range(each.width)]
+        raise InputError(
+            f"{source}, row {before + at + 1}, column '{wide[number]}'",
+            expected="a finite number that float32 can hold",
+            found="an infinite one, or one beyond it",
+            remedy="Correct it, or leave the row out.",
+        )
+    return encoded
 
 
 def _first_wrong(column: Any, row: int) -> int:

@@ -57,7 +57,7 @@ def predict_table(
     version: LoadedVersion,
     settings: Settings,
     *,
-    keep: Sequence[str] = (),
+    carry: Sequence[str] = (),
     is_forced: bool = False,
     at_once: int = AT_ONCE,
 ) -> Scored:
@@ -68,18 +68,19 @@ def predict_table(
     """
     began = time.perf_counter()
     _check_output(source, output, is_forced=is_forced)
+    _check_carried(carry, version)
     rows = 0
     with replacing(output) as draft, _writer(draft, output.suffix) as write:
-        for frame in _frames(source, version, settings, at_once):
-            lacking = next((name for name in keep if name not in frame.columns), None)
+        for frame in _frames(source, version, settings, carry, at_once):
+            lacking = next((name for name in carry if name not in frame.columns), None)
             if lacking is not None:
                 raise InputError(
-                    next_flag("keep"),
+                    next_flag("carry"),
                     expected=f"columns of {source}",
                     found=f"'{lacking}'",
                     remedy=did_you_mean(lacking, frame.columns) or "Name others.",
                 )
-            write(_answers(frame, keep, version, source, rows))
+            write(_answers(frame, carry, version, source, rows))
             rows += len(frame)
         if not rows:
             raise InputError(source, expected="rows to score", found="none", remedy="Name another file.")
@@ -87,7 +88,9 @@ def predict_table(
     return Scored(version.registered.name, version.number, output, rows, seconds)
 
 
-def _frames(source: str, version: LoadedVersion, settings: Settings, at_once: int) -> Iterator[Any]:
+def _frames(
+    source: str, version: LoadedVersion, settings: Settings, carry: Sequence[str], at_once: int
+) -> Iterator[Any]:
     """The rows as frames with the columns of the file; of tensors with the input alone, as a column `row`."""
     import pandas as pd
 
@@ -100,30 +103,52 @@ def _frames(source: str, version: LoadedVersion, settings: Settings, at_once: in
                 found=f"'{source}'",
                 remedy="Write the rows as such a file.",
             )
-        loaded = np.load(source, mmap_mode="r", allow_pickle=False)
-        array = loaded["X"] if source.endswith(".npz") else loaded
+        try:
+            loaded = np.load(source, mmap_mode="r", allow_pickle=False)
+            array = loaded["X"] if source.endswith(".npz") else loaded
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                next_flag("input"), expected="an array of numbers", found=f"'{error}'", remedy="Write it with NumPy."
+            ) from error
         for start in range(0, len(array), at_once):
             yield pd.DataFrame({ROW: list(array[start : start + at_once])})
         return
     experiment = experiment_of(version, settings)
     read = ReadConfig() if experiment is None else experiment.data.read
     texts = [each.name for each in manifest.table if each.kind == "category"]
-    yield from batches_of(source, [], texts, read, at_once)
+    # What is only carried along stays as it is written in a CSV file, so that it is of one type in all batches.
+    carried = [name for name in carry if name not in {each.name for each in manifest.table}]
+    yield from batches_of(source, carried, texts, read, at_once)
 
 
 ROW = "row"
 
 
-def _answers(frame: Any, keep: Sequence[str], version: LoadedVersion, source: str, first: int) -> Any:
+def _answers(frame: Any, carry: Sequence[str], version: LoadedVersion, source: str, first: int) -> Any:
     """The kept columns of a batch, and the answers to its rows. `first`: the number of rows before it."""
     manifest = version.manifest
     rows = np.stack(frame[ROW]) if manifest.table is None else frame
     outputs = version.outputs(inputs_of(rows, manifest, source, first), source)
-    kept = frame[list(keep)].copy()
+    kept = frame[list(carry)].copy()
     if manifest.class_names is None:
         return kept.assign(**{name: outputs[:, index] for index, name in enumerate(manifest.target_names)})
     named = {f"probability.{name}": outputs[:, index] for index, name in enumerate(manifest.class_names)}
     return kept.assign(prediction=labels(outputs, version.predictor.signature), **named)
+
+
+def _check_carried(carry: Sequence[str], version: LoadedVersion) -> None:
+    names = version.manifest.class_names
+    own = version.manifest.target_names
+    if names is not None:
+        own = ("prediction", *(f"probability.{name}" for name in names))
+    taken = next((name for name in carry if name in own), None)
+    if taken is not None:
+        raise InputError(
+            next_flag("carry"),
+            expected="columns of other names than the answers'",
+            found=f"'{taken}'",
+            remedy="Rename it in the input, or leave it out.",
+        )
 
 
 def _check_output(source: str, output: Path, *, is_forced: bool) -> None:
@@ -160,7 +185,15 @@ def _parquet(draft: Path) -> Iterator[Write]:
     opened: list[Any] = []
 
     def write(frame: pd.DataFrame) -> None:
-        table = pa.Table.from_pandas(frame, preserve_index=False, schema=opened[0].schema if opened else None)
+        try:
+            table = pa.Table.from_pandas(frame, preserve_index=False, schema=opened[0].schema if opened else None)
+        except pa.ArrowException as error:
+            raise InputError(
+                next_flag("carry"),
+                expected="columns of one type in the whole input",
+                found=f"'{error}'",
+                remedy="Write CSV or JSON lines, or leave the column out.",
+            ) from error
         if not opened:
             opened.append(pq.ParquetWriter(draft, table.schema))
         opened[0].write_table(table)
@@ -177,7 +210,9 @@ def _csv(draft: Path) -> Iterator[Write]:
     with draft.open("w", encoding="utf-8", newline="") as stream:
 
         def write(frame: pd.DataFrame) -> None:
-            frame.to_csv(stream, index=False, header=stream.tell() == 0)
+            # As float64 a number has the digits that JSON gives it.
+            wide = {name: np.float64 for name in frame.columns if frame[name].dtype == np.float32}
+            frame.astype(wide).to_csv(stream, index=False, header=stream.tell() == 0)
 
         yield write
 

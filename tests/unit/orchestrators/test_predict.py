@@ -34,11 +34,14 @@ def test_every_form_holds_what_the_server_answers(tmp_path: Path, settings: Sett
         given
     ](source)
     # Several batches, the last one smaller.
-    done = predict_table(str(source), output, one, settings, keep=["number", "group"], at_once=64)
-    read = {".parquet": pd.read_parquet, ".csv": pd.read_csv, ".jsonl": lambda path: pd.read_json(path, lines=True)}
-    found = read[suffix](output)
+    done = predict_table(str(source), output, one, settings, carry=["number", "group"], at_once=64)
+    found = {
+        ".parquet": pd.read_parquet,
+        ".csv": pd.read_csv,
+        ".jsonl": lambda path: pd.DataFrame(map(msgspec.json.decode, path.read_bytes().splitlines())),
+    }[suffix](output)
     assert (done.rows, list(found.columns[:3])) == (200, ["number", "group", "prediction"])
-    assert found["number"].tolist() == list(range(200))
+    assert found["number"].astype(int).tolist() == list(range(200))
 
     codec = PredictCodec(one.predictor.signature)
     request = codec.decode(msgspec.json.encode({"rows": FEATURES.astype(float).tolist()}), "application/json")
@@ -46,7 +49,7 @@ def test_every_form_holds_what_the_server_answers(tmp_path: Path, settings: Sett
     assert found["prediction"].tolist() == answer["predictions"]
     for name in bundles.CLASSES:
         theirs = [each[name] for each in answer["probabilities"]]
-        assert np.allclose(found[f"probability.{name}"], theirs, rtol=1e-6, atol=1e-7)
+        assert found[f"probability.{name}"].astype(np.float64).tolist() == theirs
 
 
 def test_values_have_the_names_of_the_targets(tmp_path: Path, settings: Settings) -> None:
@@ -78,6 +81,17 @@ def test_an_output_is_checked_before_anything_is_scored(tmp_path: Path, settings
             predict_table(str(rows), wrong, one, settings)
     assert output.read_text() == "mine"
     with pytest.raises(InputError, match="found 'numbr'"):
-        predict_table(str(rows), output, one, settings, keep=["numbr"], is_forced=True)
+        predict_table(str(rows), output, one, settings, carry=["numbr"], is_forced=True)
     assert output.read_text() == "mine"
     assert predict_table(str(rows), output, one, settings, is_forced=True).rows == 200
+
+
+def test_numbers_beyond_float32_and_names_of_answers_are_refused(tmp_path: Path, settings: Settings) -> None:
+    one, rows = version(tmp_path, "3"), tmp_path / "rows.parquet"
+    frame = table()
+    frame.loc[7, "mean texture"] = 1e39
+    frame.to_parquet(rows)
+    with pytest.raises(InputError, match=r"row 8, column 'mean texture': expected a finite number"):
+        predict_table(str(rows), tmp_path / "out.csv", one, settings)
+    with pytest.raises(InputError, match="expected columns of other names than the answers', found 'prediction'"):
+        predict_table(str(rows), tmp_path / "out.csv", one, settings, carry=["prediction"])

@@ -100,7 +100,7 @@ select-model: setup ## Pick the best run that passes the rules, and show why oth
 evaluate: setup ## Measure a registered version on rows, with intervals (INPUT, VERSION or ALIAS, BY, METRIC, JSON=1)
 	@$(WINNOW) evaluate $(FLAGS)
 
-predict: setup ## Score the rows of a file with a registered version (INPUT, OUTPUT, KEEP, VERSION or ALIAS, FORCE=1, JSON=1)
+predict: setup ## Score the rows of a file with a registered version (INPUT, OUTPUT, CARRY, VERSION or ALIAS, FORCE=1, JSON=1)
 	@$(WINNOW) predict $(FLAGS)
 
 promote-model: setup ## Judge @candidate by the gates of a stage, and move the stage's alias (STAGE, VERSION, INPUT, RULES, JSON=1)
