@@ -141,8 +141,12 @@ def _cross_validation(gate: CrossValidationGate, sign: float, evidence: Evidence
         return _not_applicable(gate)
     mine, others = own.folds.get(gate.metric), champion.folds.get(gate.metric)
     lacking = ""
-    if mine is None or others is None:
-        lacking = f"{gate.metric} of the folds is not known of the {'candidate' if mine is None else 'champion'}"
+    if mine is None:
+        lacking = f"{gate.metric} of the folds is not known of the candidate"
+    elif others is None:
+        lacking = (
+            f"there is no {gate.metric} of the champion on the same folds: other data, folds or seed, or none kept"
+        )
     elif own.manifest.data_sha256 != champion.manifest.data_sha256 or own.fold_rows != champion.fold_rows:
         lacking = "the champion was cross-validated on other data, so that the folds cannot be paired"
     elif gate.scale == "relative" and not others.mean():

@@ -124,7 +124,8 @@ def promote(
 def _reason(stage: Stage, number: str, against: str, findings: tuple[Finding, ...]) -> str:
     lacking = [each for each in findings if each.result is not Result.PASS]
     if not lacking:
-        return f"version {number} passed all {len(findings)} gates of {stage}; {against}"
+        count = "the gate" if len(findings) == 1 else f"all {len(findings)} gates"
+        return f"version {number} passed {count} of {stage}; {against}"
     said = "; ".join(f"{each.condition}: {each.result}" for each in lacking)
     return f"version {number} did not pass {len(lacking)} of {len(findings)} gates of {stage}: {said}"
 
