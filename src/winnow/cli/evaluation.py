@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from winnow.cli.options import StoreVerb, config_option, json_option, model_options, rules_option, version_options
+from winnow.cli.wording import aligned, as_text
 from winnow.config.next_command import next_command
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def promote(as_json: bool, **options: Any) -> int:
 def evaluation_lines(found: Evaluation) -> list[str]:
     """An evaluation as lines for people."""
     head = ("rows", "", *(each.name for each in found.slices[0].metrics))
-    table = [head, *((each.name, f"{each.rows}", *map(_measured, each.metrics)) for each in found.slices)]
-    return [f"{found.name} version {found.version} on {found.source}", *aligned(table)]
+    rows = [head, *((each.name, f"{each.rows}", *map(_measured, each.metrics)) for each in found.slices)]
+    return [f"{found.name} version {found.version} on {found.source}", *aligned(rows)]
 
 
 def comparison_lines(found: Comparison) -> list[str]:
@@ -156,24 +156,9 @@ def promotion_lines(found: Promotion) -> list[str]:
     return [*lines, f"{found.name} version {found.version} is now @{found.alias}.", f"  next: {prod}"]
 
 
-def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows of cells as lines with columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-
-
 def _measured(metric: MeasuredMetric) -> str:
     if metric.value is None:
         return "-"
     if metric.low is None or metric.high is None:
         return f"{metric.value:.4g}"
     return f"{metric.value:.4g} ({metric.low:.4g} to {metric.high:.4g})"
-
-
-def as_text(found: Any) -> str:
-    """A value as indented JSON."""
-    import msgspec
-
-    return msgspec.json.format(msgspec.json.encode(found)).decode()

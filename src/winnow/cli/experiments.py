@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from winnow.cli.evaluation import aligned, as_text
 from winnow.cli.options import StoreVerb, json_option, say
+from winnow.cli.wording import aligned, as_text
 from winnow.config.names import check_study_name
 from winnow.config.next_command import next_command
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.evaluation import aligned, as_text
 from winnow.cli.options import json_option
+from winnow.cli.wording import aligned, as_text
 
 if TYPE_CHECKING:
     from winnow.api import JoinedOutcomes, RevisionOutcomes

@@ -1,9 +1,10 @@
-"""Lists, counts and tables as text."""
+"""Lists, counts, tables and values as text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 
 def either(places: Sequence[str]) -> str:
@@ -21,6 +22,18 @@ def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Rows as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """The same below a line: indented by two."""
+    return [f"  {line}" for line in table(rows)]
+
+
+def as_text(found: Any) -> str:
+    """A value as indented JSON."""
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(found)).decode()
 
 
 def utc(at_ms: int | None) -> str | None:
