@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from winnow.config.errors import InputError
 from winnow.config.experiment import ReadConfig
 from winnow.data.csv_file import csv_parts, decompressed
 from winnow.data.names import refuse_double_names
-from winnow.data.table_files import TableFile, list_files, no_such_file
-from winnow.data.urls import fetch
+from winnow.data.table_files import TableFile, list_files, opened
+from winnow.data.tables import joined
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,25 +29,16 @@ def batches_of(
     Raises:
         InputError: a file is missing, unreadable, or of an unknown format.
     """
-    import pyarrow as pa
-
     for file in list_files([source], read.format):
         kind = read.format if read.format != "auto" else file.format
-        stream: IO[bytes] = fetch(file.path) if "://" in file.path else _open(file.path)
-        try:
-            with stream:
-                if kind == "csv":
-                    with decompressed(stream, file.compression) as content:
-                        yield from csv_parts(content, file.name, read, texts, labels, at_once)
-                else:
-                    yield from _of_arrow(stream, kind, file, at_once)
-        except (ValueError, OSError, EOFError, pa.ArrowException) as error:
-            raise InputError(
-                file.path,
-                expected="a table with one row of names and one row for each example",
-                found=f"'{(str(error) or type(error).__name__).strip().splitlines()[0]}'",
-                remedy="Write the file again.",
-            ) from error
+        with opened(file) as stream:
+            if kind == "csv":
+                with decompressed(stream, file.compression) as content:
+                    for part in csv_parts(content, file.name, read, texts, labels, at_once):
+                        yield joined([file], [part])
+            else:
+                for part in _of_arrow(stream, kind, file, at_once):
+                    yield joined([file], [part])
 
 
 def _of_arrow(stream: IO[bytes], kind: str | None, file: TableFile, at_once: int) -> Iterator[pd.DataFrame]:
@@ -88,12 +77,3 @@ def _arrow_batches(stream: IO[bytes]) -> tuple[Any, Iterator[Any]]:
         return opened.schema, iter(opened)
     opened = pa.ipc.open_file(stream)
     return opened.schema, (opened.get_batch(index) for index in range(opened.num_record_batches))
-
-
-def _open(path: str) -> IO[bytes]:
-    file = Path(path).expanduser()
-    try:
-        return file.open("rb")
-    except OSError as error:
-        found = "no such file" if isinstance(error, FileNotFoundError) else f"'{error.strerror}'"
-        raise no_such_file(file, found) from error

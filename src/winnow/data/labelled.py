@@ -23,6 +23,7 @@ from winnow.data.bundled import load_bundled
 from winnow.data.data_function import call_data_function
 from winnow.data.raw import RawData, is_frame
 from winnow.data.sources import load_data
+from winnow.data.table_files import named_by
 from winnow.data.tables import read_table
 
 
@@ -57,7 +58,7 @@ def read_labelled(source: str, manifest: Manifest, place: str, read: DataConfig 
         InputError: it cannot be read, or lacks the target.
     """
     config = DataConfig(source=source) if read is None else read.model_copy(update={"source": source})
-    try:
+    with named_by(place):
         if manifest.table is None:
             data = load_data(config.model_copy(update={"task": manifest.task, "load": "memory"}))
             names = data.class_names
@@ -69,10 +70,6 @@ def read_labelled(source: str, manifest: Manifest, place: str, read: DataConfig 
         texts = [each.name for each in manifest.table if each.kind == "category"]
         labels = wanted if manifest.task == "classification" else []
         frame = read_table(config, [*texts, *labels]).frame
-    except InputError as error:
-        if error.place == "data.source":
-            error.move_to(place)
-        raise
     return LabelledRows(source, frame, _target_in(frame, wanted, source, place))
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
+import lzma
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from winnow.config.errors import InputError
 from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_command
-from winnow.data.urls import list_urls
+from winnow.data.urls import fetch, list_urls
 
 PLACE = "data.source"
 FORMATS = {
@@ -143,6 +148,48 @@ def _existing(path: str) -> Path:
     if not file.is_file():
         raise no_such_file(file, "no such file")
     return file
+
+
+@contextmanager
+def opened(file: TableFile) -> Iterator[IO[bytes]]:
+    """The bytes of a file or URL, while they are read as a table.
+
+    Raises:
+        InputError: there is no such file, or what is read is no table.
+    """
+    import pyarrow as pa
+
+    stream: IO[bytes] = fetch(file.path) if "://" in file.path else _open(file.path)
+    try:
+        with stream:
+            yield stream
+    except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
+        raise InputError(
+            PLACE,
+            expected=f"a table with one row of names and one row for each example in {file.path}",
+            found=f"'{(str(error) or type(error).__name__).strip().splitlines()[0]}'",
+            remedy="Write the file again, or read it in a data function.",
+        ) from error
+
+
+@contextmanager
+def named_by(place: str) -> Iterator[None]:
+    """Blame what named the files, such as a flag, instead of `data.source`, for errors while the context is open."""
+    try:
+        yield
+    except InputError as error:
+        if error.place == PLACE:
+            error.move_to(place)
+        raise
+
+
+def _open(path: str) -> IO[bytes]:
+    file = Path(path).expanduser()
+    try:
+        return file.open("rb")
+    except OSError as error:
+        found = "no such file" if isinstance(error, FileNotFoundError) else f"'{error.strerror}'"
+        raise no_such_file(file, found) from error
 
 
 def no_such_file(path: Path, found: str) -> InputError:

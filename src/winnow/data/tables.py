@@ -6,14 +6,11 @@ columns. Labels of CSV files stay text until `labels` gives them a type.
 
 from __future__ import annotations
 
-import lzma
 import os
-import zipfile
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from winnow.config.addresses import with_variables
@@ -22,15 +19,13 @@ from winnow.config.nearest import did_you_mean
 from winnow.data.columnar import read_arrow, read_parquet
 from winnow.data.csv_file import decompressed, read_csv
 from winnow.data.sql import is_database, name_of_database, read_query
-from winnow.data.table_files import TableFile, list_files, no_such_file
-from winnow.data.urls import fetch
+from winnow.data.table_files import PLACE, TableFile, list_files, opened
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from winnow.config.experiment import DataConfig
 
-PLACE = "data.source"
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -73,13 +68,13 @@ def read_table(config: DataConfig, labels: Collection[str] = (), environment: Ma
         frames = [_read(file, kind, config, (), labels) for file in files]
         _refuse_other_columns(files, frames)
         _refuse_other_types(files, frames)
-        return Table(name, _joined(files, frames), has_types=True)
+        return Table(name, joined(files, frames), has_types=True)
     frames = [_read(file, kind, config, (), labels) for file in files]
     _refuse_other_columns(files, frames)
     texts = _of_several_types(frames)
     if texts:  # as in one file, one text makes the whole column text
         frames = [_read(file, kind, config, texts, labels) for file in files]
-    return Table(name, _joined(files, frames), has_types=False)
+    return Table(name, joined(files, frames), has_types=False)
 
 
 def take_column(frame: pd.DataFrame, name: str, place: str, source: str) -> pd.Series[Any]:
@@ -135,34 +130,14 @@ def _read(
     file: TableFile, kind: str | None, config: DataConfig, texts: Collection[str], labels: Collection[str]
 ) -> pd.DataFrame:
     """One file; `texts` and `labels` are columns of a CSV file to read as text."""
-    import pyarrow as pa
-
-    stream: IO[bytes] = fetch(file.path) if "://" in file.path else _open(file.path)
-    try:
-        with stream:
-            if kind == "parquet":
-                return read_parquet(stream, file.name)
-            if kind == "arrow":
-                return read_arrow(stream, file.name)
-            with decompressed(stream, file.compression) as content:
-                frame: pd.DataFrame = read_csv(content, file.name, config.read, texts, labels)
-                return frame
-    except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
-        raise InputError(
-            PLACE,
-            expected=f"a table with one row of names and one row for each example in {file.path}",
-            found=f"'{(str(error) or type(error).__name__).strip().splitlines()[0]}'",
-            remedy="Write the file again, or read it in a data function.",
-        ) from error
-
-
-def _open(path: str) -> IO[bytes]:
-    file = Path(path).expanduser()
-    try:
-        return file.open("rb")
-    except OSError as error:
-        found = "no such file" if isinstance(error, FileNotFoundError) else f"'{error.strerror}'"
-        raise no_such_file(file, found) from error
+    with opened(file) as stream:
+        if kind == "parquet":
+            return read_parquet(stream, file.name)
+        if kind == "arrow":
+            return read_arrow(stream, file.name)
+        with decompressed(stream, file.compression) as content:
+            frame: pd.DataFrame = read_csv(content, file.name, config.read, texts, labels)
+            return frame
 
 
 def _refuse_other_columns(files: Sequence[TableFile], frames: Sequence[pd.DataFrame]) -> None:
@@ -211,7 +186,7 @@ def _kind(column: Any) -> str:
     return "times" if types.is_datetime64_any_dtype(column.dtype) else "other values"
 
 
-def _joined(files: Sequence[TableFile], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def joined(files: Sequence[TableFile], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """All rows, with a column for each `column=value` in the files' folders."""
     import pandas as pd
 

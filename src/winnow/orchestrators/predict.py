@@ -21,7 +21,7 @@ from winnow.config.settings import Settings
 from winnow.data.array_files import is_array_file
 from winnow.data.batches import AT_ONCE, batches_of
 from winnow.data.labelled import inputs_of
-from winnow.data.table_files import local_files
+from winnow.data.table_files import local_files, named_by
 from winnow.orchestrators.evidence import LoadedVersion, experiment_of
 from winnow.serving.codec import labels
 
@@ -118,7 +118,8 @@ def _frames(
     texts = [each.name for each in manifest.table if each.kind == "category"]
     # What is only carried along stays as it is written in a CSV file, so that it is of one type in all batches.
     carried = [name for name in carry if name not in {each.name for each in manifest.table}]
-    yield from batches_of(source, carried, texts, read, at_once)
+    with named_by(next_flag("input")):
+        yield from batches_of(source, carried, texts, read, at_once)
 
 
 ROW = "row"
@@ -159,7 +160,8 @@ def _check_output(source: str, output: Path, *, is_forced: bool) -> None:
             found=f"'{output}'",
             remedy="Name one.",
         )
-    own = [] if is_array_file(source) else local_files([source])
+    with named_by(next_flag("input")):
+        own = [] if is_array_file(source) else local_files([source])
     if output.resolve() in [each.resolve() for each in own]:
         raise InputError(
             next_flag("output"), expected="another file than the input", found=f"'{output}'", remedy="Name another."

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
+from winnow.study.certainty import quantile
 from winnow.study.formatting import spread
 from winnow.study.view import StudyView
 from winnow.tracking.records import TrialRecord, TrialState
@@ -114,7 +115,7 @@ def robust_range(values: Iterable[float], *, maximize: bool) -> tuple[float, flo
     ordered = sorted(value for value in values if math.isfinite(value))
     if not ordered:
         return None
-    lower, upper = _quantile(ordered, 0.25), _quantile(ordered, 0.75)
+    lower, upper = quantile(ordered, 0.25), quantile(ordered, 0.75)
     fence = 3 * (upper - lower)
     low = min((v for v in ordered if v >= lower - fence), default=ordered[0]) if maximize else ordered[0]
     high = ordered[-1] if maximize else max((v for v in ordered if v <= upper + fence), default=ordered[-1])
@@ -149,13 +150,6 @@ def _busy(view: StudyView) -> Iterable[tuple[int, int]]:
     for incident in view.incidents:
         start_ms = incident.at_ms if incident.started_at_ms is None else incident.started_at_ms
         yield min(start_ms, incident.at_ms), incident.at_ms
-
-
-def _quantile(ordered: list[float], share: float) -> float:
-    place = share * (len(ordered) - 1)
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 def _natural(name: str) -> tuple[str, int, str]:

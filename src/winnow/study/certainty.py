@@ -161,7 +161,7 @@ def noise_of(table: Sequence[Scores], overlap: float) -> Noise:
     noise = math.fsum(each**2 for each in residuals) / freedom * (1 / len(folds) + overlap)
     if noise < 1e-24 * level**2:  # rounding
         noise = 0.0
-    half = _quantile(sorted(means), BEST_SIXTH) - median(means)
+    half = quantile(sorted(means), BEST_SIXTH) - median(means)
     observed = half**2 if len(means) >= FEW_TRIALS else variance(means)
     return Noise(median(means), noise, freedom, max(observed - noise, 0.0))
 
@@ -239,10 +239,12 @@ def _within(t: float, freedom: int) -> float:
     return sine * total
 
 
-def _quantile(ordered: Sequence[float], share: float) -> float:
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """A quantile of ascending numbers, interpolated between the two nearest."""
     place = share * (len(ordered) - 1)
-    below = min(math.floor(place), len(ordered) - 2)
-    return ordered[below] + (ordered[below + 1] - ordered[below]) * (place - below)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 def _scores(view: StudyView) -> dict[int, Scores]:

@@ -13,6 +13,7 @@ from tests.unit.orchestrators.test_evidence import FEATURES, table, version
 from tests.unit.serving import bundles
 from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_flag
 from winnow.config.settings import Settings
 from winnow.orchestrators.evidence import LoadedVersion
 from winnow.orchestrators.predict import predict_table
@@ -95,3 +96,26 @@ def test_numbers_beyond_float32_and_names_of_answers_are_refused(tmp_path: Path,
         predict_table(str(rows), tmp_path / "out.csv", one, settings)
     with pytest.raises(InputError, match="expected columns of other names than the answers', found 'prediction'"):
         predict_table(str(rows), tmp_path / "out.csv", one, settings, carry=["prediction"])
+
+
+def test_files_that_cannot_be_read_are_blamed_on_the_flag(tmp_path: Path, settings: Settings) -> None:
+    one, broken = version(tmp_path, "3"), tmp_path / "rows.csv.xz"
+    broken.write_bytes(b"no archive")
+    (tmp_path / "empty").mkdir()
+    for source, said in (
+        (broken, "expected a table"),
+        (tmp_path / "none.csv", "no such file"),
+        (tmp_path / "empty", "found an empty folder"),
+    ):
+        with pytest.raises(InputError, match=said) as caught:
+            predict_table(str(source), tmp_path / "out.csv", one, settings)
+        assert caught.value.place == next_flag("input")
+
+
+def test_columns_that_folders_name_are_read_too(tmp_path: Path, settings: Settings) -> None:
+    one, folder = version(tmp_path, "3"), tmp_path / "rows"
+    for radius in (1, 2):
+        (folder / f"mean radius={radius}").mkdir(parents=True)
+        table(3).drop(columns="mean radius").to_parquet(folder / f"mean radius={radius}" / "part.parquet")
+    assert predict_table(str(folder), tmp_path / "out.csv", one, settings, carry=["mean radius"]).rows == 6
+    assert pd.read_csv(tmp_path / "out.csv")["mean radius"].tolist() == [1, 1, 1, 2, 2, 2]
