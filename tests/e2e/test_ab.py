@@ -12,6 +12,7 @@ import yaml
 
 from tests.e2e.models import Winnow, address, said, two_models
 from tests.e2e.outcomes import batch
+from winnow.tracking.history import RejectedRecord
 from winnow.tracking.registry import Registry
 
 MOST_REQUESTS = 12_000
@@ -74,7 +75,7 @@ def test_the_version_with_the_better_outcomes_is_promoted_and_a_worse_one_sent_a
     assert status["reason"].startswith("the candidate wins: accuracy is 0.")
     (deployment,) = json.loads(winnow.run("prod-status", "--name", "cells", "--json").stdout)
     assert (deployment["release"]["version"], deployment["rejected"]) == ("2", [])
-    ((_, noted),) = Registry(winnow.uri).rejections("cells")
+    ((_, noted),) = Registry(winnow.uri).records("cells", RejectedRecord)
     assert noted.version == "2"
     shown = winnow.run("outcomes", "--input", str(winnow.home / "log.jsonl"), "--json")
     assert shown.returncode == 0, shown.stderr

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.models import Winnow, address, said, two_models
 from tests.unit.serving import bundles
+from winnow.tracking.history import RejectedRecord
 from winnow.tracking.registry import Registry
 
 
@@ -49,7 +50,7 @@ def test_a_champion_is_served_asked_replaced_rolled_back_and_removed(winnow: Win
     assert (refused.returncode, "rolled it back: complaints" in refused.stderr) == (3, True), refused.stderr
     assert winnow.run("rollback", "--study", "cells").returncode == 3
     assert "rolled it back: complaints" in winnow.run("prod-status").stdout
-    ((_, noted),) = Registry(winnow.uri).rejections("cells")
+    ((_, noted),) = Registry(winnow.uri).records("cells", RejectedRecord)
     assert (noted.version, noted.deployment) == ("2", "cells")
     assert "cells version 2" in winnow.run("prod", "--study", "cells", "--again").stdout
 
@@ -122,6 +123,6 @@ def test_an_alert_rolls_back_once_and_the_history_says_why(winnow: Winnow) -> No
             said(receiver, "(nothing to do), it ")
     (status,) = json.loads(winnow.run("prod-status", "--name", "cells", "--json").stdout)
     assert status["release"]["version"] == "1"
-    ((_, noted),) = Registry(winnow.uri).rejections("cells")
+    ((_, noted),) = Registry(winnow.uri).records("cells", RejectedRecord)
     assert (noted.version, noted.reason) == ("2", "the alert Errors rolled it back: 5 % fail")
     assert winnow.run("prod", "--study", "cells").returncode == 3

@@ -23,6 +23,7 @@ from pydantic import (
 from winnow.config.addresses import holds_password, shown_value
 from winnow.config.frozen import Frozen, ListAsTuple, NameOrMapping, Shorthand
 from winnow.config.functions import SQLITE, names_data_function
+from winnow.config.monitoring import MonitoringConfig, Retrain, RetrainConfig
 from winnow.config.names import fault_in_study_name
 from winnow.config.quantities import DURATION, QUANTITY, seconds_of
 from winnow.config.serving import ServingConfig
@@ -714,6 +715,8 @@ class Experiment(Frozen):
     execution: ExecutionConfig = ExecutionConfig()
     refit: RefitConfig = RefitConfig()
     serving: ServingConfig = ServingConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
+    retrain: Retrain = Field(default=RetrainConfig(), description="When `winnow retrain` trains again.")
     tags: dict[str, str] = Field(default={}, description="Tags for every run of this study.")
 
     def without_secrets(self) -> Experiment:

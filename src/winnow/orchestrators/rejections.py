@@ -12,6 +12,7 @@ from winnow.config.next_command import next_flag
 from winnow.orchestrators.settings import current
 from winnow.platforms.deployer import Say
 from winnow.routing import Record, Rejected, Release
+from winnow.tracking.history import RejectedRecord
 from winnow.tracking.tracker import TrackingUnavailableError
 
 
@@ -44,12 +45,12 @@ def into_history(deployment: str, say: Say) -> Callable[[Rejected], None]:
 
     def remember(rejected: Rejected) -> None:
         # It imports MLflow, which takes a second or two.
-        from winnow.tracking.registry import Registry, RejectedRecord
+        from winnow.tracking.registry import Registry
 
         entry = RejectedRecord(rejected.version, deployment, rejected.reason)
         try:
             registry = Registry(current().tracking_uri)
-            registry.note_rejection(rejected.model, entry, datetime.fromtimestamp(rejected.at, UTC))
+            registry.note(rejected.model, entry, datetime.fromtimestamp(rejected.at, UTC))
         except TrackingUnavailableError as error:
             say(f"warning: the history of {rejected.model} in the registry lacks this: {error}")
 

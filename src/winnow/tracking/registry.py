@@ -5,7 +5,7 @@ The champion is the version with the registry alias that deployments follow. MLf
 
     winnow.champion.2026-11-21T10:31:02.123456Z = {"version": "3", "run_id": "…", "reason": "…"}
 
-`note_rejection` adds such tags (`winnow.rejected.…`) for versions that deployments were rolled back from.
+`note` adds such tags for the records of `winnow.tracking.history`.
 
 Writing it needs no earlier read, so concurrent processes cannot lose each other's entries. It outlives the version, and
 the model's page shows it. Trackers register the models.
@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -31,13 +31,15 @@ from numpy.typing import NDArray
 from winnow.bundle.manifest import read_manifest
 from winnow.bundle.row_digests import TRAINED_ROWS, read_digests
 from winnow.tracking.connection import every_page, failures_as_unavailable, open_client, sqlite_path, transferring
+from winnow.tracking.history import KINDS, ModelRecord
 from winnow.tracking.mlflow_model import BUNDLE
 from winnow.tracking.tracker import ModelVersion
 
 ALIAS = "champion"
 FOLD = ".fold"
 """The end of the name of a metric with a step for each fold."""
-GATES, REJECTED = "winnow.gates.", "winnow.rejected."
+GATES = "winnow.gates."
+Record = TypeVar("Record", bound=ModelRecord)
 STAMP = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -47,19 +49,6 @@ class ChampionRecord:
 
     version: ModelVersion
     since: datetime
-    reason: str
-
-
-class RejectedRecord(msgspec.Struct, frozen=True):
-    """A version that requests were sent away from: rolled back, or its rollout aborted.
-
-    Attributes:
-        deployment: the name of the deployment.
-        reason: who or what did it and why, as a clause.
-    """
-
-    version: str
-    deployment: str
     reason: str
 
 
@@ -118,18 +107,19 @@ class Registry:
         """The history of the alias, oldest first."""
         return _history(name, self._tags(name), alias)
 
-    def note_rejection(self, name: str, rejected: RejectedRecord, at: datetime) -> None:
-        """Add to a model's history that one of its versions was rejected."""
+    def note(self, name: str, record: ModelRecord, at: datetime) -> None:
+        """Add a record to a model's history. The model has to be registered."""
         with failures_as_unavailable():
-            value = msgspec.json.encode(rejected).decode()
-            self._client.set_registered_model_tag(name, f"{REJECTED}{at.astimezone(UTC):{STAMP}}", value)
+            key, value = f"{_prefix(KINDS[type(record)])}{at.astimezone(UTC):{STAMP}}", msgspec.json.encode(record)
+            self._client.set_registered_model_tag(name, key, value.decode())
 
-    def rejections(self, name: str) -> list[tuple[datetime, RejectedRecord]]:
-        """When (UTC) which versions of a model were rejected, oldest first."""
-        found = sorted((key, value) for key, value in self._tags(name).items() if key.startswith(REJECTED))
+    def records(self, name: str, kind: type[Record]) -> list[tuple[datetime, Record]]:
+        """When (UTC) which records of a kind were added to a model's history, oldest first."""
+        prefix = _prefix(KINDS[kind])
         return [
-            (_stamped(key.removeprefix(REJECTED)), msgspec.json.decode(value, type=RejectedRecord))
-            for key, value in found
+            (_stamped(key.removeprefix(prefix)), msgspec.json.decode(value, type=kind))
+            for key, value in sorted(self._tags(name).items())
+            if key.startswith(prefix)
         ]
 
     def download_bundle(self, version: ModelVersion, destination: Path) -> Path:

@@ -1,0 +1,30 @@
+"""What replicas have counted of their requests, in the bins of the model's reference profile. Values only."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from winnow.bundle.profile import ColumnCounts
+
+
+class LiveCounts(Struct, frozen=True):
+    """Counts of one version, of all its replicas together, in a window of time.
+
+    Attributes:
+        model, version, digest: as the replicas say; the digest is the manifest's.
+        since, until: seconds since the epoch.
+        rows: rows that were counted.
+        columns, outputs: by the name of the `ColumnProfile`, with as many bins.
+        requests, errors: predictions that were asked for, and answers to them with a status of 500 or more.
+    """
+
+    model: str
+    version: str
+    digest: str
+    since: float
+    until: float
+    rows: int
+    columns: dict[str, ColumnCounts]
+    outputs: dict[str, ColumnCounts]
+    requests: int = 0
+    errors: int = 0

@@ -1,0 +1,89 @@
+"""What is added to a registered model's history and never changed: one tag of the model for each record.
+
+    winnow.KIND.2026-11-21T10:31:02.123456Z = {"version": "3", …}
+
+Writing one needs no earlier read, so concurrent processes cannot lose each other's records. `winnow.tracking.registry`
+reads and writes them, and keeps the history of aliases the same way.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class RejectedRecord(Struct, frozen=True):
+    """A version that requests were sent away from: rolled back, or its rollout aborted.
+
+    Attributes:
+        deployment: the name of the deployment.
+        reason: who or what did it and why, as a clause.
+    """
+
+    version: str
+    deployment: str
+    reason: str
+
+
+class RolloutRecord(Struct, frozen=True):
+    """A rollout that ended, or an update that was made at once.
+
+    Attributes:
+        deployment, platform: where.
+        replaced: the version that answered before; empty where there was none.
+        strategy: rolling, canary, shadow or ab.
+        state: how it ended.
+        reason: why, as a sentence.
+    """
+
+    version: str
+    deployment: str
+    platform: str
+    replaced: str
+    strategy: str
+    state: Literal["promoted", "aborted"]
+    reason: str
+
+
+class AlertRecord(Struct, frozen=True):
+    """An alarm that began or ended.
+
+    Attributes:
+        version: that served then.
+        name, subject: as `monitoring.report.Alarm`.
+        summary: one sentence.
+    """
+
+    version: str
+    deployment: str
+    status: Literal["firing", "resolved"]
+    name: str
+    subject: str
+    summary: str
+
+
+class RetrainRecord(Struct, frozen=True):
+    """A step of a retraining.
+
+    Attributes:
+        study: the study that it trains.
+        state: `started`, then one of the others.
+        reason: why it was started; or how it ended, as a sentence.
+        version: that it registered; empty before.
+    """
+
+    study: str
+    state: Literal["started", "deployed", "promoted", "selected", "refused", "failed"]
+    reason: str
+    version: str = ""
+
+
+ModelRecord = RejectedRecord | RolloutRecord | AlertRecord | RetrainRecord
+KINDS: dict[type, str] = {
+    RejectedRecord: "rejected",
+    RolloutRecord: "rollout",
+    AlertRecord: "alert",
+    RetrainRecord: "retrain",
+}
+"""`KIND` in the tags' names."""
