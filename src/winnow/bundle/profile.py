@@ -73,6 +73,19 @@ class ColumnProfile(Struct, frozen=True, forbid_unknown_fields=True):
     importance_std: float | None = None
 
 
+class Losses(Struct, frozen=True, forbid_unknown_fields=True):
+    """How well the model answered the rows of `Profile.outputs`, by one metric of single rows.
+
+    Attributes:
+        rows: those with a target.
+        mean, variance: of the metric's value for each row; the variance divides by `rows`.
+    """
+
+    rows: int
+    mean: float
+    variance: float
+
+
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """What a model was trained on, and what it answered on rows that it was not trained on.
 
@@ -81,6 +94,8 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
         columns: of the training rows; at most `MOST_COLUMNS`, those with the largest importance.
         outputs: of `output_rows` rows: the holdout, else out-of-fold predictions, else the training rows, as
             `output_source` says ("holdout", "folds" or "training").
+        losses: what live outcomes are compared with, of the same rows as `outputs`: `accuracy` for a classifier (1 for
+            a right class, else 0), `absolute_error` and `squared_error` for a regression of one target.
         left_out: columns that are not among `columns`.
         metric: the name of the metric of the importances; empty where they were not measured.
     """
@@ -90,6 +105,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     outputs: tuple[ColumnProfile, ...]
     output_rows: int
     output_source: str
+    losses: dict[str, Losses] = {}
     left_out: int = 0
     metric: str = ""
     format: int = 1
