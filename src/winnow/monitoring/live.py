@@ -16,6 +16,8 @@ class LiveCounts(Struct, frozen=True):
         rows: rows that were counted.
         columns, outputs: by the name of the `ColumnProfile`, with as many bins.
         requests, errors: predictions that were asked for, and answers to them with a status of 500 or more.
+        latency: requests by how long they took, in the classes of `serving.metrics.BUCKETS_S`; the last one is open.
+        replicas: that answered at the end.
     """
 
     model: str
@@ -28,3 +30,5 @@ class LiveCounts(Struct, frozen=True):
     outputs: dict[str, ColumnCounts]
     requests: int = 0
     errors: int = 0
+    latency: tuple[int, ...] = ()
+    replicas: int = 0
