@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betainc, betaincc, betaln, xlog1py, xlogy
+from scipy.special import betainc, betaincc, betaln, logsumexp, xlog1py, xlogy
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +23,9 @@ CLOSE_TO_ZERO = 0.1
 any error passes soon: with α = 0.01 and a share of 0.01 after 479 requests, where ln α / ln(1 - share) is 459."""
 
 BISECTIONS = 40
+
+BETS: Floats = np.exp2(-np.arange(1.0, 8.0))
+"""Shares of the stake that `log_excess` bets. Small shares find small changes, large ones find large changes soon."""
 
 
 def log_above(successes: ArrayLike, trials: ArrayLike, share: ArrayLike) -> Floats:
@@ -217,3 +220,39 @@ def _moments(n: ArrayLike, total: ArrayLike, squares: ArrayLike) -> tuple[Floats
     count, added = np.asarray(n, dtype=np.float64), np.asarray(total, dtype=np.float64)
     mean = added / count
     return mean, np.maximum(np.asarray(squares, dtype=np.float64) - count * mean**2, 0.0) / (count - 1)
+
+
+def log_excess(losses: ArrayLike, mean: float) -> Floats:
+    """What bets on a mean above `mean` win by each loss.
+
+    A loss x multiplies the stake by 1 + f (x / mean - 1), for each share f of `BETS`. Where the mean of every loss,
+    given the earlier ones, is at most `mean`, no bet gains on average, and the product over any losses is an e-value.
+    That holds for every distribution: nothing is assumed of the spread, and losses may have no upper bound. Source:
+    Waudby-Smith and Ramdas: "Estimating means of bounded random variables by betting", 2024, section 4.
+
+    Args:
+        losses: not negative, `(...)`.
+        mean: above 0.
+
+    Returns:
+        Logarithms, `(..., len(BETS))`, to add up over the losses.
+    """
+    return np.log1p(BETS * (np.asarray(losses, dtype=np.float64)[..., None] / mean - 1))
+
+
+def log_since(excess: ArrayLike) -> Floats:
+    """Evidence that a mean has been too large since the start of each window.
+
+    The sum of these e-values (`logsumexp` of the result) is an e-detector: for as long as the mean is not too large, it
+    reaches a threshold T after at least T windows on average, however often and whenever one looks. An alarm at
+    T = windows per month / a is false at most a times a month. The largest one says since when. Source: Shin, Ramdas,
+    Rinaldo: "E-detectors: a nonparametric framework for sequential change detection", 2023, section 2 (e-SR).
+
+    Args:
+        excess: sums of `log_excess` over each window, `(..., windows, len(BETS))`, in order of time.
+
+    Returns:
+        log E by the window that it starts with, `(..., windows)`.
+    """
+    sums = np.flip(np.cumsum(np.flip(np.asarray(excess, dtype=np.float64), -2), -2), -2)
+    return np.asarray(logsumexp(sums, axis=-1) - math.log(len(BETS)))

@@ -66,6 +66,7 @@ SELECT coalesce(deployment, '') AS deployment, request_id, coalesce("row", 0) AS
 FROM lines
 WHERE event = 'prediction' AND request_id IS NOT NULL AND prediction IS NOT NULL
     AND ($since_route IS NULL OR route >= $since_route) AND ($deployment IS NULL OR deployment = $deployment)
+    AND ($since IS NULL OR time >= $since)
 GROUP BY ALL)
 """
 _OUTCOMES = """
@@ -145,7 +146,7 @@ def outcome_counts(
         InputError: there is no such metric, no file, or outcomes have no value of the metric.
         WinnowError: the files cannot be read.
     """
-    with _joined(paths, metric, since_route, deployment, "outcomes") as connection:
+    with joined_log(paths, metric, since_route=since_route, deployment=deployment, place="outcomes") as connection:
         query = _COUNTS.format(groups="assigned", further="", where="kind NOT IN ('mirrored', 'chosen')")
         return tuple(OutcomeCounts(*row) for row in connection.execute(query).fetchall())
 
@@ -170,7 +171,7 @@ def join_outcomes(
     if output is not None and (output.suffix != ".parquet" or output.is_dir()):
         remedy = "Name it joined.parquet, for example."
         raise InputError(next_flag("output"), expected="a file *.parquet to write", found=f"'{output}'", remedy=remedy)
-    with _joined(paths, metric, None, deployment, place) as connection:
+    with joined_log(paths, metric, deployment=deployment, place=place) as connection:
         unknown, known, corrected = connection.execute(
             "SELECT count(*) FILTER (WHERE p.request_id IS NULL), count(p.request_id), count(*) FILTER (is_corrected)"
             ' FROM outcomes LEFT JOIN (SELECT DISTINCT request_id, "row" FROM predictions) p USING (request_id, "row")'
@@ -207,10 +208,31 @@ def mean_interval(counts: OutcomeCounts, metric: str) -> tuple[float | None, flo
 
 
 @contextmanager
-def _joined(
-    paths: Sequence[str], metric: str, since_route: int | None, deployment: str | None, place: str
+def joined_log(
+    paths: Sequence[str],
+    metric: str,
+    *,
+    since_route: int | None = None,
+    since: float | None = None,
+    deployment: str | None = None,
+    place: str,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the tables `predictions`, `outcomes` and `joined`."""
+    """A connection with the tables `predictions` and `outcomes`, and the view `joined`, while the context is open.
+
+    `joined` has a line for each predicted row: that of the prediction, `outcome`, `outcome_time`, and `value`, of the
+    metric; the last three are null where no outcome is known.
+
+    Args:
+        paths: as `log_files.local_files`.
+        metric: an `OutcomeMetric`.
+        since_route, since: leave out predictions of earlier routes, and earlier ones in seconds since the epoch.
+        deployment: its name; None: all.
+        place: what errors about the paths name.
+
+    Raises:
+        InputError: there is no such metric, no file, or outcomes have no value of the metric.
+        WinnowError: the files cannot be read.
+    """
     if metric not in METRICS:
         remedy = did_you_mean(metric, METRICS) or "Choose one of them."
         raise InputError("metric", expected=f"one of {', '.join(METRICS)}", found=f"'{metric}'", remedy=remedy)
@@ -222,7 +244,8 @@ def _joined(
         try:
             names = "[" + ", ".join("'" + each.replace("'", "''") + "'" for each in files) + "]"
             connection.execute(_LINES.format(files=names, longest=LONGEST_LINE))
-            connection.execute(_PREDICTIONS, {"since_route": since_route, "deployment": deployment})
+            chosen = {"since_route": since_route, "since": since, "deployment": deployment}
+            connection.execute(_PREDICTIONS, chosen)
             connection.execute(_OUTCOMES)
             connection.execute(_JOINED.format(value=_VALUES[metric]))
             _check_values(connection, metric)

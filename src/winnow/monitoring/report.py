@@ -41,6 +41,57 @@ class ColumnDrift(Struct, frozen=True):
         return Result.PASS if Result.PASS in found else Result.NOT_ENOUGH_DATA
 
 
+class QualityPart(Struct, frozen=True):
+    """The metric of a part of the predictions: of a window of time, or of a slice.
+
+    Attributes:
+        name: of a slice "region = north" or "age up to 40"; of a window empty.
+        since, until: of the predictions, in seconds since the epoch.
+        requests: answered; the rows of one request are one observation.
+        outcomes: of these, those with an outcome.
+        estimate, interval: mean of the metric, and where it lies with probability 0.95, for a single look; None where
+            too few outcomes are known.
+    """
+
+    name: str
+    since: float
+    until: float
+    requests: int
+    outcomes: int
+    estimate: float | None
+    interval: tuple[float | None, float | None]
+
+
+class LiveQuality(Struct, frozen=True):
+    """What became of the predictions that are old enough for their outcomes to have arrived.
+
+    Attributes:
+        metric: as `monitoring.outcomes.OutcomeMetric`; of `accuracy` and `value` more is better.
+        reference, reference_rows, reference_source: mean of the metric on rows that the model was not trained on, and
+            which rows these were ("holdout", "folds" or "training"); None for a metric that these have no value of.
+        degradation: whether the metric is worse than on those rows, by a test that holds at every look. Its estimate
+            is the metric since `since`, else since the first window.
+        since: when the degradation began, as far as the windows tell; None without one.
+        windows: in order of time. At most those of `quality.LOOKBACK_S`.
+        slices: by the values of each column, the most frequent first, over the same time.
+        waiting: requests that are too new to be judged.
+        lag_s: after how many seconds half of the outcomes and 90 % of them had arrived, of those that did.
+        notes: what may distort the figures, a sentence each.
+    """
+
+    metric: str
+    reference: float | None
+    reference_rows: int
+    reference_source: str
+    degradation: Finding
+    since: float | None
+    windows: tuple[QualityPart, ...]
+    slices: tuple[QualityPart, ...]
+    waiting: int
+    lag_s: tuple[float, float] | None
+    notes: tuple[str, ...] = ()
+
+
 class Alarm(Struct, frozen=True):
     """One thing that a person should know of.
 
@@ -70,7 +121,7 @@ class MonitoringReport(Struct, frozen=True):
         drift: by column, outputs first.
         joint: all columns together, by a classifier; None where it was skipped.
         importances: the ranks of live importances; None where they were skipped.
-        quality: of the outcomes, by window and slice, and their degradation.
+        quality: of the outcomes, by window and slice, and their degradation; None where it was skipped.
         rules: of `monitoring.rules`.
         skipped: what was not judged and why, a sentence each.
         alarms: that hold now.
@@ -90,7 +141,7 @@ class MonitoringReport(Struct, frozen=True):
     drift: tuple[ColumnDrift, ...] = ()
     joint: Finding | None = None
     importances: Finding | None = None
-    quality: tuple[Finding, ...] = ()
+    quality: LiveQuality | None = None
     rules: tuple[Finding, ...] = ()
     skipped: tuple[str, ...] = ()
     alarms: tuple[Alarm, ...] = ()
@@ -102,5 +153,6 @@ class MonitoringReport(Struct, frozen=True):
         if self.alarms:
             return Result.FAIL
         judged = [each.result for each in self.drift]
-        judged += [each.result for each in (self.joint, self.importances, *self.quality, *self.rules) if each]
+        quality = self.quality and self.quality.degradation
+        judged += [each.result for each in (self.joint, self.importances, quality, *self.rules) if each]
         return Result.PASS if Result.PASS in judged else Result.NOT_ENOUGH_DATA
