@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -157,7 +157,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     accept_any_text(sys.stdout, sys.stderr)
     repeat_ignored_interrupts()
     os.environ.update(own_addresses_directly(os.environ))
+    report_errors(os.environ)
     leave(run(arguments))
+
+
+def report_errors(environment: Mapping[str, str]) -> None:
+    """Send bugs of verbs to Sentry, if SENTRY_DSN is set. Errors with a message for the user are not sent."""
+    if not environment.get("SENTRY_DSN"):
+        return
+    from winnow.config import error_reports
+
+    if silent := error_reports.start(environment, {"part": "verb"}):
+        click.echo(f"warning: {silent}", err=True)
 
 
 def run(arguments: Sequence[str] | None = None, command: click.Command = winnow) -> int:

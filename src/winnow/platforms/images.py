@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from winnow.config.addresses import without_password
+from winnow.config.error_reports import DSN
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_flag
 
@@ -39,6 +40,7 @@ class BuildOptions:
         registry: where images are pushed to; empty keeps them on the engine.
         network: Docker's `--network` for the steps that install (`host` where only the host's VPN reaches an index).
         pip_config: a pip.conf that those steps see and that no layer keeps.
+        extras: pyproject.toml's extras that a server's image has besides what every server needs.
 
     Raises:
         InputError: the registry is a web address.
@@ -48,6 +50,7 @@ class BuildOptions:
     registry: str = ""
     network: str = ""
     pip_config: Path | None = None
+    extras: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_registry(self.registry)
@@ -65,6 +68,7 @@ class BuildOptions:
             registry=environment.get(REGISTRY, ""),
             network=environment.get(NETWORK, ""),
             pip_config=checked_pip_config(Path(config), PIP_CONFIG) if config else None,
+            extras=("sentry",) if environment.get(DSN) else (),
         )
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from winnow.config import error_reports
 from winnow.serving import settings
 from winnow.serving.settings import SettingError
 
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, 2)
     if given.settle_s is not None:
         chosen = dataclasses.replace(chosen, settle_s=given.settle_s)
+    if silent := error_reports.start(os.environ, {"part": "replica", "version": given.model_version or ""}):
+        logging.getLogger("winnow.serving").warning(silent)
     # Late, so that wrong arguments are answered before ONNX Runtime is loaded.
     from winnow.serving.listening import Listening, PortTakenError
     from winnow.serving.predictor import WrongModelError

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from winnow.config import error_reports
 from winnow.config.atomic_write import replace_text
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
@@ -421,7 +422,7 @@ class DockerDeployer:
         missing = [each for each in requests if each.name not in alive]
         ended = {each.name for each in missing}
         containers.retire([each for each in found.of(revision.number) if each.name in ended], found.logs)
-        containers.start(self._engine, missing)
+        self._run(missing)
         self._refresh(record.name, ())
 
     def _start_routers(self, found: EngineDeployment, record: Record, undo: contextlib.ExitStack) -> None:
@@ -442,8 +443,15 @@ class DockerDeployer:
         kept = {str(each.name): each for each in present if _is_router_of(each, requests[str(each.name)])}
         containers.retire([each for each in present if str(each.name) not in kept], found.logs)
         undo.callback(self._end_routers, record, set(kept))
-        started = containers.start(self._engine, [each for name, each in requests.items() if name not in kept])
+        started = self._run([each for name, each in requests.items() if name not in kept])
         self._await_routers(found, [*kept.values(), *started], started)
+
+    def _run(self, requests: Sequence[ContainerRequest]) -> list[Container]:
+        """Start servers. They report errors to the address that this process reports them to."""
+        dsn = {name: self._environment[name] for name in (error_reports.DSN,) if self._environment.get(name)}
+        return containers.start(
+            self._engine, [replace(each, environment={**each.environment, **dsn}) for each in requests]
+        )
 
     def _await_routers(
         self, found: EngineDeployment, routers: Sequence[Container], started: Sequence[Container]

@@ -39,7 +39,8 @@ ROUTER, ROUTER_TARGET = "winnow-router", "router"
 INPUTS = "winnow.image.inputs"
 """Label: sha256 over everything that the image is made of."""
 
-PARTS = ("__init__.py", "bundle", "config/__init__.py", "config/atomic_write.py", "routing.py", "serving")
+CONFIG = ("__init__.py", "atomic_write.py", "error_reports.py")
+PARTS = ("__init__.py", "bundle", *(f"config/{name}" for name in CONFIG), "routing.py", "serving")
 """The files and folders of the package that a server or a router imports: no other change makes another image."""
 
 _PACKAGE = Path(__file__).parents[2]
@@ -111,7 +112,7 @@ def plan(request: ModelImageRequest, base_id: str = "") -> ProdImage:
     manifest = _manifest(request.bundle)
     base_image = options.base_image or BASE_IMAGE
     labels = {**labels_of(manifest, version, request.run_id, base_image), PROJECT: project_id(request.folder)}
-    needed = ["serve"] if manifest.images is None else ["serve", "images"]
+    needed = ["serve", *([] if manifest.images is None else ["images"]), *options.extras]
     requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), needed), ""))
     facts = {**labels, "base": base_id or base_image, "version": version, "requirements": requirements}
     model = {name: sha256_of(request.bundle / name) for name in _files_of_model(request.bundle)}
@@ -138,7 +139,7 @@ def plan_router(project: Path, options: BuildOptions, base_id: str = "") -> Prod
         InputError: there is no clone of winnow.
     """
     folder, base_image = source_folder(project, DOCKERFILE), options.base_image or BASE_IMAGE
-    requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), ["serve"]), ""))
+    requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), ["serve", *options.extras]), ""))
     labels = {
         "org.opencontainers.image.title": ROUTER,
         "org.opencontainers.image.description": "splits the requests of a deployment between two revisions",

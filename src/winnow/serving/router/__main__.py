@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from winnow.config import error_reports
 from winnow.serving import settings as serving_settings
 from winnow.serving.router import settings
 from winnow.serving.settings import SettingError
@@ -26,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error)
     if given.settle_s is not None:
         limits = dataclasses.replace(limits, settle_s=given.settle_s)
+    if silent := error_reports.start(os.environ, {"part": "router", "deployment": router.router.name}):
+        logging.getLogger("winnow.serving").warning(silent)
     from winnow.serving.listening import Listening, PortTakenError
     from winnow.serving.router.server import run
 

@@ -48,7 +48,9 @@ def test_a_revision_has_objects_of_its_own_and_an_autoscaler_only_where_it_may_g
 
 def test_a_replica_gets_its_settings_in_one_variable_and_its_key_from_a_secret() -> None:
     made = container(revision_plan.revision_objects(FILES, "wine", revision(2, key="abc", settle_s=2.5, drain_s=9)))
+    sentry = {"secretKeyRef": {"name": "winnow-sentry", "key": "SENTRY_DSN", "optional": True}}
     assert made["env"] == [
+        {"name": "SENTRY_DSN", "valueFrom": sentry},
         {"name": "WINNOW_SERVING", "value": '{"drain_s":9,"is_access_logged":false,"settle_s":1}'},
         {
             "name": "WINNOW_API_KEY",
@@ -63,9 +65,9 @@ def test_a_replicas_log_names_its_deployment_and_revision_and_a_router_has_none(
     logged = [revision(number, log=PredictionLogSettings()) for number in (1, 2)]
     made = container(revision_plan.revision_objects(FILES, "wine", logged[1]))
     log = {"sample": 1.0, "fields": [], "to": "stdout", "deployment": "wine", "revision": 2}
-    assert msgspec.json.decode(made["env"][0]["value"])["log"] == log
+    assert msgspec.json.decode(made["env"][1]["value"])["log"] == log
     routed = Record("wine", 3, tuple(logged), Route(3, 1, candidate=2, weight=0.1))
-    assert '"log"' not in container(revision_plan.router_objects(FILES, routed, "token"))["env"][0]["value"]
+    assert '"log"' not in container(revision_plan.router_objects(FILES, routed, "token"))["env"][1]["value"]
 
 
 @pytest.mark.parametrize(
