@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from winnow.bundle.columns import Kind
@@ -100,12 +102,23 @@ class Alarm(Struct, frozen=True):
         subject: the column, output, slice or metric that it is about; empty for the deployment as a whole.
         summary: one sentence: what was found, against what.
         since: when it was first found, in seconds since the epoch.
+        version: of the model that it is about.
+        severity: of the rule.
+        is_about_answers: it says that answers are late or wrong, so that another version may mend it.
     """
 
     name: str
     subject: str
     summary: str
     since: float
+    version: str = ""
+    severity: Literal["page", "ticket"] = "page"
+    is_about_answers: bool = False
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What is equal while the alarm holds."""
+        return self.name, self.subject, self.version
 
 
 class MonitoringReport(Struct, frozen=True):
