@@ -1,0 +1,301 @@
+"""Prometheus rules: those that every deployment has, and `monitoring.rules` of an experiment. Pure.
+
+Expressions read the metrics of replicas (docs/serving.md) with the labels `deployment`, `revision` and `replica` of the
+scraped target. Alerts group by deployment and revision, so that a candidate with a small share of the traffic is seen.
+Alerts about answers have the label `rollback="true"`. Alerts about data do not, since another version would see the
+same data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from winnow.config.monitoring import UNITS, RuleConfig
+from winnow.config.quantities import seconds_of
+
+PREDICTIONS = 'route=~"/predict|/invocations|/v2/infer"'
+"""Selects requests for predictions among all requests."""
+RUNBOOKS = "docs/monitoring.md"
+OWN_RULE = "rule"
+"""Name of the runbook of `monitoring.rules`, whose names are the user's."""
+FEATURES, OUTPUTS = ("feature", "column"), ("output", "output")
+"""Kinds of counted values: the part of the metrics' names, and the label with the name of the column or output."""
+
+PSI_LIMIT = 0.2
+"""By convention a moderate shift. What chance adds in windows and references of few rows is added to it."""
+LEAST_SHARE = 1e-4
+"""Stands for the share of an empty bin, whose logarithm is none."""
+DRIFT_WINDOW, FEWEST_ROWS = "1h", 500
+MOST_ERRORS, FEWEST_ERRORS = 0.05, 5
+ROUNDED = '{{ $value | printf "%.3g" }}'
+_SHOWN = {"%": "{{ $value | humanizePercentage }}", "ms": "{{ $value | humanizeDuration }}"}
+"""Templates of a value, by the first unit of its metric."""
+_ABOUT_ANSWERS = ("error_rate", "latency")
+_REVISION = ("deployment", "revision")
+
+
+def rule_file(deployment: str | None = None, rules: Sequence[RuleConfig] = ()) -> str:
+    """A rule file for Prometheus: the rules of `rule_groups`."""
+    groups = {"groups": rule_groups(deployment, rules)}
+    return yaml.safe_dump(groups, sort_keys=False, width=120, allow_unicode=True)
+
+
+def rule_groups(deployment: str | None = None, rules: Sequence[RuleConfig] = ()) -> list[dict[str, Any]]:
+    """Rule groups, as a rule file and the `spec` of a PrometheusRule have them.
+
+    Args:
+        deployment: None for the rules that watch all deployments; a name for the rules of that deployment alone.
+        rules: `monitoring.rules` of the deployment's experiment.
+    """
+    if deployment is not None:
+        own = [_own_rule(rule, deployment) for rule in rules]
+        return [{"name": f"winnow-{deployment}", "rules": [_absent(deployment), *own]}]
+    return [
+        {"name": "winnow", "rules": _service_rules()},
+        {"name": "winnow-drift", "interval": "1m", "rules": [*_drift_rules(*FEATURES), *_drift_rules(*OUTPUTS)]},
+    ]
+
+
+def expression(rule: RuleConfig, deployment: str) -> str:
+    """What a rule compares with its threshold, in base units (shares, seconds), by deployment or also by revision."""
+    window = f"{seconds_of(rule.over):.0f}s"
+    return _EXPRESSIONS[rule.metric](rule, f"deployment={_quoted(deployment)}", window)
+
+
+def psi(kind: str, label: str, where: str, window: str) -> str:
+    """The population stability index of counted values against the reference, by deployment, revision and `label`."""
+    by = ", ".join((*_REVISION, label))
+    live = _share(f"increase(winnow_{kind}_values_total{{{where}}}[{window}])", "sum", label)
+    reference = _share(f"winnow_{kind}_reference{{{where}}}", "max", label)
+    live, reference = (f"clamp_min({each}, {LEAST_SHARE:g})" for each in (live, reference))
+    return f"sum by ({by}) (({live} - {reference}) * ln({live} / {reference}))"
+
+
+def _share(series: str, across_replicas: str, label: str) -> str:
+    """The share of each bin. Replicas' counts add up; the reference is the same in all of them."""
+    by = ", ".join((*_REVISION, label))
+    each = f"{across_replicas} by ({by}, bin) ({series})"
+    return f"({each} / on ({by}) group_left sum by ({by}) ({each}))"
+
+
+def _bin_share(name: str) -> Callable[[RuleConfig, str, str], str]:
+    """An expression for the share of rows in one bin (`missing`, `unknown`)."""
+
+    def share(rule: RuleConfig, where: str, window: str) -> str:
+        where = f"{where}, column={_quoted(rule.column or '')}"
+        return _ratio(f'winnow_feature_values_total{{{where}, bin="{name}"}}', f"{{{where}}}", window)
+
+    return share
+
+
+def _ratio(part: str, whole: str, window: str) -> str:
+    metric, by = part.partition("{")[0], ", ".join(_REVISION)
+    sums = [f"sum by ({by}) (increase({each}[{window}]))" for each in (part, f"{metric}{whole}")]
+    return " / ".join(sums)
+
+
+def _error_rate(_: RuleConfig, where: str, window: str) -> str:
+    asked = f"winnow_requests_total{{{where}, {PREDICTIONS}"
+    return _ratio(f'{asked}, status=~"5.."}}', f"{{{where}, {PREDICTIONS}}}", window)
+
+
+def _request_rate(_: RuleConfig, where: str, window: str) -> str:
+    # Servers without a single request have no such series.
+    rate = f"sum by (deployment) (rate(winnow_requests_total{{{where}, {PREDICTIONS}}}[{window}]))"
+    return f"({rate} or 0 * sum by (deployment) (up{{{where}}}))"
+
+
+def _latency(rule: RuleConfig, where: str, window: str) -> str:
+    buckets = f"winnow_request_duration_seconds_bucket{{{where}, {PREDICTIONS}}}"
+    return f"histogram_quantile({rule.quantile:g}, sum by (le, deployment, revision) (rate({buckets}[{window}])))"
+
+
+def _mean(rule: RuleConfig, where: str, window: str) -> str:
+    selector, by = f"{{{where}, column={_quoted(rule.column or '')}}}", ", ".join(_REVISION)
+    above, below = (
+        f"sum by ({by}) (increase(winnow_feature_{side}_total{selector}[{window}]))" for side in ("above", "below")
+    )
+    present = f'{selector[:-1]}, bin!~"missing|unknown"}}'
+    rows = f"sum by ({by}) (increase(winnow_feature_values_total{present}[{window}]))"
+    centre, reference, scale = (
+        f"max by ({by}) (winnow_feature_{name}{selector})" for name in ("centre", "reference_mean", "scale")
+    )
+    return f"abs(({above} - {below}) / {rows} + {centre} - {reference}) / {scale}"
+
+
+def _prediction_share(rule: RuleConfig, where: str, window: str) -> str:
+    predicted = f"winnow_predictions_total{{{where}, prediction={_quoted(rule.of_class or '')}}}"
+    return _ratio(predicted, f"{{{where}}}", window)
+
+
+def _live_replicas(_: RuleConfig, where: str, _window: str) -> str:
+    return f"(sum by (deployment) (winnow_ready{{{where}}}) or 0 * absent(winnow_ready{{{where}}}))"
+
+
+_EXPRESSIONS: Mapping[str, Callable[[RuleConfig, str, str], str]] = {
+    "error_rate": _error_rate,
+    "request_rate": _request_rate,
+    "latency": _latency,
+    "missing": _bin_share("missing"),
+    "unknown": _bin_share("unknown"),
+    "mean": _mean,
+    "psi": lambda rule, where, window: psi(*FEATURES, f"{where}, column={_quoted(rule.column or '')}", window),
+    "prediction_share": _prediction_share,
+    "live_replicas": _live_replicas,
+}
+
+
+def _own_rule(rule: RuleConfig, deployment: str) -> dict[str, Any]:
+    limit, side = rule.limit
+    labels = {"deployment": deployment}
+    if rule.metric in _ABOUT_ANSWERS:
+        labels["rollback"] = "true"
+    subject = " of " + (rule.column or rule.of_class or "") if rule.column or rule.of_class else ""
+    summary = rule.summary or f"{rule.metric}{subject} is {side} {rule.above or rule.below}"
+    shown = _SHOWN.get(UNITS[rule.metric][0], ROUNDED)
+    found = expression(rule, deployment)
+    return _alert(
+        rule.name,
+        f"{found} {'>' if side == 'above' else '<'} {limit:.10g}",
+        wait_s=seconds_of(rule.wait),
+        severity=rule.severity,
+        summary=f"{_escaped(summary)}: {shown}",
+        labels=labels,
+        runbook=OWN_RULE,
+    )
+
+
+def _absent(deployment: str) -> dict[str, Any]:
+    return _alert(
+        "WinnowNotScraped",
+        f"absent(up{{deployment={_quoted(deployment)}}})",
+        wait_s=120,
+        severity="page",
+        summary="no replica is scraped, or none exists",
+        labels={"deployment": deployment},
+    )
+
+
+def _service_rules() -> list[dict[str, Any]]:
+    """Whether replicas answer, and how."""
+    where = 'deployment!=""'
+    failed, asked = (
+        f"sum by (deployment, revision) (increase(winnow_requests_total{{{where}, {PREDICTIONS}{which}}}[2m]))"
+        for which in (', status=~"5.."', "")
+    )
+    return [
+        _alert(
+            "WinnowNoReplica",
+            f"sum by (deployment) (up{{{where}}}) == 0",
+            wait_s=30,
+            severity="page",
+            summary="no replica answers",
+        ),
+        _alert(
+            "WinnowReplicaDown",
+            f"up{{{where}}} == 0",
+            wait_s=300,
+            severity="ticket",
+            summary="replica {{ $labels.replica }} does not answer",
+        ),
+        _alert(
+            "WinnowErrors",
+            f"{failed} / {asked} > {MOST_ERRORS:g} and {failed} > {FEWEST_ERRORS}",
+            severity="page",
+            summary="{{ $value | humanizePercentage }} of the answers of revision {{ $labels.revision }} are errors",
+            labels={"rollback": "true"},
+        ),
+        _alert(
+            "WinnowLogDropped",
+            f"increase(winnow_log_dropped_total{{{where}}}[10m]) > 0",
+            severity="ticket",
+            summary="replica {{ $labels.replica }} lost {{ $value | humanize }} lines of the prediction log",
+        ),
+        _alert(
+            "WinnowRowsNotCounted",
+            f"sum by (deployment, revision) (increase(winnow_uncounted_rows_total{{{where}}}[1h])) / "
+            f"sum by (deployment, revision) (increase(winnow_rows_total{{{where}}}[1h])) > 0.1",
+            wait_s=600,
+            severity="ticket",
+            summary="{{ $value | humanizePercentage }} of the rows are not counted: drift is judged on the others",
+        ),
+    ]
+
+
+def _drift_rules(kind: str, label: str) -> list[dict[str, Any]]:
+    """Records of the last hour's shares, and the alerts that compare them with the reference's."""
+    window, by = DRIFT_WINDOW, ", ".join((*_REVISION, label))
+    rows = f"sum by ({by}) (increase(winnow_{kind}_values_total[{window}]))"
+    share, reference, index = (f"winnow:{kind}_{name}" for name in ("share:1h", "reference_share", "psi:1h"))
+    live, usual = (f"clamp_min({each}, {LEAST_SHARE:g})" for each in (share, reference))
+    # Under equal distributions, PSI is about (bins - 1) (1/live + 1/reference rows), and twice that is rare.
+    bins, known = f"count by ({by}) ({reference})", f"sum by ({by}) (max by ({by}, bin) (winnow_{kind}_reference))"
+    chance = f"2 * ({bins} - 1) * (1 / winnow:{kind}_rows:1h + 1 / {known})"
+    enough = f"and on ({by}) winnow:{kind}_rows:1h >= {FEWEST_ROWS}"
+    of = f"{label} {{{{ $labels.{label} }}}} of revision {{{{ $labels.revision }}}}"
+    records = {
+        f"winnow:{kind}_rows:1h": rows,
+        share: _share(f"increase(winnow_{kind}_values_total[{window}])", "sum", label),
+        reference: _share(f"winnow_{kind}_reference", "max", label),
+        index: f"sum by ({by}) (({live} - {usual}) * ln({live} / {usual}))",
+    }
+    alerts = [
+        _alert(
+            f"Winnow{kind.capitalize()}Drift",
+            f"{index} > {PSI_LIMIT:g} + {chance} {enough}",
+            wait_s=600,
+            severity="ticket",
+            summary=f"{of} has moved: PSI {ROUNDED} in the last hour",
+        )
+    ]
+    if kind == "feature":
+        alerts += [
+            _alert(
+                f"Winnow{name.capitalize()}Values",
+                f'{share}{{bin="{name}"}} - on ({by}) {reference}{{bin="{name}"}} > {points:g} {enough}',
+                wait_s=600,
+                severity="ticket",
+                summary=f"{of}: {{{{ $value | humanizePercentage }}}} more rows {what} than in the training rows",
+            )
+            for name, points, what in (
+                ("missing", 0.1, "have no value"),
+                ("unknown", 0.05, "have a category that the model does not know"),
+            )
+        ]
+    return [*({"record": name, "expr": found} for name, found in records.items()), *alerts]
+
+
+def _alert(
+    name: str,
+    expr: str,
+    *,
+    severity: str,
+    summary: str,
+    wait_s: float = 0,
+    labels: Mapping[str, str] = {},
+    runbook: str = "",
+) -> dict[str, Any]:
+    return {
+        "alert": name,
+        "expr": expr,
+        **({"for": f"{wait_s:.0f}s"} if wait_s else {}),
+        "labels": {"severity": severity, **labels},
+        "annotations": {
+            "summary": "{{ $labels.deployment }}: " + summary,
+            "runbook": f"{RUNBOOKS}#runbook-{(runbook or name).lower()}",
+        },
+    }
+
+
+def _quoted(text: str) -> str:
+    """A label's value in PromQL, whose strings are Go's: JSON's are among them."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _escaped(text: str) -> str:
+    """A text of the user's within a template of Prometheus'."""
+    return text.replace("{{", '{{ "{{" }}')
