@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 from scipy.stats import norm
 
 from winnow import statistics
@@ -118,3 +120,58 @@ def test_different_means_are_found() -> None:
     found = statistics.mean_difference(moments[0], moments[1], alpha=ALPHA, scale=0.1)
     assert _share_that_ever(found.log_e >= -math.log(ALPHA)) >= 0.95
     assert found.estimate[:, -1].mean() == pytest.approx(0.1, abs=0.01)
+
+
+WINDOWS, LOOKS_AT_WINDOW, LOSSES = 30, 4, 25
+"""Daily windows of a month, the looks in each, and the losses between two looks."""
+
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+LOSSES_OF_MEAN_1: dict[str, Draw] = {
+    "a share of 0.05": lambda rng, shape: 20.0 * (rng.random(shape) < 0.05),
+    "a share of 0.5": lambda rng, shape: 2.0 * (rng.random(shape) < 0.5),
+    "exponential": lambda rng, shape: rng.exponential(1.0, shape),
+    "a heavy tail": lambda rng, shape: rng.lognormal(-(1.5**2) / 2, 1.5, shape),
+}
+
+
+def _log_evidence(draw: Draw, months: int, mean: float) -> Iterator[np.ndarray]:
+    """At each look of a month, the logarithm of the e-detector: [months]."""
+    rng = np.random.default_rng(5)
+    ended = np.empty((months, 0, len(statistics.BETS)))
+    for _ in range(WINDOWS):
+        window = np.zeros((months, 1, len(statistics.BETS)))
+        for _ in range(LOOKS_AT_WINDOW):
+            window += statistics.log_excess(draw(rng, (months, 1, LOSSES)), mean).sum(axis=2)
+            yield logsumexp(statistics.log_since(np.concatenate([ended, window], axis=1)), axis=1)
+        ended = np.concatenate([ended, window], axis=1)
+
+
+@pytest.mark.parametrize("name", LOSSES_OF_MEAN_1)
+def test_a_mean_that_is_just_not_too_large_alarms_once_a_month_at_most_though_it_is_looked_at_120_times(
+    name: str,
+) -> None:
+    months, alarms, is_open = 400, 0, np.zeros(400, dtype=bool)
+    for look, log_e in enumerate(_log_evidence(LOSSES_OF_MEAN_1[name], months, 1.0)):
+        starts = look // LOOKS_AT_WINDOW + 1
+        is_now = log_e >= np.where(is_open, math.log(starts), math.log(WINDOWS / 1.0))
+        alarms += int((is_now & ~is_open).sum())
+        is_open = is_now
+    assert 0.2 < alarms / months < 1.0
+
+
+def test_a_mean_below_the_limit_hardly_ever_alarms() -> None:
+    looks = np.stack(list(_log_evidence(LOSSES_OF_MEAN_1["exponential"], 400, 1.1)))
+    assert (looks >= math.log(WINDOWS / 1.0)).any(axis=0).mean() < 0.1
+
+
+@pytest.mark.parametrize(("times", "within"), [(1.5, 400), (2.0, 150), (4.0, 50)])
+def test_a_larger_mean_is_found_soon_though_3000_good_losses_came_before_it(times: float, within: int) -> None:
+    rng, months = np.random.default_rng(6), 200
+    good = statistics.log_excess(rng.exponential(1.0, (months, WINDOWS, 100)), 1.1).sum(axis=2)
+    worse = statistics.log_excess(rng.exponential(times, (months, within)), 1.1).cumsum(axis=1)
+    found = [
+        logsumexp(statistics.log_since(np.concatenate([good, worse[:, n : n + 1]], axis=1)), axis=1)
+        >= math.log(WINDOWS / 0.2)
+        for n in range(0, within, 5)
+    ]
+    assert np.any(found, axis=0).mean() > 0.9
