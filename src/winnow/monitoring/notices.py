@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from winnow.monitoring.alarms import DRIFT, QUALITY
 from winnow.monitoring.report import Alarm
 
 RECEIVER = "winnow-monitor"
@@ -59,7 +60,8 @@ class Notice(Struct, frozen=True):
     @property
     def annotations(self) -> dict[str, str]:
         """What people read."""
-        return {"summary": self.alarm.summary, "runbook": f"{RUNBOOKS}{self.alarm.name.lower()}"}
+        runbook = self.alarm.name.lower() if self.alarm.name in (DRIFT, QUALITY) else "rule"
+        return {"summary": self.alarm.summary, "runbook": f"{RUNBOOKS}{runbook}"}
 
 
 def for_command(notice: Notice) -> bytes:
