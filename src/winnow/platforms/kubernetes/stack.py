@@ -7,22 +7,17 @@ Secret; both stay when the rest is removed.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
 
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
-from winnow.platforms.diagnosis import Diagnosis
-from winnow.platforms.kubernetes import forward
+from winnow.platforms.kubernetes import forward, services
 from winnow.platforms.kubernetes import stack_settings as settings
 from winnow.platforms.kubernetes.client import Cluster
-from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
 from winnow.platforms.kubernetes.difference import difference as cluster_difference
 from winnow.platforms.kubernetes.kinds import (
     DEPLOYMENT,
-    EVENT,
     JOB,
     POD,
     SECRET,
@@ -37,7 +32,8 @@ from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.permissions import Permission, applying, verbs
 from winnow.platforms.kubernetes.pods import is_over
 from winnow.platforms.kubernetes.prune import apply_all, orphans
-from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S, ConflictError, NotFoundError, NotStartedError
+from winnow.platforms.kubernetes.refusals import ConflictError
+from winnow.platforms.kubernetes.services import Service, Services, ServicesError
 from winnow.platforms.kubernetes.stack_plan import (
     KINDS,
     LABELS,
@@ -49,17 +45,11 @@ from winnow.platforms.kubernetes.stack_plan import (
 )
 from winnow.platforms.kubernetes.stack_settings import Chosen
 from winnow.platforms.labels import STUDY
-from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError, redacted
+from winnow.platforms.stack import MLFLOW, StackError, redacted
 from winnow.platforms.stack_variables import SECRETS, missing_secrets, secrets_lost
 
 START_TIMEOUT_S = 300.0
-DIAGNOSIS_LIMIT_S = 30.0
-"""How long a pod may have a diagnosis before the stack counts as failed: volumes take a while to attach."""
-
-_POLL_S = 1.0
-_RESTARTS = 3
 _WORKLOADS: Mapping[bool, Kind] = {True: DEPLOYMENT, False: STATEFUL_SET}
-_Answer = TypeVar("_Answer")
 
 STORE_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *forward.PERMISSIONS)
 """For verbs that work on the stack's runs and studies from a terminal."""
@@ -82,22 +72,11 @@ INIT_PERMISSIONS: tuple[Permission, ...] = (
     *SECRETS_PERMISSIONS,
     *DIFFERENCE_PERMISSIONS,
     *REMOVE_PERMISSIONS,
-    *verbs(POD, "delete"),
-    *verbs(POD, "get", subresource="log"),
-    *verbs(EVENT, "list"),
+    *services.PERMISSIONS,
     *forward.PERMISSIONS,
 )
 PERMISSIONS = tuple(dict.fromkeys((*INIT_PERMISSIONS, *VOLUMES_PERMISSIONS)))
 """Every permission that the stack uses."""
-
-
-@dataclass(frozen=True)
-class _Service:
-    """The state of one service, and what keeps it from running."""
-
-    is_ready: bool
-    diagnosis: Diagnosis | None = None
-    has_failed: bool = False
 
 
 class ClusterStack:
@@ -191,8 +170,10 @@ class ClusterStack:
         self._check_names(plan)
         self.keep_secret(plan.chosen, owner)
         apply_all(self.cluster, plan.manifests, LABELS, KINDS)
-        self._drop_stuck()
-        self._wait(plan, timeout_s)
+        try:
+            self._services(plan.services).wait(timeout_s)
+        except ServicesError as error:
+            raise self._failure(error) from error
 
     def difference(self, plan: ClusterStackPlan) -> str:
         """What starting a plan would change, as a unified diff; empty where nothing."""
@@ -220,7 +201,7 @@ class ClusterStack:
             _check_ours(self.cluster, secret)
         for each in orphans(self.cluster, (), LABELS, KINDS):
             self.cluster.delete(kind_of(each), name_of(each))
-        self._wait_gone(timeout_s)
+        self._services(()).wait_gone(timeout_s)
         if volumes:
             for name in self.claims():
                 self.cluster.delete(VOLUME_CLAIM, name)
@@ -255,127 +236,23 @@ class ClusterStack:
                 remedy=f"Stop those first: `{next_command('cancel', study=busy[0])}`.",
             )
 
-    def _drop_stuck(self) -> None:
-        """Delete pods of an older revision that are not ready: a StatefulSet would wait for them forever.
-
-        https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback
-        """
-        for workload in self.cluster.find(STATEFUL_SET, LABELS).items:
-            for pod in self.cluster.find(POD, workload["spec"]["selector"]["matchLabels"]).items:
-                revision = pod["metadata"]["labels"].get("controller-revision-hash")
-                latest = workload.get("status", {}).get("updateRevision")
-                if not forward.is_ready(pod) and latest not in (None, revision):
-                    self.cluster.delete(POD, name_of(pod), uid=pod["metadata"]["uid"])
-
-    def _wait(self, plan: ClusterStackPlan, timeout_s: float) -> None:
-        began, since, said = self._clock.now(), dict[str, float](), dict[str, bool]()
-        while True:
-            states, silent_s = self._answered(lambda: {name: self._service(name) for name in plan.services})
-            # Time in which the API server gave no answer does not count.
-            began, since = began + silent_s, {service: at + silent_s for service, at in since.items()}
-            waiting = [service for service, each in states.items() if not each.is_ready]
-            if not waiting:
-                return
-            now = self._clock.now()
-            diagnosed = [service for service in waiting if states[service].diagnosis]
-            since = {service: since.get(service, now) for service in diagnosed}
-            failed = [each for each in diagnosed if states[each].has_failed or now - since[each] > DIAGNOSIS_LIMIT_S]
-            if failed:
-                raise self._failure(failed, states, "failed")
-            if now - began > timeout_s:
-                raise self._failure(waiting, states, f"not ready after {timeout_s:.0f} s")
-            # Print a diagnosis once; the cluster repeats it in other words.
-            shown = {service: bool(states[service].diagnosis) for service in waiting}
-            if shown != said:
-                self._say(f"waiting for {'; '.join(_with_diagnosis(each, states[each]) for each in waiting)}")
-                said = shown
-            self._clock.sleep(_POLL_S)
-
-    def _answered(self, ask: Callable[[], _Answer]) -> tuple[_Answer, float]:
-        """The API server's answer, and the seconds without one before it: a server that is replaced comes back.
-
-        Raises:
-            UnreachableError, ClusterError, InputError: there was no other answer for `SILENT_S`.
-        """
-        began, is_said = self._clock.now(), False
-        while True:
-            asked = self._clock.now()
-            try:
-                return ask(), asked - began
-            except NOT_NOW as error:
-                if asked - began > SILENT_S:
-                    raise
-                if not is_said:
-                    self._say(f"asking again for up to {SILENT_S:.0f} s: {error}")
-                    is_said = True
-                self._clock.sleep(_POLL_S)
-
-    def _service(self, service: str) -> _Service:
-        kind = _WORKLOADS[service == MLFLOW]
-        workload = self.cluster.get(kind, f"winnow-{service}")
-        if workload is not None and _is_rolled_out(workload):
-            return _Service(is_ready=True)
-        pods = self.cluster.find(POD, labels_of(service)).items
-        for pod in pods:
-            diagnosis = diagnosis_of(pod, self.cluster.events(pod))
-            if diagnosis is not None:
-                return _Service(False, diagnosis, has_failed=_restarts(pod) >= _RESTARTS)
-        if workload is not None and not pods:
-            return _Service(False, diagnosis_of_owner(workload, self.cluster.events(workload)))
-        return _Service(is_ready=False)
-
-    def _failure(self, services: list[str], states: Mapping[str, _Service], why: str) -> StackError:
+    def _failure(self, error: ServicesError) -> StackError:
         secret = read_secret(self.cluster) or {}
-        diagnoses = [diagnosis for service in services if (diagnosis := states[service].diagnosis) is not None]
-        known = [f"{diagnosis.reason}\n{diagnosis.remedy}" for diagnosis in diagnoses]
-        said = "\n".join([*known, *(line for service in services for line in self._events_and_logs(service))])
         return StackError(
-            f"{self.described}: {', '.join(services)} {why}. "
+            f"{self.described}: {', '.join(error.names)} {error.why}. "
             f"`{next_command('mlflow-init', platform='kubernetes')}` tries again, "
             f"`{next_command('mlflow-remove', platform='kubernetes')}` removes the stack.\n"
-            f"{redacted(said, _hidden(secret))}".rstrip()
+            f"{redacted(error.said, _hidden(secret))}".rstrip()
         )
-
-    def _events_and_logs(self, service: str) -> list[str]:
-        """Events and last log lines of a service's pods."""
-        lines = []
-        for pod in self.cluster.find(POD, labels_of(service)).items:
-            name = name_of(pod)
-            events = [f"{each.get('reason')}: {each.get('message')}" for each in self.cluster.events(pod)]
-            lines += [f"--- events of {name} ---", *events[-LOG_LINES:]]
-            for container in _containers(pod):
-                lines += self._log(name, container)
-        return lines
-
-    def _log(self, pod: str, container: Manifest) -> list[str]:
-        """The last lines of a container; of its previous run where it has not started again."""
-        is_waiting = "waiting" in (container.get("state") or {"waiting": {}})
-        if is_waiting and not container.get("lastState"):
-            return []
-        try:
-            lines = list(self.cluster.log(pod, container["name"], tail=LOG_LINES, is_previous=is_waiting))
-        except (NotStartedError, NotFoundError):
-            # The pod was replaced meanwhile.
-            return []
-        return [f"--- last lines of {pod}, {container['name']} ---", *lines] if lines else []
 
     @property
     def described(self) -> str:
         """The stack as messages name it."""
         return f"the stack in namespace {self.cluster.namespace}"
 
-    def _wait_gone(self, timeout_s: float) -> None:
-        deadline = self._clock.now() + timeout_s
-        while True:
-            pods, silent_s = self._answered(lambda: self.cluster.find(POD, LABELS).items)
-            left, deadline = [name_of(pod) for pod in pods], deadline + silent_s
-            if not left:
-                return
-            if self._clock.now() > deadline:
-                raise StackError(
-                    f"{self.described}: expected its pods to end, found {', '.join(left)} after {timeout_s:.0f} s."
-                )
-            self._clock.sleep(_POLL_S)
+    def _services(self, names: Iterable[str]) -> Services:
+        known = {each: Service(_WORKLOADS[each == MLFLOW], f"winnow-{each}", labels_of(each)) for each in names}
+        return Services(self.cluster, known, LABELS, self._say, self._clock)
 
 
 def read_secret(cluster: Cluster) -> dict[str, str] | None:
@@ -407,33 +284,9 @@ def _owner_of(secret: Manifest) -> str:
     return str((secret["metadata"].get("annotations") or {}).get(OWNER, ""))
 
 
-def _is_rolled_out(workload: Manifest) -> bool:
-    """Whether as many pods of the latest revision are ready as are wanted, and no other is left."""
-    wanted, status = workload["spec"].get("replicas", 1), workload.get("status") or {}
-    is_current = status.get("observedGeneration") == workload["metadata"]["generation"]
-    if workload["kind"] == "StatefulSet" and status.get("updateRevision") != status.get("currentRevision"):
-        return False
-    counted = (status.get(name, 0) for name in ("updatedReplicas", "readyReplicas", "replicas"))
-    return is_current and all(count == wanted for count in counted)
-
-
 def _has_ended(job: Manifest) -> bool:
     conditions = (job.get("status") or {}).get("conditions") or ()
     return any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
-
-
-def _containers(pod: Manifest) -> list[Manifest]:
-    """The statuses of a pod's containers, in the order in which they start."""
-    status = pod.get("status") or {}
-    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-
-
-def _restarts(pod: Manifest) -> int:
-    return max((int(each.get("restartCount", 0)) for each in _containers(pod)), default=0)
-
-
-def _with_diagnosis(service: str, state: _Service) -> str:
-    return f"{service} ({state.diagnosis.reason})" if state.diagnosis is not None else service
 
 
 def _hidden(secret: Mapping[str, str]) -> list[str]:
