@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from winnow.config.addresses import holds_password
+from winnow.config.cron import cron_of
 from winnow.config.frozen import Frozen, ListAsTuple, Shorthand
 from winnow.config.quantities import DURATION, seconds_of
 
@@ -198,14 +199,22 @@ class MonitoringConfig(Frozen):
         return self
 
 
+def _checked_schedule(schedule: str) -> str:
+    cron_of(schedule)
+    return schedule
+
+
 class RetrainConfig(Frozen):
     """When `winnow retrain --if-due` trains again. A schedule, or a mapping."""
 
-    schedule: str | None = Field(
+    schedule: Annotated[str, AfterValidator(_checked_schedule)] | None = Field(
         default=None, description="`hourly`, `daily`, `weekly`, or a cron expression (`0 3 * * 1`) in UTC; null: none."
     )
     on_data: bool = Field(default=True, description="When the data's digest differs from the champion's.")
     on_alert: bool = Field(default=True, description="When an alarm about the champion is newer than its training.")
+    rules: str | None = Field(
+        default=None, description="The rules file with the gates (`RULES=`); null: winnow's own, which has none."
+    )
     stop_after: Literal["select", "promote", "deploy"] = Field(
         default="deploy", description="The last step: it selects, lets the gates decide, and deploys what passed them."
     )
