@@ -39,6 +39,13 @@ from winnow.api.documents import Document, config_reference
 from winnow.api.evaluation import compare_ab, evaluate, predict_table, promote_model
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
+from winnow.api.monitoring_stack import (
+    MonitoringStart,
+    monitoring_dashboard,
+    monitoring_init,
+    monitoring_remove,
+    monitoring_rules,
+)
 from winnow.api.prediction_log import outcomes
 from winnow.api.project import init, schema
 from winnow.api.rollouts import (
@@ -227,6 +234,7 @@ __all__ = [
     "MeasuredMetric",
     "Miss",
     "ModelVersion",
+    "MonitoringStart",
     "Need",
     "NewProject",
     "NoAnswerError",
@@ -306,6 +314,10 @@ __all__ = [
     "mlflow_init",
     "mlflow_remove",
     "mlflow_status",
+    "monitoring_dashboard",
+    "monitoring_init",
+    "monitoring_remove",
+    "monitoring_rules",
     "outcomes",
     "parameter_importances",
     "plan",

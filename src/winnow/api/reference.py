@@ -30,6 +30,7 @@ GROUPS: Mapping[str, str] = {
     "Rollouts": "rollouts",
     "Outcomes": "prediction_log",
     "The tracking stack": "stack",
+    "The monitoring stack": "monitoring_stack",
     "Data": "generation",
     "Documents": "documents",
 }

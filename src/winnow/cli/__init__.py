@@ -92,6 +92,12 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "mlflow-remove": ("stack:remove", "Remove the stack; its data stays unless --volumes is given."),
         "kubernetes-secrets": ("stack:secrets", "Create the Secret that `kubectl apply -k k8s/tracking` needs."),
         "compose-logs": ("stack:logs", "Print the stack's logs."),
+        "monitoring-init": (
+            "monitoring_stack:init",
+            "Start Prometheus, Alertmanager and Grafana, which watch deployments.",
+        ),
+        "monitoring-remove": ("monitoring_stack:remove", "Remove what monitoring-init started."),
+        "monitoring-rules": ("monitoring_stack:rules", "Print Prometheus rules, or the Grafana dashboard."),
         "diff": ("diff:command", "Show what mlflow-init and prod on Kubernetes would change in the cluster."),
     },
     "Develop": {

@@ -26,6 +26,7 @@ _TARGETS: Mapping[str, Mapping[object, str]] = {
 """Verbs with one Makefile target per platform."""
 _DEFAULTS: Mapping[str, Mapping[str, Value]] = {
     "mlflow-init": {"platform": "docker"},
+    "monitoring-remove": {"platform": "docker"},
     "retry": {"platform": "local"},
 }
 """Defaults of flags, which are not printed."""

@@ -38,9 +38,14 @@ _ABOUT_ANSWERS = ("error_rate", "latency")
 _REVISION = ("deployment", "revision")
 
 
-def rule_file(deployment: str | None = None, rules: Sequence[RuleConfig] = ()) -> str:
-    """A rule file for Prometheus: the rules of `rule_groups`."""
-    groups = {"groups": rule_groups(deployment, rules)}
+def rule_file(deployment: str | None = None, rules: Sequence[RuleConfig] = (), *, with_general: bool = False) -> str:
+    """A rule file for Prometheus: the rules of `rule_groups`.
+
+    Args:
+        with_general: also the rules that watch all deployments, before those of one.
+    """
+    general = rule_groups() if with_general and deployment is not None else []
+    groups = {"groups": [*general, *rule_groups(deployment, rules)]}
     return yaml.safe_dump(groups, sort_keys=False, width=120, allow_unicode=True)
 
 

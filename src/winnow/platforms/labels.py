@@ -26,3 +26,6 @@ REVISION, REVISION_JSON, FOLDER, FOLDER_ID = (
 
 STACK = "winnow.stack"
 """Label of all that a tracking stack consists of; on Docker its value is the name of the project."""
+
+MONITORING = "winnow.monitoring"
+"""Label of all that monitoring consists of; on Docker its value is the folder of the deployments that it watches."""

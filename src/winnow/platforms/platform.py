@@ -15,6 +15,7 @@ from winnow.platforms.deployer import Deployer, Say
 from winnow.platforms.executor import Executor
 from winnow.platforms.images import ImageBuild, ImageRoute, Show, silent
 from winnow.platforms.lookup import Lookup
+from winnow.platforms.monitoring_stack import MonitoringStack
 from winnow.platforms.rollout_driver import RolloutDriver
 from winnow.platforms.stack import ChoosePort, Stack, any_port
 
@@ -121,6 +122,17 @@ class Platform(Protocol):
 
         Raises:
             InputError: the platform has no stack, or a file of it is missing.
+        """
+
+    def monitoring_stack(self, *, folder: Path, say: Say) -> MonitoringStack:
+        """What watches the platform's deployments, started or not; nothing is contacted.
+
+        Args:
+            folder: the project's, with compose.monitoring.yaml and k8s/.
+            say: receives what is being done, a line each.
+
+        Raises:
+            InputError: the platform has none, or a file of it is missing.
         """
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:

@@ -3,7 +3,7 @@
 # flags.
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := AGAIN ALL ALLOW_CHANGED_CODE DETACH DRY_RUN EXIT_CODE FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES YES
+SWITCHES := AGAIN ALL ALLOW_CHANGED_CODE DASHBOARD DETACH DRY_RUN EXIT_CODE FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES YES
 # Variables of the Makefile itself, which are no flags.
 OWN      := ARGS DIR PYTHON TORCH_INDEX UPGRADE VENV WINNOW
 GIVEN     = $(filter-out $(OWN),$(strip $(foreach name,$(.VARIABLES),\
@@ -19,7 +19,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
         prod-status prod-remove rollback outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
-        compose-logs diff schema
+        compose-logs monitoring-init monitoring-remove monitoring-rules diff schema
 
 ##@ Start
 help: ## Print this list
@@ -173,6 +173,15 @@ kubernetes-secrets: setup ## Create the Secret that `kubectl apply -k k8s/tracki
 
 compose-logs: setup ## Print the stack's logs, on Docker (SERVICE=mlflow, FOLLOW=1)
 	@$(WINNOW) compose-logs $(FLAGS)
+
+monitoring-init: setup ## Start Prometheus, Alertmanager and Grafana, which watch deployments (CONFIG, PLATFORM, HOOKS, ALERTMANAGER_CONFIG, GRAFANA=off)
+	@$(WINNOW) monitoring-init $(FLAGS)
+
+monitoring-remove: setup ## Remove them; measurements and rules stay unless VOLUMES=1 (PLATFORM, FORCE=1)
+	@$(WINNOW) monitoring-remove $(FLAGS)
+
+monitoring-rules: setup ## Print Prometheus rules, for a Prometheus of your own (CONFIG; DASHBOARD=1: Grafana's dashboard)
+	@$(WINNOW) monitoring-rules $(FLAGS)
 
 diff: setup ## Show what mlflow-init and prod on Kubernetes would change in the cluster (CONFIG, STUDY, PART=stack|prod)
 	@$(WINNOW) diff $(FLAGS)

@@ -29,7 +29,7 @@ from winnow.config.errors import InputError, WinnowError
 from winnow.config.file_lock import locked, try_locked
 from winnow.config.next_command import next_command
 from winnow.platforms.deployer import Endpoint, OvertakenError, Say, UnknownDeploymentError, look_at_listener, mute
-from winnow.platforms.docker import containers, revision_plan, traefik
+from winnow.platforms.docker import containers, revision_plan, scraping, traefik
 from winnow.platforms.docker import engine_deployment as on_engine
 from winnow.platforms.docker.client import asking, connect
 from winnow.platforms.docker.engine_deployment import EngineDeployment, checked, is_alive
@@ -202,6 +202,7 @@ class DockerDeployer:
         """See `Deployer.start`."""
         revision = _revision(record, number)
         self._bring(self._found(record.name), record, revision, revision.scale.replicas, key)
+        self._scrape(record.name)
 
     @asking(_WHAT)
     def scale(self, record: Record, number: int, replicas: int) -> None:
@@ -210,11 +211,13 @@ class DockerDeployer:
         missing = replicas - sum(is_alive(each) for each in found.of(number))
         if missing > 0:
             self._bring(found, record, _revision(record, number), replicas, None)
+            self._scrape(record.name)
             return
         alive = [each for each in found.of(number) if is_alive(each)]
         leaving = [each for each in found.of(number) if each not in alive[:replicas]]
         self._refresh(record.name, leaving)
         containers.retire([*leaving, *_leftovers(found, record)], found.logs)
+        self._scrape(record.name)
 
     @asking(_WHAT)
     def route(self, record: Record) -> None:
@@ -244,6 +247,7 @@ class DockerDeployer:
             if on_engine.number_of(each) in routed and is_alive(each) and containers.is_untried(each):
                 each.update(restart_policy=restart)  # from now on the engine restarts it
         containers.retire(_leftovers(found, record), found.logs)
+        self._scrape(record.name)
 
     @asking(_WHAT)
     def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
@@ -265,6 +269,7 @@ class DockerDeployer:
         for path in (found.folder / "keys").glob("*"):
             if path.name not in used:
                 path.unlink(missing_ok=True)
+        self._scrape(record.name)
 
     @asking(_WHAT)
     def remove(self, name: str) -> bool:
@@ -279,6 +284,7 @@ class DockerDeployer:
         containers.retire([each for each in found.containers if each not in found.proxies], found.logs)
         for each in found.proxies:
             containers.remove(each)
+        scraping.forget(self._engine, found)
         if found.network is not None:
             found.network.remove()
         for folder in (found.routes, found.folder / "keys", *(each for each in mounted if each is not None)):
@@ -424,6 +430,14 @@ class DockerDeployer:
         containers.retire([each for each in found.of(revision.number) if each.name in ended], found.logs)
         self._run(missing)
         self._refresh(record.name, ())
+
+    def _scrape(self, name: str) -> None:
+        """Have Prometheus know the replicas. Where that fails, the change of the deployment has still come about."""
+        try:
+            with asking("Prometheus, which watches the deployments"):
+                scraping.scrape(self._engine, self._found(name))
+        except (WinnowError, OSError) as error:
+            self._say(f"warning: replicas are not scraped: {error}")
 
     def _start_routers(self, found: EngineDeployment, record: Record, undo: contextlib.ExitStack) -> None:
         """Start the routers of a route, and wait until they are ready.

@@ -16,6 +16,7 @@ from winnow.platforms.deployer import Say
 from winnow.platforms.docker.deployer import DockerDeployer
 from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
 from winnow.platforms.docker.images import DockerImages
+from winnow.platforms.docker.monitoring import DockerMonitoring
 from winnow.platforms.docker.stack import DockerStack
 from winnow.platforms.docker.sweep import DockerSweep
 from winnow.platforms.images import PROD_BASE, BuildOptions, ImageBuild, Show, silent
@@ -23,6 +24,7 @@ from winnow.platforms.lookup import Lookup
 from winnow.platforms.platform import Capabilities, PlatformDocuments
 from winnow.platforms.rollout_driver import RolloutDriver, start_process
 from winnow.platforms.stack import ChoosePort, any_port
+from winnow.platforms.stack_variables import PROJECT, default
 
 _ANSWER_S = 2.0
 """How long a connection to a port of this machine may take."""
@@ -82,6 +84,18 @@ class DockerPlatform:
             given,
             home=self._settings.home,
             in_use=self._settings.stack,
+            folder=folder,
+            say=say,
+            environment=self._environment,
+        )
+
+    def monitoring_stack(self, *, folder: Path, say: Say) -> DockerMonitoring:
+        """What watches the deployments of this home."""
+        stack = self._settings.stack
+        in_use = stack.project if isinstance(stack, StackRecord) else default(PROJECT)
+        return DockerMonitoring(
+            self._settings.home,
+            project=self._environment.get(PROJECT) or in_use,
             folder=folder,
             say=say,
             environment=self._environment,

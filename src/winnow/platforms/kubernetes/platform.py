@@ -7,6 +7,7 @@ import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
@@ -105,6 +106,10 @@ class KubernetesPlatform:
             say=say,
             environment=self._environment,
         )
+
+    def monitoring_stack(self, *, folder: Path, say: Say) -> NoReturn:
+        """See `Platform.monitoring_stack`."""
+        raise InputError("platform", expected="docker", found=f"'{self.name}'", remedy="Choose another one.")
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
         """See `Platform.local_settings`: forwarded ports replace the stack's addresses in the cluster."""

@@ -72,6 +72,15 @@ class LocalPlatform:
             remedy="Choose one of them. Without a stack, runs and studies are stored in files in WINNOW_HOME.",
         )
 
+    def monitoring_stack(self, *, folder: Path, say: Say) -> NoReturn:
+        """Raises InputError: there is no local one."""
+        raise InputError(
+            "platform",
+            expected="docker or kubernetes, which can run Prometheus and Alertmanager",
+            found=f"'{self.name}'",
+            remedy="Choose one of them. `winnow monitor` watches deployments on this machine without it.",
+        )
+
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
         """The unchanged settings: there is no local stack."""
         return self._settings

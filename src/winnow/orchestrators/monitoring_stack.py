@@ -1,0 +1,130 @@
+"""Start and remove what watches a platform's deployments (`winnow.platforms.monitoring_stack.MonitoringStack`)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from winnow.config.errors import InputError
+from winnow.config.monitoring import RuleConfig
+from winnow.config.next_command import next_flag
+from winnow.config.settings import Settings
+from winnow.monitoring.alertmanager import alertmanager_config
+from winnow.monitoring.dashboard import dashboard
+from winnow.monitoring.prometheus_rules import rule_file
+from winnow.platforms.deployer import Say
+from winnow.platforms.monitoring_stack import (
+    CONFIGURATION,
+    DASHBOARD,
+    RULES,
+    TOKEN_FILE,
+    MonitoringPlan,
+    MonitoringRequest,
+)
+from winnow.platforms.platform import Platform
+from winnow.platforms.stack import StackEnd
+from winnow.platforms.table import platform_for
+
+FOLDER = Path()
+DEFAULT_HOOK = "http://host.docker.internal:9119"
+"""Where Alertmanager in a container reaches `serve-hooks` of this machine."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A deployment with rules of its own.
+
+    Attributes:
+        rules: `monitoring.rules` of its experiment.
+    """
+
+    deployment: str
+    rules: tuple[RuleConfig, ...]
+
+
+def files_for(
+    watched: Watched | None, hooks: Sequence[str] = (DEFAULT_HOOK,), own_configuration: Path | None = None
+) -> dict[PurePosixPath, str]:
+    """The files that are the same on every platform.
+
+    Args:
+        watched: None: the rules that watch all deployments alone.
+        own_configuration: Alertmanager's configuration, instead of one for `hooks`.
+
+    Raises:
+        InputError: that file cannot be read.
+    """
+    own = (
+        {} if watched is None else {RULES / f"{watched.deployment}.yaml": rule_file(watched.deployment, watched.rules)}
+    )
+    configuration = alertmanager_config(hooks, TOKEN_FILE) if own_configuration is None else _text(own_configuration)
+    return {
+        RULES / "winnow.yaml": rule_file(),
+        **own,
+        CONFIGURATION: configuration,
+        DASHBOARD: dashboard_text(),
+    }
+
+
+def dashboard_text() -> str:
+    """The dashboard's JSON model, as a file for Grafana."""
+    return json.dumps(dashboard(), indent=1) + "\n"
+
+
+def init(
+    platform: str,
+    request: MonitoringRequest,
+    *,
+    say: Say,
+    timeout_s: float,
+    is_dry_run: bool = False,
+    folder: Path = FOLDER,
+    environment: Mapping[str, str] = os.environ,
+) -> MonitoringPlan:
+    """Start what watches a platform's deployments. See `winnow.api.monitoring_init`."""
+    stack = _platform(platform, environment).monitoring_stack(folder=folder, say=say)
+    plan = stack.plan(request, is_dry_run=is_dry_run)
+    if not is_dry_run:
+        stack.start(plan, timeout_s)
+    return plan
+
+
+def remove(
+    platform: str,
+    *,
+    say: Say,
+    volumes: bool = False,
+    is_forced: bool = False,
+    is_dry_run: bool = False,
+    folder: Path = FOLDER,
+    environment: Mapping[str, str] = os.environ,
+) -> StackEnd:
+    """Remove what watches a platform's deployments. See `winnow.api.monitoring_remove`."""
+    stack = _platform(platform, environment).monitoring_stack(folder=folder, say=say)
+    plan = stack.plan_end(volumes=volumes)
+    if plan.refusal is not None:
+        if not is_forced:
+            raise plan.refusal
+        say(f"{plan.stack} watches {plan.owner}; removing it anyway.")
+    if not is_dry_run:
+        stack.end(volumes=volumes)
+    return plan
+
+
+def _platform(name: str, environment: Mapping[str, str]) -> Platform:
+    return platform_for(name, Settings.from_environment(environment), environment)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            next_flag("alertmanager-config"),
+            expected="a configuration file of Alertmanager's",
+            found=f"{path}: {getattr(error, 'strerror', None) or error}",
+            remedy="Name one, or leave it out for a configuration that calls `serve-hooks`.",
+        ) from error

@@ -1,0 +1,379 @@
+"""Monitoring on a Docker engine: one Compose project (compose.monitoring.yaml), and a folder with its configuration.
+
+HOME/monitoring/docker/prometheus/    prometheus.yml, rules/, and targets/, which deployers write (`scraping`)
+                       alertmanager/  alertmanager.yml, and the bearer token of `serve-hooks`
+                       grafana/       the data source and the dashboard
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import yaml
+
+from winnow.config.atomic_write import replace_text
+from winnow.config.clock import Clock
+from winnow.config.errors import InputError, UnavailableError
+from winnow.config.next_command import next_command, next_flag
+from winnow.config.own_files import own_folder
+from winnow.platforms.deployer import Say
+from winnow.platforms.docker import engine_deployment as on_engine
+from winnow.platforms.docker import scraping
+from winnow.platforms.docker.client import asking, connect
+from winnow.platforms.docker.stack import check_compose
+from winnow.platforms.docker.stack_plan import subprocess_environment
+from winnow.platforms.labels import MONITORING
+from winnow.platforms.monitoring_stack import (
+    ALERTMANAGER,
+    CONFIGURATION,
+    DASHBOARD,
+    GRAFANA,
+    PORTS,
+    PROMETHEUS,
+    RULES,
+    TOKEN_FILE,
+    MonitoringRequest,
+)
+from winnow.platforms.ports import is_free
+from winnow.platforms.stack import LOG_LINES, StackEnd, StackError
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.containers import Container
+
+COMPOSE_FILE = "compose.monitoring.yaml"
+HOOKS_PORT = 9119
+ADDRESS = "127.0.0.1"
+TOKEN = CONFIGURATION.with_name(PurePosixPath(TOKEN_FILE).name)
+_READY = {PROMETHEUS: "/-/ready", ALERTMANAGER: "/-/ready", GRAFANA: "/api/health"}
+_RELOADED = {
+    PROMETHEUS: "prometheus_config_last_reload_successful 1",
+    ALERTMANAGER: "alertmanager_config_last_reload_successful 1",
+}
+_WHAT = "monitoring"
+_PROJECT = "com.docker.compose.project"
+_ANSWER_S = 2.0
+
+
+@dataclass(frozen=True)
+class DockerMonitoringPlan:
+    """Implements `winnow.platforms.monitoring_stack.MonitoringPlan`.
+
+    Attributes:
+        folder: where the configuration is written.
+        hooks_host: address of this machine at which Alertmanager reaches `serve-hooks`.
+    """
+
+    request: MonitoringRequest
+    folder: Path
+    files: Mapping[PurePosixPath, str]
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    hooks_host: str
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """What runs."""
+        return (PROMETHEUS, ALERTMANAGER, *((GRAFANA,) if self.request.has_grafana else ()))
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """Addresses on this machine, by service."""
+        return {each: f"http://{ADDRESS}:{_port(self.request, each)}" for each in self.services}
+
+    @property
+    def endpoints(self) -> Mapping[str, str]:
+        """See `MonitoringPlan.endpoints`."""
+        found = {name.capitalize(): url for name, url in self.urls.items()}
+        return {**found, "Hooks": f"http://{self.hooks_host}:{HOOKS_PORT}", "Token": str(self.folder / TOKEN)}
+
+    def render(self) -> str:
+        """See `MonitoringPlan.render`."""
+        variables = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
+        return "\n".join(
+            [
+                *(f"write {self.folder / path}" for path in self.files),
+                f"write {self.folder / TOKEN} unless it exists",
+                f"run {' '.join(variables)} {shlex.join(self.command)}",
+                *(f"publish {name} at {url}" for name, url in self.urls.items()),
+                "join prometheus to the networks of the deployments",
+                "",
+            ]
+        )
+
+
+class DockerMonitoring:
+    """Implements `winnow.platforms.monitoring_stack.MonitoringStack`: one for the deployments of a home.
+
+    Args:
+        project: name of the tracking stack's Compose project, from which this one's is made.
+        folder: the project's, with compose.monitoring.yaml.
+        environment: the caller's, for `docker` itself, and for images and limits that compose.monitoring.yaml names.
+
+    Raises:
+        InputError: there is no compose.monitoring.yaml.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        project: str,
+        folder: Path,
+        say: Say,
+        environment: Mapping[str, str] = os.environ,
+        clock: Clock | None = None,
+    ) -> None:
+        self._deployments = home.absolute() / "deployments" / "docker"
+        self._folder = scraping.monitoring_folder(self._deployments)
+        self._project, self._say, self._environment = f"{project}-monitoring", say, environment
+        self._clock = clock if clock is not None else Clock()
+        self._compose_file = (own_folder(folder, COMPOSE_FILE) / COMPOSE_FILE).absolute()
+        if not self._compose_file.is_file():
+            raise InputError(
+                str(self._compose_file),
+                expected="winnow's compose.monitoring.yaml",
+                found="no such file",
+                remedy="Run this in the folder that holds it.",
+            )
+
+    @cached_property
+    def _engine(self) -> docker.DockerClient:
+        return connect(self._environment)
+
+    def plan(self, request: MonitoringRequest, *, is_dry_run: bool = False) -> DockerMonitoringPlan:
+        """See `MonitoringStack.plan`."""
+        try:
+            with asking(_WHAT):
+                running, hooks_host = self._containers(), self._hooks_host()
+        except UnavailableError:
+            if not is_dry_run:
+                raise
+            return self._planned(request, "HOST", ("whether ports are free: no Docker engine answers",))
+        if other := self._other_home(running):
+            raise _taken(self._project, other)
+        check_compose(self._environment)
+        plan = self._planned(request, hooks_host)
+        published = {port for each in running for port in _published(each)}
+        for service in plan.services:
+            port = _port(request, service)
+            if port not in published and not is_free(ADDRESS, port):
+                raise InputError(
+                    f"{service}'s port {port}",
+                    expected="a free port of this machine",
+                    found="one that is taken",
+                    remedy=f"Choose another: {next_flag(f'{service}-port', port + 1)}.",
+                )
+        return plan
+
+    @asking(_WHAT)
+    def start(self, plan: DockerMonitoringPlan, timeout_s: float) -> None:
+        """See `MonitoringStack.start`."""
+        self._write(plan)
+        self._say(f"starting {', '.join(plan.services)}")
+        done = subprocess.run(
+            plan.command,
+            env={**subprocess_environment(self._environment), **plan.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            raise StackError("monitoring: `docker compose up` failed:\n" + "\n".join(lines[-LOG_LINES:]))
+        deadline = self._clock.now() + timeout_s
+        self._await(plan, {name: (path, "") for name, path in _READY.items()}, deadline)
+        for each in self._containers():
+            if each.labels[scraping.SERVICE] in _RELOADED:
+                scraping.reload(each)
+        for name in on_engine.names(self._engine):
+            found = on_engine.find(self._engine, name, self._deployments / name)
+            if found is not None and found.folder.parent == self._deployments and not found.is_previous:
+                scraping.scrape(self._engine, found)
+        self._await(plan, {name: ("/metrics", line) for name, line in _RELOADED.items()}, deadline)
+
+    @asking(_WHAT)
+    def plan_end(self, *, volumes: bool) -> StackEnd:
+        """See `MonitoringStack.plan_end`."""
+        other = self._other_home(self._containers())
+        steps = [f"remove the containers and networks of the project {self._project}"]
+        if volumes:
+            steps += ["delete its volumes", f"delete {self._folder}"]
+        kept = "Its measurements and rules are gone." if volumes else "Its measurements and rules stay."
+        return StackEnd(
+            stack=f"the monitoring {self._project}",
+            steps=tuple(steps),
+            outcome=f"The monitoring {self._project} is removed. {kept} Deployments go on serving.",
+            owner=other,
+            refusal=_taken(self._project, other) if other else None,
+        )
+
+    @asking(_WHAT)
+    def end(self, *, volumes: bool) -> None:
+        """See `MonitoringStack.end`."""
+        check_compose(self._environment)
+        command = [*self._compose(True), "down", "--remove-orphans", *(["--volumes"] if volumes else [])]
+        environment = {**subprocess_environment(self._environment), **self._variables(MonitoringRequest({}))}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StackError(f"monitoring: `docker compose down` failed:\n{done.stderr.strip()}")
+        if volumes:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        else:
+            # Deployers write targets only where this folder exists.
+            shutil.rmtree(self._folder / "prometheus" / "targets", ignore_errors=True)
+
+    def _planned(
+        self, request: MonitoringRequest, hooks_host: str, unknown: tuple[str, ...] = ()
+    ) -> DockerMonitoringPlan:
+        files = {
+            **request.files,
+            PurePosixPath("prometheus/prometheus.yml"): prometheus_config(request.scrape_interval_s),
+            **({} if not request.has_grafana else _grafana_files()),
+        }
+        if not request.has_grafana:
+            files.pop(DASHBOARD, None)
+        up = ("up", "--detach", "--quiet-pull", "--remove-orphans")
+        command = [*self._compose(request.has_grafana), *up]
+        return DockerMonitoringPlan(
+            request, self._folder, files, command, self._variables(request), hooks_host, unknown
+        )
+
+    def _compose(self, has_grafana: bool) -> list[str]:
+        file = ("--file", str(self._compose_file), "--env-file", os.devnull)
+        profile = ("--profile", "grafana") if has_grafana else ()
+        return ["docker", "compose", "--project-name", self._project, *file, *profile]
+
+    def _variables(self, request: MonitoringRequest) -> dict[str, str]:
+        ports = {f"{each.upper()}_PORT": str(_port(request, each)) for each in PORTS}
+        return {"MONITORED": str(self._deployments), "MONITORING_FOLDER": str(self._folder), **ports}
+
+    def _write(self, plan: DockerMonitoringPlan) -> None:
+        """Write the configuration, in a folder that other people of this machine cannot enter."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        for path, text in plan.files.items():
+            _write(plan.folder, path, text)
+        if not (plan.folder / TOKEN).exists():
+            _write(plan.folder, TOKEN, secrets.token_hex(32))
+        for folder in (RULES, RULES.with_name("targets")):
+            _make(plan.folder, folder)
+
+    def _await(self, plan: DockerMonitoringPlan, wanted: Mapping[str, tuple[str, str]], deadline: float) -> None:
+        """Wait until services answer, at a path, with a line."""
+        for service, url in plan.urls.items():
+            if service not in wanted:
+                continue
+            path, line = wanted[service]
+            while not _answers(f"{url}{path}", line):
+                if self._clock.now() > deadline:
+                    raise StackError(self._not_ready(service, bool(line)))
+                self._clock.sleep(0.1)
+
+    def _not_ready(self, service: str, is_configuration: bool) -> str:
+        found = next((each for each in self._containers() if each.labels[scraping.SERVICE] == service), None)
+        lines = [] if found is None else on_engine.log(found, LOG_LINES)
+        what = "refuses its configuration" if is_configuration else "is not ready"
+        return f"monitoring: {service} {what}. The end of its log:\n" + "\n".join(f"    {line}" for line in lines)
+
+    def _containers(self) -> list[Container]:
+        return self._engine.containers.list(all=True, filters={"label": f"{_PROJECT}={self._project}"})
+
+    def _other_home(self, running: Sequence[Container]) -> str:
+        """The folder of the deployments that a running monitoring of this name watches, where it is not this home's."""
+        watched = {str(each.labels.get(MONITORING, "another project")) for each in running}
+        return next(iter(watched - {str(self._deployments)}), "")
+
+    def _hooks_host(self) -> str:
+        """The address that Docker gives `host.docker.internal`: the gateway of its default network."""
+        configs = self._engine.networks.get("bridge").attrs["IPAM"]["Config"] or [{}]
+        return str(configs[0].get("Gateway") or ADDRESS)
+
+
+def prometheus_config(scrape_interval_s: int) -> str:
+    """The configuration of Prometheus, whose targets are files."""
+    config = {
+        "global": {
+            "scrape_interval": f"{scrape_interval_s}s",
+            "evaluation_interval": f"{scrape_interval_s}s",
+            "scrape_timeout": f"{min(scrape_interval_s, 10)}s",
+        },
+        "rule_files": ["/etc/winnow/rules/*.yaml"],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"{ALERTMANAGER}:{PORTS[ALERTMANAGER]}"]}]}]},
+        "scrape_configs": [
+            {
+                "job_name": "winnow",
+                "file_sd_configs": [{"files": ["/etc/winnow/targets/*.json"], "refresh_interval": "30s"}],
+            }
+        ],
+    }
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+def _grafana_files() -> dict[PurePosixPath, str]:
+    source = {
+        "name": "Prometheus",
+        "uid": "winnow-prometheus",
+        "type": "prometheus",
+        "access": "proxy",
+        "url": f"http://{PROMETHEUS}:{PORTS[PROMETHEUS]}",
+        "isDefault": True,
+    }
+    provider = {"name": "winnow", "type": "file", "options": {"path": "/etc/winnow/dashboards"}}
+    folder = DASHBOARD.parents[1] / "provisioning"
+    return {
+        folder / "datasources/winnow.yaml": yaml.safe_dump({"apiVersion": 1, "datasources": [source]}, sort_keys=False),
+        folder / "dashboards/winnow.yaml": yaml.safe_dump({"apiVersion": 1, "providers": [provider]}, sort_keys=False),
+    }
+
+
+def _port(request: MonitoringRequest, service: str) -> int:
+    return request.ports.get(service, PORTS[service])
+
+
+def _taken(project: str, other: str) -> InputError:
+    return InputError(
+        f"the monitoring '{project}'",
+        expected="none of that name, or one of this home's deployments",
+        found=f"one that watches {other}",
+        remedy=f"Remove that one (`{next_command('monitoring-remove')}` with its home), or set WINNOW_PROJECT to "
+        "another name for one beside it.",
+    )
+
+
+def _write(folder: Path, path: PurePosixPath, text: str) -> None:
+    """Write a file that services may read, though they run as other users."""
+    _make(folder, path.parent)
+    replace_text(folder / path, text, mode=0o644)
+
+
+def _make(folder: Path, path: PurePosixPath) -> None:
+    for each in (*reversed(path.parents), path):
+        if each.parts:
+            (folder / each).mkdir(exist_ok=True)
+            (folder / each).chmod(0o755)  # despite the umask
+
+
+def _answers(url: str, line: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=_ANSWER_S) as answer:
+            return line in answer.read().decode()
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _published(container: Container) -> set[int]:
+    bindings = container.attrs["HostConfig"]["PortBindings"] or {}
+    return {int(each["HostPort"]) for found in bindings.values() for each in found or ()}
