@@ -161,6 +161,12 @@ class QualityConfig(Frozen):
         description="How long outcomes take to arrive: newer predictions are not judged.",
     )
 
+    @model_validator(mode="after")
+    def _positive(self) -> QualityConfig:
+        if seconds_of(self.window) < 1:
+            raise ValueError("`window` of at least 1s")
+        return self
+
 
 class MonitoringConfig(Frozen):
     """How a served model is watched (`winnow monitor`)."""

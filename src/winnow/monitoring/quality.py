@@ -59,6 +59,11 @@ class Standard(Struct, frozen=True):
     evidence: float
     needed: int
 
+    @property
+    def allowed(self) -> float:
+        """`loss` as a value of the metric."""
+        return 1 - self.loss if self.metric == "accuracy" else self.loss
+
 
 def judge_quality(
     paths: Sequence[str],
@@ -105,6 +110,7 @@ def judge_quality(
         reference=None if standard is None else standard.known.mean,
         reference_rows=0 if standard is None else standard.known.rows,
         reference_source=profile.output_source,
+        allowed=None if standard is None else standard.allowed,
         degradation=degradation,
         since=None if began is None else began * window_s,
         windows=tuple(_window(each, metric, window_s, until) for each in log.windows[-SHOWN_WINDOWS:]),
@@ -152,9 +158,8 @@ def _judged(log: LoggedQuality, standard: Standard, is_open: bool) -> tuple[Find
     is_worse = len(keys) > 0 and float(logsumexp(log_e)) >= threshold
     began = int(keys[np.argmax(log_e)]) if is_worse else None
     found = _together([each for each in log.windows if began is None or each.key >= began], standard.metric)
-    n, loss = found.outcomes, standard.loss
-    limit = f"below {score(1 - loss)}" if standard.metric == "accuracy" else f"above {score(loss)}"
-    rule = f"mean {limit}, by a sequential test that may be looked at at every check"
+    n, side = found.outcomes, "below" if standard.metric == "accuracy" else "above"
+    rule = f"mean {side} {score(standard.allowed)}, by a sequential test that may be looked at at every check"
     known = f"{score(standard.known.mean)} on {standard.known.rows:,} rows of {standard.source}"
     if is_worse:
         result, reason = Result.FAIL, f"{_measured(found, standard.metric)} since {_when(found.since)}; it was {known}"

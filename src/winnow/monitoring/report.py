@@ -71,6 +71,7 @@ class LiveQuality(Struct, frozen=True):
         metric: as `monitoring.outcomes.OutcomeMetric`; of `accuracy` and `value` more is better.
         reference, reference_rows, reference_source: mean of the metric on rows that the model was not trained on, and
             which rows these were ("holdout", "folds" or "training"); None for a metric that these have no value of.
+        allowed: a mean that is worse than this is a degradation; None without a reference.
         degradation: whether the metric is worse than on those rows, by a test that holds at every look. Its estimate
             is the metric since `since`, else since the first window.
         since: when the degradation began, as far as the windows tell; None without one.
@@ -85,6 +86,7 @@ class LiveQuality(Struct, frozen=True):
     reference: float | None
     reference_rows: int
     reference_source: str
+    allowed: float | None
     degradation: Finding
     since: float | None
     windows: tuple[QualityPart, ...]

@@ -76,7 +76,10 @@ def test_windows_have_the_metric_of_their_predictions_with_its_interval(tmp_path
 
     shown = [(each.since, each.until, each.requests, each.outcomes, each.estimate) for each in found.windows]
     assert shown == [(NOW - 2 * DAY, NOW - DAY, 10, 10, 0.9), (NOW - DAY, NOW, 301, 300, 0.95)]
-    assert [tuple(np.round(each.interval, 3)) for each in found.windows] == [(0.596, 0.982), (0.919, 0.969)]
+    assert [tuple(round(end or 0.0, 3) for end in each.interval) for each in found.windows] == [
+        (0.596, 0.982),
+        (0.919, 0.969),
+    ]
     assert (found.metric, found.reference, found.reference_rows, found.since) == ("accuracy", 0.95, 400, None)
     assert found.degradation.result is Result.PASS
     assert found.degradation.reason == (
