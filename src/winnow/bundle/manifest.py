@@ -8,6 +8,7 @@
     reference.npz       "inputs" and "outputs": rows with the answers that the model gave when it was exported
                         (numpy's own format, read with allow_pickle=False). Each value is one of its column's in the
                         training rows, shuffled by column; in format 1 the rows are those of the holdout
+    profile.json        `winnow.bundle.profile`: what the model was trained on, as counts; older bundles have none
 
 Nothing in it needs torch, mlflow or pickle to read. Written by training, stored by tracking, read by serving.
 """

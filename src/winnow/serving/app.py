@@ -28,6 +28,7 @@ from winnow.serving.codec import Codec
 from winnow.serving.feedback import Feedback
 from winnow.serving.inference_codec import InferenceCodec
 from winnow.serving.invocations_codec import InvocationsCodec
+from winnow.serving.live_counts import LiveCounts
 from winnow.serving.metrics import CONTENT_TYPE, Metrics
 from winnow.serving.predict_codec import PredictCodec
 from winnow.serving.prediction_log import PredictionLog
@@ -73,6 +74,9 @@ class App:
         version = f"{v2}/versions/{signature.version}"
         self._inference = InferenceCodec(signature)
         self._log = None if settings.log is None else PredictionLog(signature, settings.log, self.metrics)
+        self._counts = None if predictor.profile is None else LiveCounts(signature, predictor.profile)
+        if self._counts is not None:
+            self.metrics.register(self._counts)
         self._feedback = Feedback(signature, self._log)
         # For each address its label in metrics, and its protocol.
         self._posted: dict[str, tuple[str, Codec | Feedback]] = {
@@ -107,6 +111,8 @@ class App:
     def close(self) -> None:
         """Release the worker thread, and write the last lines of the log."""
         self._worker.shutdown(wait=False)
+        if self._counts is not None:
+            self._counts.close()
         if self._log is not None:
             self._log.close()
 
@@ -198,6 +204,8 @@ class App:
         inference = codec.decode(body, media_type)
         outputs = self._predictor.outputs(inference.matrix)
         answer = codec.encode(inference, outputs, head.request_id)
+        if self._counts is not None:
+            self._counts.add(inference.matrix, outputs)
         if self._log is not None:
             self._log.predicted(head.request_id, head.route, inference.matrix, outputs)
         return answer, len(outputs)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from winnow.bundle import manifest as bundle
 from winnow.bundle.example import published_example
+from winnow.bundle.profile import read_profile
 from winnow.serving import values
 from winnow.serving.problems import ProblemError
 from winnow.serving.signature import MOST_ROWS, Signature, signature_of
@@ -48,6 +49,7 @@ class Predictor:
         try:
             self.manifest = bundle.read_manifest(directory)
             self.signature: Signature = signature_of(self.manifest, version, most_rows)
+            self.profile = read_profile(directory)
         except (OSError, ValueError) as error:  # msgspec's ValidationError is a ValueError
             raise WrongModelError(f"{directory}: {error}") from error
         if self.signature.images is not None and importlib.util.find_spec("PIL") is None:

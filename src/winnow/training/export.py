@@ -32,6 +32,7 @@ from torch import nn
 from winnow.bundle.columns import Column, decode_row
 from winnow.bundle.images import IMAGE
 from winnow.bundle.manifest import EXAMPLE, ONNX, REFERENCE, WEIGHTS, Manifest, sha256_of, write_manifest
+from winnow.bundle.profile import PROFILE, Profile, write_profile
 from winnow.data.dataset import DataSet
 from winnow.data.rows import rows_in, spread
 from winnow.training.failures import ExportDiffersError
@@ -79,6 +80,7 @@ def export(
     trained: NDArray[np.int64],
     origin: Origin,
     directory: Path,
+    profile: Profile | None = None,
 ) -> float:
     """Write the bundle of a finished model, in eval mode and on the CPU, into `directory`.
 
@@ -86,6 +88,7 @@ def export(
         rows: indexes of the rows on which ONNX and torch are compared: the holdout, or the training rows.
         trained: indexes of the training rows, of which the example and the reference rows are made.
         directory: taken over if it exists.
+        profile: what live requests are compared with; None for a bundle without one.
 
     Returns:
         The largest absolute difference between the outputs of ONNX and of torch.
@@ -124,6 +127,8 @@ def export(
         (unfinished / EXAMPLE).write_text(_example_text(data, typical), encoding="utf-8")
         reference = shuffled_rows(data.features, trained, REFERENCE_ROWS, data.columns)
         _write_reference(model, onnx, reference, unfinished / REFERENCE)
+        if profile is not None:
+            write_profile(unfinished, profile)
         write_manifest(unfinished, _manifest(data, origin, parity, unfinished))
         shutil.rmtree(directory, ignore_errors=True)
         unfinished.rename(directory)
@@ -311,7 +316,11 @@ def _manifest(data: DataSet, origin: Origin, parity: float, directory: Path) -> 
         data_sha256=data.sha256,
         git_commit=origin.git_commit,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        files={name: sha256_of(directory / name) for name in (ONNX, WEIGHTS, EXAMPLE, REFERENCE)},
+        files={
+            name: sha256_of(directory / name)
+            for name in (ONNX, WEIGHTS, EXAMPLE, REFERENCE, PROFILE)
+            if (directory / name).is_file()
+        },
     )
 
 

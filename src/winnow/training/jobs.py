@@ -135,7 +135,7 @@ class Jobs:
         if len(holdout.holdout):
             metrics = fitted.score(prepared, holdout.holdout, self._world)
             check_finite(metrics, "the holdout")
-        parity = self._export(fitted, job, metrics) if self._world.is_first else 0.0
+        parity = self._export(fitted, job, metrics, folds) if self._world.is_first else 0.0
         artifacts = self._artifacts(job, folds) if self._world.is_first else ()
         chosen = dict((fitted.calibration or Calibration()).metrics)
         return Refitted(job.trial, job.directory, metrics, parity, train_s, artifacts, chosen)
@@ -155,9 +155,13 @@ class Jobs:
         write_outputs(prepared, folds, path)
         return str(trained), str(path)
 
-    def _export(self, fitted: Fitted, job: Refit, metrics: Mapping[str, float]) -> float:
+    def _export(
+        self, fitted: Fitted, job: Refit, metrics: Mapping[str, float], folds: tuple[FoldOutputs, ...] | None
+    ) -> float:
         # Folds need neither ONNX nor its runtime, so their imports wait for the first refit.
+        from winnow.bundle.row_counter import Answering
         from winnow.training.export import Origin, export, git_commit
+        from winnow.training.profiling import profile_of
 
         prepared = self._prepared
         checked = prepared.holdout.holdout if len(prepared.holdout.holdout) else prepared.holdout.rest
@@ -171,7 +175,9 @@ class Jobs:
         origin = Origin(job.study or name, job.trial, job.params, named, commit, positive, found.threshold, model=name)
         try:
             model, trained = fitted.finished(self._world), prepared.holdout.rest
-            return export(model, prepared.data, checked, trained, origin, Path(job.directory))
+            answering = Answering(names, names.index(positive) if names and positive else 1, found.threshold)
+            profile = profile_of(model, prepared, answering, folds, found.temperature)
+            return export(model, prepared.data, checked, trained, origin, Path(job.directory), profile)
         except ExportDiffersError:
             raise
         except Exception as error:

@@ -1,0 +1,187 @@
+"""Counts rows in the bins of a reference profile: of training rows at the refit, of requests in a replica.
+
+A server imports this module, so it needs numpy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from winnow.bundle.columns import Column, slices_of
+from winnow.bundle.profile import ColumnCounts, ColumnProfile
+
+Numbers = NDArray[np.float32]
+OTHER = "(other)"
+"""Label of the last bin of a category with more codes than bins: that of all codes without a bin of their own."""
+MOST_LABELS = 50
+ROW_STATISTICS = ("mean of the row", "deviation of the row", "smallest of the row", "largest of the row")
+"""What stands for the columns of tensors and images."""
+_AT_ONCE = 2_000_000
+"""Comparisons of one step, for memory."""
+
+
+class Tally(NamedTuple):
+    """The counts of one column, with the two parts of `ColumnCounts.total`, each of which only grows."""
+
+    counts: ColumnCounts
+    above: float
+    below: float
+
+
+@dataclass(frozen=True)
+class Answering:
+    """How a model's outputs become answers.
+
+    Attributes:
+        classes: None for regression.
+        positive, threshold: as in `serving.signature.Signature`.
+    """
+
+    classes: tuple[str, ...] | None
+    positive: int = 1
+    threshold: float | None = None
+
+    def values(self, outputs: Numbers) -> Numbers:
+        """Outputs [rows, …] as the profile counts them: the predicted class's index and its probability, or as is."""
+        if self.classes is None:
+            return outputs
+        predicted = self.predicted(outputs)
+        return np.stack([predicted.astype(np.float32), outputs[np.arange(len(outputs)), predicted]], axis=1)
+
+    def predicted(self, outputs: Numbers) -> NDArray[np.int64]:
+        """The index of each row's predicted class."""
+        if self.threshold is None:
+            likeliest: NDArray[np.int64] = outputs.argmax(axis=1)
+            return likeliest
+        return np.where(outputs[:, self.positive] >= self.threshold, self.positive, 1 - self.positive)
+
+
+def row_statistics(matrix: Numbers) -> Numbers:
+    """The `ROW_STATISTICS` of tensors [rows, …], float32 [rows, 4]; NaN where a row has no value."""
+    flat = matrix.reshape(len(matrix), -1)
+    is_missing = np.isnan(flat)
+    present = np.maximum((~is_missing).sum(axis=1), 1)
+    zeros = np.where(is_missing, np.float32(0), flat).astype(np.float64)
+    mean = zeros.sum(axis=1) / present
+    deviation = np.sqrt((np.where(is_missing, 0.0, flat - mean[:, None]) ** 2).sum(axis=1) / present)
+    low = np.where(is_missing, np.inf, flat).min(axis=1, initial=np.inf)
+    high = np.where(is_missing, -np.inf, flat).max(axis=1, initial=-np.inf)
+    found = np.stack([mean, deviation, low, high], axis=1).astype(np.float32)
+    found[is_missing.all(axis=1)] = np.nan
+    return found
+
+
+class RowCounter:
+    """Adds up the values of several columns.
+
+    Args:
+        profiles: with their edges and labels; their counts are not used.
+        categories: of each column the text of each code; empty for numbers.
+    """
+
+    def __init__(self, profiles: Sequence[ColumnProfile], categories: Sequence[Sequence[str]]) -> None:
+        self._profiles = tuple(profiles)
+        is_coded = np.array([bool(each.labels) for each in profiles], dtype=bool)
+        self._coded, self._numbers = np.flatnonzero(is_coded), np.flatnonzero(~is_coded)
+        widths = [len(each.labels) or len(each.edges) + 1 for each in profiles]
+        self._missing = np.array(widths, dtype=np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(self._missing + 2)]).astype(np.int64)
+        numbers = [each for each in profiles if not each.labels]
+        most = max((len(each.edges) for each in numbers), default=0)
+        self._edges = np.full((len(numbers), most), np.inf, dtype=np.float32)
+        for row, each in enumerate(numbers):
+            self._edges[row, : len(each.edges)] = each.edges
+        self._centres = np.array([each.centre for each in numbers])
+        pairs = zip(profiles, categories, strict=True)
+        self._bin_of = [_bins_of(each.labels, texts) for each, texts in pairs if each.labels]
+        self._counts = np.zeros(int(self._starts[-1]), dtype=np.int64)
+        self._above, self._below, self._squares = (np.zeros(len(self._numbers)) for _ in range(3))
+        self.rows = 0
+
+    def add(self, values: Numbers) -> None:
+        """Count rows: float32 [rows, columns], a number or a code; NaN where a value is missing, -1 for no code."""
+        step = max(_AT_ONCE // max(self._edges.size, 1), 1)
+        for start in range(0, len(values), step):
+            self._add(values[start : start + step])
+        self.rows += len(values)
+
+    def tallies(self) -> list[Tally]:
+        """What has been counted, by column."""
+        found = []
+        totals = dict(zip(self._numbers.tolist(), range(len(self._numbers)), strict=True))
+        for index in range(len(self._profiles)):
+            *bins, missing, unknown = self._counts[self._starts[index] : self._starts[index + 1]].tolist()
+            at = totals.get(index)
+            above, below, squares = (
+                (0.0, 0.0, 0.0)
+                if at is None
+                else (float(self._above[at]), float(self._below[at]), float(self._squares[at]))
+            )
+            found.append(Tally(ColumnCounts(tuple(bins), missing, unknown, above - below, squares), above, below))
+        return found
+
+    def _add(self, values: Numbers) -> None:
+        slots = np.empty(values.shape, dtype=np.int64)
+        if len(self._numbers):
+            numbers = values[:, self._numbers]
+            slots[:, self._numbers] = (numbers[:, :, None] > self._edges).sum(axis=2)
+            distance = np.nan_to_num(numbers.astype(np.float64) - self._centres, nan=0.0)
+            self._above += np.maximum(distance, 0).sum(axis=0)
+            self._below += np.maximum(-distance, 0).sum(axis=0)
+            self._squares += np.square(distance).sum(axis=0)
+        is_missing = np.isnan(values)
+        for at, bin_of in zip(self._coded.tolist(), self._bin_of, strict=True):
+            codes = np.where(is_missing[:, at], -1, values[:, at]).astype(np.int64)
+            is_known = (codes >= 0) & (codes < len(bin_of))
+            slots[:, at] = np.where(is_known, bin_of[np.where(is_known, codes, 0)], self._missing[at] + 1)
+        slots = np.where(is_missing, self._missing, slots) + self._starts[:-1]
+        self._counts += np.bincount(slots.ravel(), minlength=len(self._counts))
+
+
+class InputCounter(RowCounter):
+    """Adds up the rows that a model takes, [rows, *input_shape].
+
+    Args:
+        columns: the codec of a table's columns; None for tensors, of which `ROW_STATISTICS` are counted.
+    """
+
+    def __init__(self, profiles: Sequence[ColumnProfile], columns: Sequence[Column] | None) -> None:
+        self._places: NDArray[np.int64] | None = None
+        categories: list[Sequence[str]] = [()] * len(profiles)
+        if columns is not None:
+            by_name = {each.name: (each, part.start) for each, part in zip(columns, slices_of(columns), strict=True)}
+            found = [by_name[each.name] for each in profiles]
+            self._places = np.array([start for _, start in found], dtype=np.int64)
+            categories = [_texts(column) for column, _ in found]
+        super().__init__(profiles, categories)
+
+    def add(self, values: Numbers) -> None:
+        """Count rows, float32 [rows, *input_shape]."""
+        super().add(row_statistics(values) if self._places is None else values[:, self._places])
+
+
+class OutputCounter(RowCounter):
+    """Adds up a model's outputs, [rows, outputs]."""
+
+    def __init__(self, profiles: Sequence[ColumnProfile], answering: Answering) -> None:
+        self._answering = answering
+        super().__init__(profiles, [answering.classes or () if each.labels else () for each in profiles])
+
+    def add(self, values: Numbers) -> None:
+        """Count outputs, float32 [rows, outputs]."""
+        super().add(self._answering.values(values))
+
+
+def _texts(column: Column) -> Sequence[str]:
+    return ("false", "true") if column.kind == "boolean" else column.categories
+
+
+def _bins_of(labels: Sequence[str], categories: Sequence[str]) -> NDArray[np.int64]:
+    """The bin of each code; the last one for codes without a bin of their own."""
+    places = {label: index for index, label in enumerate(labels)}
+    return np.array([places.get(text, len(labels) - 1) for text in categories] or [0], dtype=np.int64)

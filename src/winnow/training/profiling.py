@@ -1,0 +1,276 @@
+"""Compute a model's reference profile (`winnow.bundle.profile`) at the refit."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from winnow.bundle.columns import Column, slices_of
+from winnow.bundle.profile import (
+    CONFIDENCE,
+    MOST_COLUMNS,
+    PREDICTION,
+    QUANTILES,
+    ColumnCounts,
+    ColumnProfile,
+    Losses,
+    Profile,
+)
+from winnow.bundle.row_counter import (
+    MOST_LABELS,
+    OTHER,
+    ROW_STATISTICS,
+    Answering,
+    InputCounter,
+    Numbers,
+    OutputCounter,
+    row_statistics,
+)
+from winnow.data.dataset import DataSet
+from winnow.data.rows import rows_in, spread
+from winnow.training.metrics import LOSS
+from winnow.training.out_of_fold import FoldOutputs
+from winnow.training.preparation import Prepared
+
+MOST_ROWS, MOST_BYTES = 100_000, 2**27
+"""Rows that are counted, spread over all: more would move no quantile by a hundredth of a bin."""
+BINS = 20
+FEWEST_VALUES = 20
+"""A column with fewer values has a single bin, so that no quantile is the value of a rare row."""
+IMPORTANCE_ROWS, REPEATS, IMPORTANCE_S = 1000, 5, 2.0
+"""Rows and repetitions of permutation importances, and about how long all columns may take."""
+Answer = Callable[[Numbers], Numbers]
+
+
+def profile_of(
+    model: nn.Module, prepared: Prepared, answering: Answering, folds: Sequence[FoldOutputs] | None, temperature: float
+) -> Profile:
+    """The profile of a finished model, in eval mode and on the CPU.
+
+    Args:
+        folds: out-of-fold outputs, which stand for a holdout where there is none; None where they were not kept.
+        temperature: that divides their logits.
+    """
+    data, holdout = prepared.data, prepared.holdout
+    trained = _sample(data, holdout.rest)
+    inputs = data.features[trained]
+    outputs, target, source = _unseen(model, prepared, folds, temperature)
+    measured = holdout.holdout if len(holdout.holdout) else holdout.rest
+    columns = column_profiles(inputs, data.columns or _plain(data))
+    importances = _importances(model, prepared, measured, [each.name for each in columns])
+    columns = [msgspec.structs.replace(each, **importances.get(each.name, {})) for each in columns]
+    kept = _most_important(columns)
+    return Profile(
+        rows=len(inputs),
+        columns=tuple(_counted_inputs(kept, inputs, data.columns or _plain(data))),
+        outputs=tuple(_counted_outputs(_output_profiles(outputs, data, answering), outputs, answering)),
+        output_rows=len(outputs),
+        output_source=source,
+        losses=_losses(outputs, target, answering),
+        left_out=len(columns) - len(kept),
+        metric=prepared.objective if importances else "",
+    )
+
+
+def column_profiles(inputs: Numbers, columns: Sequence[Column] | None) -> list[ColumnProfile]:
+    """The bins of every column of training rows, float32 [rows, *input_shape], without counts.
+
+    Args:
+        columns: of a table; None for tensors, of which `ROW_STATISTICS` are profiled.
+    """
+    if columns is None:
+        statistics = row_statistics(inputs)
+        return [_of_numbers(name, "number", statistics[:, at]) for at, name in enumerate(ROW_STATISTICS)]
+    found = []
+    for column, part in zip(columns, slices_of(columns), strict=True):
+        values = inputs[:, part.start]
+        if column.kind in ("number", "date"):
+            found.append(_of_numbers(column.name, column.kind, values))
+        else:
+            texts = ("false", "true") if column.kind == "boolean" else column.categories
+            codes = values[~np.isnan(values) & (values >= 0)].astype(np.int64)
+            found.append(_of_codes(column.name, column.kind, texts, np.bincount(codes, minlength=len(texts))))
+    return found
+
+
+def _of_numbers(name: str, kind: str, values: Numbers) -> ColumnProfile:
+    present = values[np.isfinite(values)]
+    profile = ColumnProfile(name, kind, ColumnCounts(()))  # type: ignore[arg-type]
+    if len(present) < FEWEST_VALUES:
+        return profile
+    distinct = np.unique(present[: 50 * BINS])
+    if len(distinct) <= BINS < len(present):
+        distinct = np.unique(present)
+    if len(distinct) <= BINS:
+        # One bin for each value, and one below and one above them all.
+        edges = np.concatenate([[np.nextafter(distinct[0], np.float32(-np.inf))], distinct])
+    else:
+        found, times = np.unique(
+            np.quantile(present, np.arange(1, BINS) / BINS, method="inverted_cdf"), return_counts=True
+        )
+        # A value that many rows have gets a bin of its own.
+        edges = np.union1d(found, np.nextafter(found[times > 1], np.float32(-np.inf)))
+    numbers = present.astype(np.float64)
+    return msgspec.structs.replace(
+        profile,
+        edges=tuple(map(_shortest, edges)),
+        centre=_shortest(np.median(present)),
+        scale=float(f"{numbers.std():.6g}") or 1.0,
+        quantiles=tuple(map(_shortest, np.quantile(present, QUANTILES))),
+    )
+
+
+def _of_codes(name: str, kind: str, texts: Sequence[str], counts: NDArray[np.int64]) -> ColumnProfile:
+    labels: tuple[str, ...] = tuple(texts)
+    if len(texts) > MOST_LABELS or not texts:
+        frequent = set(np.argsort(-counts, kind="stable")[: MOST_LABELS - 1].tolist())
+        labels = (*(text for index, text in enumerate(texts) if index in frequent), OTHER)
+    return ColumnProfile(name, kind, ColumnCounts(()), labels=labels)  # type: ignore[arg-type]
+
+
+def _counted_inputs(
+    profiles: Sequence[ColumnProfile], inputs: Numbers, columns: Sequence[Column] | None
+) -> list[ColumnProfile]:
+    counter = InputCounter(profiles, columns)
+    counter.add(inputs)
+    return _with_counts(profiles, counter)
+
+
+def _output_profiles(outputs: Numbers, data: DataSet, answering: Answering) -> list[ColumnProfile]:
+    values = answering.values(outputs)
+    if answering.classes is None:
+        return [_of_numbers(name, "number", values[:, at]) for at, name in enumerate(data.target_names)]
+    counts = np.bincount(values[:, 0].astype(np.int64), minlength=len(answering.classes))
+    predicted = _of_codes(PREDICTION, "category", answering.classes, counts)
+    return [predicted, _of_numbers(CONFIDENCE, "number", values[:, 1])]
+
+
+def _counted_outputs(profiles: Sequence[ColumnProfile], outputs: Numbers, answering: Answering) -> list[ColumnProfile]:
+    counter = OutputCounter(profiles, answering)
+    counter.add(outputs)
+    return _with_counts(profiles, counter)
+
+
+def _with_counts(profiles: Sequence[ColumnProfile], counter: InputCounter | OutputCounter) -> list[ColumnProfile]:
+    pairs = zip(profiles, counter.tallies(), strict=True)
+    return [msgspec.structs.replace(profile, counts=tally.counts) for profile, tally in pairs]
+
+
+def _unseen(
+    model: nn.Module, prepared: Prepared, folds: Sequence[FoldOutputs] | None, temperature: float
+) -> tuple[Numbers, NDArray[np.generic], str]:
+    """Outputs on rows that the model was not trained on, the targets of these rows, and where they are from."""
+    data, holdout = prepared.data, prepared.holdout
+    if not len(holdout.holdout) and folds:
+        logits, target = torch.cat([each.logits for each in folds]), torch.cat([each.target for each in folds])
+        return functional.softmax(logits / temperature, dim=1).numpy(), target.numpy(), "folds"
+    rows = _sample(data, holdout.holdout if len(holdout.holdout) else holdout.rest)
+    source = "holdout" if len(holdout.holdout) else "training"
+    return answer_of(model)(data.features[rows]), data.target[rows], source
+
+
+def _losses(outputs: Numbers, target: NDArray[np.generic], answering: Answering) -> dict[str, Losses]:
+    if answering.classes is not None:
+        return {"accuracy": _loss((answering.predicted(outputs) == target).astype(np.float64))}
+    if outputs.shape[1] != 1:
+        return {}
+    distance = outputs[:, 0].astype(np.float64) - target.reshape(len(target), -1)[:, 0].astype(np.float64)
+    return {"absolute_error": _loss(np.abs(distance)), "squared_error": _loss(distance**2)}
+
+
+def _loss(values: NDArray[np.float64]) -> Losses:
+    return Losses(len(values), float(values.mean()), float(values.var()))
+
+
+def _importances(
+    model: nn.Module, prepared: Prepared, rows: NDArray[np.int64], names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """By the column's name, `importance` and `importance_std`; empty where they would take too long."""
+    data = prepared.data
+    columns = data.columns or _plain(data)
+    score = _objective(prepared)
+    if columns is None or score is None:
+        return {}
+    chosen = rows[spread(len(rows), min(IMPORTANCE_ROWS, rows_in(MOST_BYTES, data.features.shape)))]
+    inputs, target, answer = data.features[chosen], data.target[chosen], answer_of(model)
+    began = time.perf_counter()
+    base = score(answer(inputs), target)
+    seconds = time.perf_counter() - began
+    repeats = min(REPEATS, int(IMPORTANCE_S / max(seconds * len(names), 1e-9)))
+    if repeats < 1 or not math.isfinite(base):
+        return {}
+    random, found = np.random.default_rng(0), {}
+    for name, part in zip(names, slices_of(columns), strict=True):
+        losses = []
+        for _ in range(repeats):
+            permuted = inputs.copy()
+            permuted[:, part] = inputs[random.permutation(len(inputs)), part]
+            losses.append(base - score(answer(permuted), target))
+        if np.isfinite(losses).all():
+            found[name] = {
+                "importance": float(f"{np.mean(losses):.6g}"),
+                "importance_std": float(f"{np.std(losses):.6g}"),
+            }
+    return found
+
+
+def _objective(prepared: Prepared) -> Callable[[Numbers, NDArray[np.generic]], float] | None:
+    """The study's objective from outputs and target, larger being better; None for one of a custom loop alone."""
+    spec = next((each for each in prepared.metrics if each.name == prepared.objective), None)
+    sign = 1.0 if prepared.goal == "maximize" else -1.0
+    if spec is None:
+        return None
+    of_outputs = spec.score if spec.name != LOSS else None
+    is_classifier = prepared.data.class_names is not None
+
+    def score(outputs: Numbers, target: NDArray[np.generic]) -> float:
+        found, truth = torch.from_numpy(np.ascontiguousarray(outputs)), torch.from_numpy(target)
+        if of_outputs is not None:
+            return sign * float(of_outputs(found, truth))
+        if is_classifier:
+            return -float(functional.nll_loss(found.clamp_min(1e-7).log().double(), truth))
+        return -float(functional.mse_loss(found.double(), truth.double()))
+
+    return score
+
+
+def _most_important(columns: Sequence[ColumnProfile]) -> list[ColumnProfile]:
+    """At most `MOST_COLUMNS`, in the order of the table."""
+    if len(columns) <= MOST_COLUMNS:
+        return list(columns)
+    order = sorted(range(len(columns)), key=lambda at: -(columns[at].importance or 0.0))
+    return [columns[at] for at in sorted(order[:MOST_COLUMNS])]
+
+
+def _plain(data: DataSet) -> tuple[Column, ...] | None:
+    """The codec of a table whose columns are numbers; None for tensors."""
+    return None if data.feature_names is None else tuple(Column(name) for name in data.feature_names)
+
+
+def _sample(data: DataSet, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    return rows[spread(len(rows), min(MOST_ROWS, rows_in(MOST_BYTES, data.features.shape)))]
+
+
+@torch.no_grad()
+def _answers(model: nn.Module, inputs: Numbers) -> Numbers:
+    parts = torch.split(torch.from_numpy(np.ascontiguousarray(inputs)), min(1024, rows_in(2**23, inputs.shape)))
+    found: Numbers = torch.cat([model(part) for part in parts]).float().numpy()
+    return found.reshape(len(inputs), -1)
+
+
+def answer_of(model: nn.Module) -> Answer:
+    """The model as a function of rows, float32 [rows, *input_shape], that gives float32 [rows, outputs]."""
+    return lambda inputs: _answers(model, inputs)
+
+
+def _shortest(value: np.floating) -> float:
+    """The number with no more digits than tell it from other float32 values."""
+    return float(str(np.float32(value)))

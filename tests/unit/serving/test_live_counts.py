@@ -1,0 +1,119 @@
+"""What a replica counts of its requests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from tests.unit.serving import bundles
+from tests.unit.serving.asgi import JSON, call
+from winnow.bundle.manifest import read_manifest, sha256_of, write_manifest
+from winnow.bundle.profile import PROFILE, ColumnCounts, ColumnProfile, Profile, write_profile
+from winnow.monitoring.exposition import replica_counts
+from winnow.serving.app import App
+from winnow.serving.live_counts import LiveCounts
+from winnow.serving.predictor import Predictor
+from winnow.serving.server import load_app
+from winnow.serving.settings import ServingSettings
+
+INPUTS = (
+    ColumnProfile("mean radius", "number", ColumnCounts((3, 2, 1), total=1.5), edges=(1.0, 2.0), centre=1.5),
+    ColumnProfile("mean texture", "number", ColumnCounts((6,), missing=1)),
+)
+OUTPUTS = (
+    ColumnProfile("prediction", "category", ColumnCounts((2, 4)), labels=bundles.CLASSES),
+    ColumnProfile("confidence", "number", ColumnCounts((3, 3)), edges=(0.75,), centre=0.75),
+)
+
+
+def with_profile(folder: Path, inputs: Sequence[ColumnProfile] = INPUTS) -> Path:
+    bundles.classification(folder)
+    write_profile(folder, Profile(6, tuple(inputs), OUTPUTS, 6, "holdout"))
+    manifest = read_manifest(folder)
+    files = {**manifest.files, PROFILE: sha256_of(folder / PROFILE)}
+    write_manifest(folder, msgspec.structs.replace(manifest, files=files))
+    return folder
+
+
+@contextmanager
+def counting_app(folder: Path) -> Iterator[App]:
+    app = load_app(folder, "3", ServingSettings())
+    try:
+        yield app
+    finally:
+        app.close()
+
+
+def exposed(app: App, rows: int) -> str:
+    """The metrics once so many rows are counted."""
+    for _ in range(200):
+        text = call(app, "GET", "/metrics").body.decode()
+        if f"winnow_counted_rows_total {float(rows)}" in text:
+            return text
+        time.sleep(0.02)
+    raise AssertionError(text)
+
+
+def test_requests_are_counted_in_the_bins_of_the_profile(tmp_path: Path) -> None:
+    with counting_app(with_profile(tmp_path)) as app:
+        call(app, "POST", "/predict", {"rows": [[1, 2, 3], [2.5, None, 3]]}, JSON)
+        answer = call(app, "POST", "/predict", {"rows": [[1.5, 2, 3]]}, JSON).json
+        wrong = call(app, "POST", "/predict", {"rows": [["x", 2, 3]]}, JSON)
+        text = exposed(app, 3)
+    counts = replica_counts(text, time.time()).counts
+    assert wrong.status == 422
+    assert counts.columns == {
+        "mean radius": ColumnCounts((1, 1, 1), total=0.5, square_total=1.25),
+        "mean texture": ColumnCounts((2,), missing=1, total=4, square_total=8),
+    }
+    predicted = counts.outputs["prediction"]
+    assert (predicted.rows, predicted.bins[bundles.CLASSES.index(answer["predictions"][0])] > 0) == (3, True)
+    assert f'winnow_predictions_total{{prediction="benign"}} {float(predicted.bins[1])}' in text
+    assert counts.outputs["confidence"].rows == counts.rows == 3
+
+
+def test_every_series_exists_before_the_first_request_with_what_it_is_compared_with(tmp_path: Path) -> None:
+    with counting_app(with_profile(tmp_path)) as app:
+        lines = exposed(app, 0).splitlines()
+    expected = {
+        'winnow_feature_values_total{bin="02",column="mean radius"} 0.0',
+        'winnow_feature_values_total{bin="unknown",column="mean texture"} 0.0',
+        'winnow_feature_reference{bin="02",column="mean radius"} 1.0',
+        'winnow_feature_reference{bin="missing",column="mean texture"} 1.0',
+        'winnow_feature_reference_mean{column="mean radius"} 1.75',
+        'winnow_output_values_total{bin="01",output="prediction"} 0.0',
+        'winnow_predictions_total{prediction="benign"} 0.0',
+        "winnow_uncounted_rows_total 0.0",
+    }
+    assert expected - set(lines) == set()
+
+
+def test_rows_that_there_is_no_room_for_are_left_out_and_counted_as_such(tmp_path: Path) -> None:
+    predictor = Predictor(with_profile(tmp_path))
+    assert predictor.profile is not None
+    counts = LiveCounts(predictor.signature, predictor.profile, most_waiting_bytes=100)
+    for rows in (4, 50, 2):
+        counts.add(np.zeros((rows, 3), np.float32), np.zeros((rows, 2), np.float32))
+    counts.close()
+    samples = {each.name: each.value for metric in counts.collect() for each in metric.samples}
+    assert (samples["winnow_counted_rows_total"], samples["winnow_uncounted_rows_total"]) == (4, 52)
+
+
+def test_a_bundle_without_a_profile_is_served_and_counts_nothing(bundle_folder: Path) -> None:
+    with counting_app(bundle_folder / "classification") as app:
+        assert call(app, "POST", "/predict", {"rows": [[1, 2, 3]]}, JSON).status == 200
+        assert b"winnow_feature" not in call(app, "GET", "/metrics").body
+
+
+def test_the_number_of_series_depends_on_the_profile_alone(tmp_path: Path) -> None:
+    with counting_app(with_profile(tmp_path)) as app:
+        before = exposed(app, 0)
+        rows = np.geomspace(1e-9, 1e30, 50).tolist()
+        call(app, "POST", "/predict", {"rows": [[value, None, -value] for value in rows]}, JSON)
+        after = exposed(app, 50)
+    assert after.count("winnow_feature") == before.count("winnow_feature")
