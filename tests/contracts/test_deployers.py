@@ -6,6 +6,7 @@ Most facts share one deployment per platform: each starts from whatever revision
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import socket
@@ -363,7 +364,10 @@ def test_a_route_moves_from_one_revision_to_another_and_back_at_the_same_address
 def test_a_serving_revision_is_scaled_up_and_down(shared: Deployed) -> None:
     number = shared.serve("first")
     shared.deployer.scale(shared.record, number, 3)
-    shared.wait(lambda observed: observed.ready(number) == 3)
+    observed = shared.wait(lambda observed: observed.ready(number) == 3)
+    exposed = shared.deployer.metrics(observed)
+    assert exposed.keys() == {each.identifier for each in observed.replicas}
+    assert all(re.search(r'^winnow_model_info{.*version="1".*} 1.0$', each, re.M) for each in exposed.values())
     shared.deployer.scale(shared.record, number, 1)
     observed = shared.wait(lambda observed: len(observed.of(number)) == 1)
     assert observed.ready(number) == 1

@@ -209,6 +209,12 @@ class Deployer(Protocol):
             is_read_only: renew no lease: of those who only look.
         """
 
+    def metrics(self, observed: Observation) -> dict[str, str]:
+        """What each ready replica exposes at `/metrics`, in Prometheus' text format, by the replica's identifier.
+
+        A replica that does not answer is left out.
+        """
+
     def retire(self, record: Record, number: int) -> None:
         """Remove all that belongs to a revision. `record` no longer lists it."""
 

@@ -100,6 +100,7 @@ class MemoryWorld:
         on_step: called with a step's name and the deployment's before the step; what it raises interrupts the deployer.
         report: what a router reports instead of what it counted.
         renewals: how often leases were renewed, by the deployment's name.
+        metrics: what replicas expose beside the model that they serve, by their identifiers.
     """
 
     unready: set[str] = field(default_factory=set)
@@ -109,6 +110,7 @@ class MemoryWorld:
     on_step: Callable[[str, str], None] = lambda _step, _name: None
     report: Callable[[RouterReport], RouterReport] = lambda report: report
     renewals: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
     deployments: dict[str, MemoryDeployment] = field(default_factory=dict)
     logs: dict[str, dict[int, list[str]]] = field(default_factory=dict)
     holders: dict[str, int] = field(default_factory=dict)
@@ -325,6 +327,17 @@ class MemoryDeployer:
             for each in self._deployment(record.name).routers
             if each.is_ready and each.route.serial == record.route.serial
         )
+
+    def metrics(self, observed: Observation) -> dict[str, str]:
+        """See `Deployer.metrics`: the model, and what `MemoryWorld.metrics` has of the replica."""
+        found = {}
+        for each in observed.replicas:
+            revision = observed.record.revision(each.revision)
+            if each.is_ready and revision is not None:
+                of = revision.release
+                info = f'winnow_model_info{{digest="{of.digest}",name="{of.model}",version="{of.version}"}} 1.0\n'
+                found[each.identifier] = info + self._world.metrics.get(each.identifier, "")
+        return found
 
     def retire(self, record: Record, number: int) -> None:
         """See `Deployer.retire`."""

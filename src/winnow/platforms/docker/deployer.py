@@ -60,6 +60,12 @@ with socket.create_connection(("127.0.0.1", {revision_plan.CONTROL_PORT}), 2) as
 print(answer.partition(b"\\r\\n\\r\\n")[2].decode())
 """
 """A program that asks for PATH in a router's container, whose control port is its own alone."""
+METRICS = f"""
+import sys, urllib.request
+with urllib.request.urlopen("http://127.0.0.1:{traefik.SERVER_PORT}/metrics", timeout=5) as answer:
+    sys.stdout.buffer.write(answer.read())
+"""
+"""A program that prints the metrics of a replica in its container, whose port no other machine reaches."""
 _WHAT = "the deployments on Docker"
 
 
@@ -259,6 +265,15 @@ class DockerDeployer:
         routers = [each for each in self._found(record.name).routers if on_engine.serial_of(each) == serial]
         with ThreadPoolExecutor(max_workers=8) as pool:
             return tuple(each for each in pool.map(partial(_reported, program), routers) if each is not None)
+
+    @asking(_WHAT)
+    def metrics(self, observed: Observation) -> dict[str, str]:
+        """See `Deployer.metrics`."""
+        ready = {each.identifier for each in observed.replicas if each.is_ready}
+        replicas = [each for each in self._found(observed.record.name).replicas if str(each.name) in ready]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            texts = zip(replicas, pool.map(_metrics_of, replicas), strict=True)
+            return {str(each.name): text for each, text in texts if text is not None}
 
     @asking(_WHAT)
     def retire(self, record: Record, number: int) -> None:
@@ -539,6 +554,16 @@ def _reported(program: str, router: Container) -> RouterReport | None:
     try:
         return msgspec.json.decode(on_engine.run_in(router, program) or "", type=RouterReport)
     except (docker.errors.APIError, ValueError):  # it does not run, or does not answer
+        return None
+
+
+def _metrics_of(replica: Container) -> str | None:
+    """What a replica exposes; None where it does not answer."""
+    import docker
+
+    try:
+        return on_engine.run_in(replica, METRICS)
+    except docker.errors.APIError:  # it does not run
         return None
 
 

@@ -50,7 +50,7 @@ from winnow.platforms.kubernetes.kinds import (
 )
 from winnow.platforms.kubernetes.manifests import load, merged
 from winnow.platforms.kubernetes.permissions import applying, check, verbs
-from winnow.platforms.kubernetes.pod_request import post
+from winnow.platforms.kubernetes.pod_request import get, post
 from winnow.platforms.kubernetes.prune import apply_all, orphans
 from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S, ConflictError
 from winnow.platforms.kubernetes.revision_plan import (
@@ -374,6 +374,13 @@ class KubernetesDeployer:
 
         with ThreadPoolExecutor(max_workers=8) as pool:
             return tuple(each for each in pool.map(reported, pods) if each is not None)
+
+    def metrics(self, observed: Observation) -> dict[str, str]:
+        """See `Deployer.metrics`."""
+        pods = [each.identifier for each in observed.replicas if each.is_ready]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            answers = pool.map(lambda pod: get(self.cluster, pod, SERVER_PORT, "/metrics"), pods)
+            return {pod: answer.decode() for pod, answer in zip(pods, answers, strict=True) if answer is not None}
 
     @_insisting
     def retire(self, record: Record, number: int) -> None:

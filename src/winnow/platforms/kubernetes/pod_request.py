@@ -15,7 +15,16 @@ TIMEOUT_S = 5.0
 
 def post(cluster: Cluster, pod: str, port: int, path: str, token: str) -> bytes | None:
     """The body of the answer to an authorized POST without a body; None where the pod gives no success."""
-    head = f"POST {path} HTTP/1.0\r\ncontent-length: 0\r\nauthorization: Bearer {token}\r\n\r\n"
+    return _ask(cluster, pod, port, "POST", path, f"content-length: 0\r\nauthorization: Bearer {token}\r\n")
+
+
+def get(cluster: Cluster, pod: str, port: int, path: str) -> bytes | None:
+    """The body of the answer to a GET; None where the pod gives no success."""
+    return _ask(cluster, pod, port, "GET", path, "")
+
+
+def _ask(cluster: Cluster, pod: str, port: int, method: str, path: str, headers: str) -> bytes | None:
+    head = f"{method} {path} HTTP/1.0\r\n{headers}\r\n"
     try:
         stream = cluster.open(pod, port)
     except (WinnowError, OSError):
@@ -26,7 +35,7 @@ def post(cluster: Cluster, pod: str, port: int, path: str, token: str) -> bytes 
     try:
         near.settimeout(TIMEOUT_S)
         near.sendall(head.encode())
-        with contextlib.closing(HTTPResponse(near, method="POST")) as answer:
+        with contextlib.closing(HTTPResponse(near, method=method)) as answer:
             answer.begin()
             body = answer.read()
             return body if answer.status == 200 else None

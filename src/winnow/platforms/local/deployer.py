@@ -31,6 +31,7 @@ from winnow.platforms.local import process, revision_plan
 from winnow.platforms.local.processes import LOOK_S, Processes
 from winnow.platforms.local.revision_plan import OWN_HOST, EarlierState, Folder, Process, State
 from winnow.platforms.ports import bound, url_for_clients
+from winnow.platforms.readiness import metrics_at
 from winnow.platforms.rollout_driver import this_process
 from winnow.routing import (
     Entry,
@@ -231,6 +232,14 @@ class LocalDeployer:
         return tuple(
             report for each in routers if (report := processes.renew(each, is_read_only=is_read_only)) is not None
         )
+
+    def metrics(self, observed: Observation) -> dict[str, str]:
+        """See `Deployer.metrics`."""
+        ready = {each.identifier for each in observed.replicas if each.is_ready}
+        processes = self._processes(self._folder(observed.record.name))
+        running = [(str(each.process.pid), each) for each in processes.running()]
+        found = {pid: metrics_at(f"http://{OWN_HOST}:{each.port}") for pid, each in running if pid in ready}
+        return {pid: text for pid, text in found.items() if text is not None}
 
     def retire(self, record: Record, number: int) -> None:
         """See `Deployer.retire`. Logs stay."""
