@@ -21,6 +21,9 @@ JOINT, IMPORTANCES = "all columns", "importances"
 """Subjects of alarms about drift that are not a column's name."""
 
 
+RUNBOOKS = "docs/monitoring.md#runbook-"
+
+
 class Judged(Struct, frozen=True):
     """What one look says of one thing that there may be an alarm about.
 
@@ -43,6 +46,11 @@ class AlarmChanges(Struct, frozen=True):
     held: tuple[Alarm, ...]
     began: tuple[Alarm, ...]
     ended: tuple[Alarm, ...]
+
+
+def runbook_of(alarm: Alarm) -> str:
+    """Where a person on call reads what to do."""
+    return RUNBOOKS + (alarm.name.lower() if alarm.name in (DRIFT, QUALITY) else "rule")
 
 
 def changes(held: Sequence[Alarm], judged: Sequence[Judged], version: str, rules: Sequence[RuleConfig]) -> AlarmChanges:

@@ -19,6 +19,10 @@ MOST_BARS = 10
 """Of a category; the rest is one bar."""
 
 
+LEAST = 1e-30
+"""A bin of zeros begins at the number next below 0."""
+
+
 class Bar(Struct, frozen=True):
     """One bin: its name, and the shares of the training rows and of the live rows in it."""
 
@@ -123,6 +127,8 @@ def over_time(quality: LiveQuality, allowed: float | None) -> str:
 
 def number(value: float) -> str:
     """A bound of a bin, short."""
+    if abs(value) < LEAST:
+        return "0"
     return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.3g}"
 
 
@@ -135,10 +141,12 @@ def _range(edges: Sequence[float], index: int) -> str:
     if not edges:
         return "all values"
     if index == 0:
-        return f"up to {number(edges[0])}"
+        has_own = len(edges) > 1 and number(edges[0]) == number(edges[1])  # the value itself is the next bin
+        return f"{'below' if has_own else 'up to'} {number(edges[0])}"
     if index == len(edges):
         return f"above {number(edges[-1])}"
-    return f"{number(edges[index - 1])} to {number(edges[index])}"
+    low, high = number(edges[index - 1]), number(edges[index])
+    return low if low == high else f"{low} to {high}"
 
 
 def _shares(bins: Sequence[int], rows: int) -> list[float]:

@@ -14,11 +14,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from winnow.monitoring.alarms import DRIFT, QUALITY
+from winnow.monitoring.alarms import runbook_of
 from winnow.monitoring.report import Alarm
 
 RECEIVER = "winnow-monitor"
-RUNBOOKS = "docs/monitoring.md#runbook-"
 
 
 class Notice(Struct, frozen=True):
@@ -60,8 +59,7 @@ class Notice(Struct, frozen=True):
     @property
     def annotations(self) -> dict[str, str]:
         """What people read."""
-        runbook = self.alarm.name.lower() if self.alarm.name in (DRIFT, QUALITY) else "rule"
-        return {"summary": self.alarm.summary, "runbook": f"{RUNBOOKS}{runbook}"}
+        return {"summary": self.alarm.summary, "runbook": runbook_of(self.alarm)}
 
 
 def for_command(notice: Notice) -> bytes:

@@ -15,6 +15,7 @@ from string import Template
 from winnow.bundle.profile import ColumnCounts, ColumnProfile, Profile
 from winnow.config.next_command import next_command
 from winnow.finding import Finding, Result
+from winnow.monitoring.alarms import runbook_of
 from winnow.monitoring.charts import Bar, bars_of, histogram, listed, number, over_time, percent
 from winnow.monitoring.report import ColumnDrift, LiveQuality, MonitoringReport, QualityPart
 from winnow.study.formatting import duration, score
@@ -86,7 +87,7 @@ def _verdict(report: MonitoringReport) -> str:
     rows = [
         f"<li><b>{escape(each.name)}</b>{' · ' + escape(each.subject) if each.subject else ''}: {escape(each.summary)}"
         f"<small>since {_when(each.since)}, {_ago(report.checked_at - each.since)} · runbook: "
-        f"docs/monitoring.md#runbook-{escape(each.name)}</small></li>"
+        f"{runbook_of(each)}</small></li>"
         for each in report.alarms
     ]
     skipped = [f"<li><small>Not judged: {escape(each)}</small></li>" for each in report.skipped]
