@@ -110,3 +110,11 @@ incidents = sa.Table(
     sa.Column("what", sa.Text, nullable=False),
     sa.Column("at_ms", sa.BigInteger, nullable=False),
 )
+
+claims = sa.Table(
+    "winnow_claims",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True, comment="what one process at a time may do"),
+    sa.Column("owner", sa.String(512), nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False, comment="by the database's clock"),
+)

@@ -71,12 +71,14 @@ class RetrainRecord(Struct, frozen=True):
         state: `started`, then one of the others.
         reason: why it was started; or how it ended, as a sentence.
         version: that it registered; empty before.
+        data_sha256: digest of the data that it trains on.
     """
 
     study: str
     state: Literal["started", "deployed", "promoted", "selected", "refused", "failed"]
     reason: str
     version: str = ""
+    data_sha256: str = ""
 
 
 ModelRecord = RejectedRecord | RolloutRecord | AlertRecord | RetrainRecord
