@@ -48,6 +48,7 @@ from winnow.api.monitoring_stack import (
 )
 from winnow.api.prediction_log import outcomes
 from winnow.api.project import init, schema
+from winnow.api.retraining import retrain
 from winnow.api.rollouts import (
     change_rollout,
     detach_rollout,
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.refit import RefitFailedError
     from winnow.orchestrators.rejections import RejectedVersionError
     from winnow.orchestrators.releases import NoChampionError
+    from winnow.orchestrators.retrain import Retraining
     from winnow.orchestrators.rollouts import RevisionCounts, RolloutStatus
     from winnow.orchestrators.select_model import CheckedRun, Explanation, Outcome
     from winnow.orchestrators.several_deployments import SeveralDeploymentsError
@@ -160,6 +162,7 @@ _LATE = {
         "orchestrators.promote": "Promotion",
         "orchestrators.refit": "RefitFailedError",
         "orchestrators.releases": "NoChampionError",
+        "orchestrators.retrain": "Retraining",
         "orchestrators.rollouts": "RevisionCounts RolloutStatus",
         "orchestrators.select_model": "CheckedRun Explanation Outcome",
         "orchestrators.several_deployments": "SeveralDeploymentsError",
@@ -253,6 +256,7 @@ __all__ = [
     "Release",
     "Removal",
     "Replica",
+    "Retraining",
     "RevisionCounts",
     "RevisionOutcomes",
     "RolloutAbortedError",
@@ -333,6 +337,7 @@ __all__ = [
     "promote_model",
     "remove_deployment",
     "render",
+    "retrain",
     "retry",
     "rollback",
     "rollout_status",

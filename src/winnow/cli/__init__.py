@@ -87,6 +87,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "outcomes": ("outcomes:command", "Measure each revision by the outcomes of its predictions."),
         "inference-one": ("inference_one:command", "Get one prediction from a served model."),
     },
+    "Watch": {
+        "retrain": ("retrain:command", "Train a model again where data, an alarm or the schedule says so."),
+    },
     "Stack": {
         "mlflow-init": ("stack:init", "Start the tracking stack (Postgres, MinIO and MLflow) for every verb to use."),
         "mlflow-remove": ("stack:remove", "Remove the stack; its data stays unless --volumes is given."),

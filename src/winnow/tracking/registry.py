@@ -108,10 +108,15 @@ class Registry:
         return _history(name, self._tags(name), alias)
 
     def note(self, name: str, record: ModelRecord, at: datetime) -> None:
-        """Add a record to a model's history. The model has to be registered."""
+        """Add a record to a model's history. A model without versions is registered with it."""
+        from mlflow.exceptions import MlflowException
+
+        key, value = f"{_prefix(KINDS[type(record)])}{at.astimezone(UTC):{STAMP}}", msgspec.json.encode(record).decode()
+        if self._model(name) is None:
+            with failures_as_unavailable(), contextlib.suppress(MlflowException):  # another process registers it
+                self._client.create_registered_model(name)
         with failures_as_unavailable():
-            key, value = f"{_prefix(KINDS[type(record)])}{at.astimezone(UTC):{STAMP}}", msgspec.json.encode(record)
-            self._client.set_registered_model_tag(name, key, value.decode())
+            self._client.set_registered_model_tag(name, key, value)
 
     def records(self, name: str, kind: type[Record]) -> list[tuple[datetime, Record]]:
         """When (UTC) which records of a kind were added to a model's history, oldest first."""

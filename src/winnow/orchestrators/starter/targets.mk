@@ -3,7 +3,7 @@
 # flags.
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := AGAIN ALL ALLOW_CHANGED_CODE DASHBOARD DETACH DRY_RUN EXIT_CODE FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES YES
+SWITCHES := AGAIN ALL ALLOW_CHANGED_CODE DASHBOARD DETACH DRY_RUN EXIT_CODE FOLLOW FORCE IF_DUE JSON KEEP NO_CACHE VOLUMES YES
 # Variables of the Makefile itself, which are no flags.
 OWN      := ARGS DIR PYTHON TORCH_INDEX UPGRADE VENV WINNOW
 GIVEN     = $(filter-out $(OWN),$(strip $(foreach name,$(.VARIABLES),\
@@ -18,7 +18,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
         track-experiments report ui dashboard select-model evaluate compare-ab predict promote-model prod-local prod-docker prod-kubernetes \
         prod-status prod-remove rollback outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
-        inference-one inference-one-input build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
+        inference-one inference-one-input retrain build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs monitoring-init monitoring-remove monitoring-rules diff schema
 
 ##@ Start
@@ -160,6 +160,10 @@ outcomes: setup ## Measure each revision by the outcomes of its predictions (INP
 
 inference-one inference-one-input: setup ## Get one prediction from a served model (INPUT=file.json, STUDY or CONFIG, PLATFORM)
 	@$(WINNOW) inference-one $(FLAGS)
+
+##@ Watch
+retrain: setup ## Train the model again: next study, selection, gates, rollout (IF_DUE=1, CONFIG, RULES, PLATFORM, DRY_RUN=1, JSON=1)
+	@$(WINNOW) retrain $(FLAGS)
 
 ##@ Stack
 mlflow-init: setup ## Start Postgres, MinIO and MLflow; all commands use them from then on (MLFLOW_PORT; PLATFORM=kubernetes: REGISTRY, IMAGE_LOAD)

@@ -1,0 +1,298 @@
+"""Train a model again where that is due: a study, a selection, the gates and a rollout, one after the other.
+
+`due` decides; the steps are those of the verbs. Each of them does nothing where its result exists, so that a retraining
+that was killed goes on when this is called again. The registered model's history keeps what was started and how it
+ended.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
+
+from msgspec import Struct
+
+from winnow.bundle.manifest import read_manifest
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.experiment import Experiment
+from winnow.config.file_lock import try_locked
+from winnow.config.next_command import next_flag
+from winnow.config.settings import Settings
+from winnow.config.user_code import changed_files, code_of
+from winnow.model_query.gates import STAGE_ALIASES, Stage
+from winnow.model_query.rules import Rules
+from winnow.orchestrators.data_digest import data_digest
+from winnow.orchestrators.deploy import RolloutAbortedError
+from winnow.orchestrators.due import Champion, Decision, Facts, decide, next_study
+from winnow.orchestrators.opened_study import find_study
+from winnow.orchestrators.promote import Promotion
+from winnow.orchestrators.rejections import RejectedVersionError
+from winnow.orchestrators.releases import ModelRegistry, fetch_release
+from winnow.orchestrators.select_model import Outcome
+from winnow.platforms.deployer import Say, mute
+from winnow.study.claims import Claim, ClaimLostError, claimed
+from winnow.study.database import Database, NoStudiesError
+from winnow.study.store import study_names
+from winnow.tracking.history import AlertRecord, ModelRecord, RejectedRecord, RetrainRecord
+from winnow.tracking.tracker import NoStoreError
+
+Kept = TypeVar("Kept", bound=ModelRecord)
+StopAfter = Literal["select", "promote", "deploy"]
+State = Literal["nothing", "waiting", "busy", "planned", "selected", "promoted", "deployed", "refused"]
+
+
+class RetrainingRegistry(ModelRegistry, Protocol):
+    """What retraining needs of a registry; implemented by `winnow.tracking.registry.Registry`."""
+
+    def note(self, name: str, record: ModelRecord, at: datetime) -> None:
+        """Add a record to a model's history."""
+
+    def records(self, name: str, kind: type[Kept]) -> list[tuple[datetime, Kept]]:
+        """When which records of a kind were added to a model's history, oldest first."""
+
+
+class Steps(Protocol):
+    """The verbs that a retraining consists of. Each may be called again."""
+
+    def sweep(self, study: str, *, is_retry: bool) -> int:
+        """Run a study to its end; return how many trials are complete."""
+
+    def select(self, study: str) -> Outcome:
+        """Choose the study's best run by the rules."""
+
+    def promote(self, stage: Stage, version: str) -> Promotion:
+        """Judge a version by the gates of a stage."""
+
+    def deploy(self) -> None:
+        """Serve the champion. Raises RolloutAbortedError and RejectedVersionError, and others."""
+
+
+@dataclass(frozen=True)
+class RetrainRequest:
+    """What a caller asks for.
+
+    Attributes:
+        rules_file: of `rules`, for errors.
+        is_forced: train again even if nothing says that it is due; a pause after failures does not count then.
+        by: who asks, for the history.
+        stop_after: the last step.
+    """
+
+    experiment: Experiment
+    rules: Rules
+    rules_file: Path
+    is_forced: bool
+    by: str
+    stop_after: StopAfter
+
+
+class Retraining(Struct, frozen=True):
+    """What `retrain` did, or why it did nothing.
+
+    Attributes:
+        model: the name of the registered model.
+        state: `nothing` is due; `waiting` after failures; `busy`: another process retrains the model; `planned` by a
+            dry run; `selected`, `promoted` or `deployed` as asked for; `refused` by rules, gates or the rollout.
+        reason: one sentence: why nothing was done, or how it ended.
+        due: why it is due, as clauses.
+        against: what was looked at and is no reason, as clauses.
+        study: that it trained, or would train.
+        version: the number of the version that it registered; empty before.
+    """
+
+    model: str
+    state: State
+    reason: str
+    due: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
+    study: str = ""
+    version: str = ""
+
+
+def retrain(
+    request: RetrainRequest,
+    settings: Settings,
+    registry: RetrainingRegistry,
+    steps: Steps,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    say: Say = mute,
+) -> Retraining:
+    """Train a model again if that is due. Of all processes with the same study database one at a time does.
+
+    Raises:
+        InputError: the data cannot be read, or the champion passed gates that the rules lack. Nothing was started.
+        WinnowError: a step failed, which is recorded; the next calls wait, and then go on with the same study.
+    """
+    model = request.experiment.name
+    folder = settings.home / "retrain"
+    folder.mkdir(parents=True, exist_ok=True)
+    with try_locked(folder / f"{model}.lock") as is_held:
+        if not is_held:
+            return _busy(model, "another process of this machine")
+        database, owner = Database(settings.storage_url, create=True), f"{socket.gethostname()}:{settings.home}"
+        with claimed(database, f"retrain:{model}", owner) as claim:
+            if claim.other is not None:
+                return _busy(model, claim.other.partition(":")[0])
+            planned = plan(request, settings, registry, now())
+            if planned.state != "planned":
+                return planned
+            return _run(request, planned, settings, registry, steps, claim, now, say)
+
+
+def plan(request: RetrainRequest, settings: Settings, registry: RetrainingRegistry, at: datetime) -> Retraining:
+    """What `retrain` would do, without doing it.
+
+    Raises:
+        InputError: as `retrain`.
+    """
+    experiment = request.experiment
+    model = experiment.name
+    try:
+        champion = _champion(registry, model, settings)
+        _check_gates(request, registry, champion)
+        history = registry.records(model, RetrainRecord), registry.records(model, AlertRecord)
+    except NoStoreError:  # the first sweep makes it
+        champion, history = None, ([], [])
+    facts = Facts(at, champion, data_digest(experiment, settings), *history)
+    decision = decide(facts, experiment)
+    if request.is_forced:
+        decision = Decision((*decision.reasons, f"{request.by} asked for it"), decision.against, decision.study)
+    if not decision.reasons:
+        nothing = f"nothing is due: {'; '.join(decision.against)}"
+        return Retraining(model, "nothing", nothing, against=decision.against)
+    if decision.waits_until is not None:
+        reason = f"it waits until {decision.waits_until:%Y-%m-%d %H:%M} UTC, because the last attempt failed"
+        return Retraining(model, "waiting", reason, decision.reasons, decision.against, decision.study)
+    study = decision.study
+    if not study or not _continues(study, experiment, facts.data_sha256, settings):
+        kept = [record.study for _, record in facts.retrainings]
+        study = next_study(model, [*_studies(settings), *kept])
+    return Retraining(model, "planned", "; ".join(decision.reasons), decision.reasons, decision.against, study)
+
+
+def _run(
+    request: RetrainRequest,
+    planned: Retraining,
+    settings: Settings,
+    registry: RetrainingRegistry,
+    steps: Steps,
+    claim: Claim,
+    now: Callable[[], datetime],
+    say: Say,
+) -> Retraining:
+    """Carry out a plan, and note its start and its end in the model's history."""
+    model, study = planned.model, planned.study
+    digest = data_digest(request.experiment, settings)
+
+    def note(state: Literal["started", "failed", "selected", "promoted", "deployed", "refused"], why: str) -> None:
+        store = find_study(settings, study)
+        trained = digest if store is None else store.header.sweep.data_sha256
+        registry.note(model, RetrainRecord(study, state, why, end.version, trained), now())
+
+    end = planned
+    say(f"retraining {model} as study {study}: {planned.reason}")
+    note("started", planned.reason)
+    try:
+        end = _carry_out(request, planned, settings, steps, claim)
+    except ClaimLostError as error:
+        raise WinnowError(
+            f"retraining of {model}: the study database was away for so long that another process has taken over"
+        ) from error
+    except Exception as error:
+        note("failed", (str(error) or type(error).__name__).splitlines()[0])
+        raise
+    assert end.state in ("selected", "promoted", "deployed", "refused")
+    note(end.state, end.reason)
+    return end
+
+
+def _carry_out(
+    request: RetrainRequest, planned: Retraining, settings: Settings, steps: Steps, claim: Claim
+) -> Retraining:
+    """The steps. No stage with gates is passed over."""
+
+    def ended(state: State, reason: str, version: str = "") -> Retraining:
+        return Retraining(planned.model, state, reason, planned.due, planned.against, study, version)
+
+    study = planned.study
+    existing = find_study(settings, study)
+    counts = {} if existing is None else existing.counts()
+    is_retry = bool(counts.get("failed")) and not counts.get("complete")
+    if not steps.sweep(study, is_retry=is_retry):
+        raise WinnowError(f"study {study}: no trial completed")
+    claim.check()
+    outcome = steps.select(study)
+    if outcome.selection.winner is None or outcome.version is None:
+        return ended("refused", f"no run of {study} passes the rules")
+    version = outcome.version.version
+    if request.stop_after == "select":
+        return ended("selected", f"version {version} was selected: {outcome.reason}", version)
+    for stage in outcome.stages:
+        claim.check()
+        promotion = steps.promote(stage, version)
+        if not promotion.is_promoted:
+            return ended("refused", promotion.reason, version)
+    if outcome.stages and "production" not in outcome.stages:
+        return ended("promoted", f"version {version} is @staging; there are no gates that move @champion", version)
+    if request.stop_after == "promote":
+        return ended("promoted", f"version {version} is @champion", version)
+    claim.check()
+    try:
+        steps.deploy()
+    except (RolloutAbortedError, RejectedVersionError) as error:
+        return ended("refused", str(error), version)
+    return ended("deployed", f"version {version} is served", version)
+
+
+def _champion(registry: RetrainingRegistry, model: str, settings: Settings) -> Champion | None:
+    version = registry.champion(model)
+    if version is None:
+        return None
+    manifest = read_manifest(fetch_release(registry, version, settings.home, store=settings.tracking_uri).bundle)
+    rejected = {record.version for _, record in registry.records(model, RejectedRecord)}
+    trained_at = datetime.fromisoformat(manifest.created_at).astimezone(UTC)
+    return Champion(version.version, trained_at, manifest.data_sha256, version.version in rejected)
+
+
+def _check_gates(request: RetrainRequest, registry: RetrainingRegistry, champion: Champion | None) -> None:
+    """Refuse rules without the gates that the champion passed: a forgotten file must not replace it."""
+    if champion is None:
+        return
+    gates = request.rules.gates
+    version = registry.champion(request.experiment.name)
+    judged = {} if version is None else registry.verdicts(version)
+    lacking = [stage for stage in STAGE_ALIASES if stage in judged and not (gates and gates.of(stage))]
+    if lacking:
+        raise InputError(
+            f"{request.rules_file}: gates.{lacking[0]}",
+            expected=f"the gates of {lacking[0]}, by which version {champion.version} became champion",
+            found="none",
+            remedy=f"Name the rules file with them: `retrain.rules` in the experiment file, or {next_flag('rules')}.",
+        )
+
+
+def _continues(study: str, experiment: Experiment, digest: str, settings: Settings) -> bool:
+    """Whether an unfinished study may go on: with the same definition, data and code."""
+    store = find_study(settings, study)
+    if store is None:
+        return True
+    header = store.header
+    is_same = header.experiment.definition() == experiment.definition() and header.sweep.data_sha256 == digest
+    kept = header.sweep.code
+    return is_same and (kept is None or not changed_files(kept, code_of(experiment, Path.cwd())))
+
+
+def _studies(settings: Settings) -> list[str]:
+    try:
+        return study_names(Database(settings.storage_url))
+    except NoStudiesError:
+        return []
+
+
+def _busy(model: str, who: str) -> Retraining:
+    return Retraining(model, "busy", f"{who} is retraining {model} now")
