@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from winnow.bundle.profile import QUANTILES, ColumnCounts, ColumnProfile, Losses, Profile
 from winnow.config.errors import InputError
@@ -15,6 +16,7 @@ from winnow.config.monitoring import QualityConfig
 from winnow.finding import Result
 from winnow.monitoring.quality import judge_quality, standard_of
 from winnow.monitoring.report import LiveQuality
+from winnow.statistics import log_excess, log_since
 
 DAY = 86400.0
 NOW = 20_000 * DAY
@@ -218,6 +220,22 @@ def test_fewer_held_out_rows_allow_a_larger_loss() -> None:
     assert few is not None
     assert many is not None
     assert (round(few.loss, 3), round(many.loss, 3)) == (0.122, 0.074)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "absolute_error"])
+def test_good_models_with_a_lucky_holdout_seldom_alarm_in_a_month(metric: str) -> None:
+    rng, models, alarms = np.random.default_rng(7), 100, 0
+    for _ in range(models):
+        if metric == "accuracy":
+            held_out, live = rng.random(114) < 0.95, rng.random((30, 100)) < 0.05
+        else:
+            held_out, live = rng.exponential(1.0, 114), rng.exponential(1.0, (30, 100))
+        losses = Losses(114, float(held_out.mean()), float(held_out.var()))
+        standard = standard_of(metric, profile(metric, losses), 0.0, DAY, 0.25)
+        assert standard is not None
+        excess = log_excess(live, standard.loss).sum(axis=1)
+        alarms += any(logsumexp(log_since(excess[:day])) >= np.log(standard.evidence) for day in range(1, 31))
+    assert alarms / models < 0.1
 
 
 def test_a_reference_of_training_rows_is_said(tmp_path: Path) -> None:
