@@ -61,7 +61,7 @@ def retraining_lines(found: Retraining, config: Path) -> list[str]:
 
 def _said(found: Retraining) -> str:
     match found.state:
-        case "nothing" | "busy":
+        case "busy":
             return f"nothing was done: {found.reason}"
         case "waiting":
             return f"nothing was done: {found.reason}; then study {found.study} goes on"

@@ -29,7 +29,8 @@ def data_digest(experiment: Experiment, settings: Settings) -> str:
     if seen is not None and kept.get("seen") == seen:
         return str(kept["sha256"])
     digest = load_data(experiment.data).sha256
-    if seen is not None and seen == _seen(experiment):  # not touched while it was read
+    # Not touched while it was read; a dry run makes no folder.
+    if seen is not None and seen == _seen(experiment) and file.parent.is_dir():
         replace_text(file, json.dumps({"seen": seen, "sha256": digest}))
     return digest
 

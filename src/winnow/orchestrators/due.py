@@ -84,7 +84,10 @@ def decide(facts: Facts, experiment: Experiment) -> Decision:
         began = f"{study} was interrupted; it was started because {attempts[0][1].reason}"
         return Decision((began,), (), study, waits_until)
     if facts.champion is None:
-        return Decision(("there is no champion yet",), (), study, waits_until)
+        end, lacking = _last_end(facts.retrainings), "there is no champion yet"
+        if end is None or end[1].data_sha256 != facts.data_sha256:
+            return Decision((lacking,), (), study, waits_until)
+        return Decision((), (f"{lacking}; {_trained(end, facts)}",))
     found = [
         _data(facts, experiment, facts.champion),
         _alert(facts, experiment, facts.champion),
@@ -113,8 +116,12 @@ def _data(facts: Facts, experiment: Experiment, champion: Champion) -> tuple[boo
         return False, f"the data are those of version {champion.version} (sha256 {digest})"
     end = _last_end(facts.retrainings)
     if end is not None and end[1].data_sha256 == facts.data_sha256:
-        return False, f"{end[1].study} was trained on these data (sha256 {digest}) and ended {end[1].state}"
+        return False, _trained(end, facts)
     return True, f"the data have changed: sha256 {digest} instead of {champion.data_sha256[:12]}"
+
+
+def _trained(end: Timed, facts: Facts) -> str:
+    return f"{end[1].study} was trained on these data (sha256 {facts.data_sha256[:12]}) and ended {end[1].state}"
 
 
 def _alert(facts: Facts, experiment: Experiment, champion: Champion) -> tuple[bool, str]:

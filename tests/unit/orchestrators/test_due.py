@@ -59,6 +59,14 @@ def test_without_a_champion_the_first_training_is_due() -> None:
     assert decided(champion=None) == Decision(("there is no champion yet",))
 
 
+def test_a_first_version_that_gates_refused_is_no_reason_until_the_data_change() -> None:
+    refused = [attempt("started", 2, "churn", OLD), attempt("refused", 1, "churn", OLD)]
+    same = decided(champion=None, retrainings=refused)
+    why = "there is no champion yet; churn was trained on these data (sha256 aaaaaaaaaaaa) and ended refused"
+    assert same == Decision((), (why,))
+    assert decided(champion=None, data_sha256=NEW, retrainings=refused).reasons == ("there is no champion yet",)
+
+
 def test_changed_data_are_a_reason_unless_the_file_says_otherwise() -> None:
     changed = "the data have changed: sha256 bbbbbbbbbbbb instead of aaaaaaaaaaaa"
     assert decided(data_sha256=NEW) == Decision((changed,), QUIET[1:])
