@@ -2,8 +2,8 @@
 
 Every column is compared by several statistics, and every statistic has its threshold from the null (`thresholds`): what
 two samples of one distribution, as large as the reference and the live one, exceed with probability α at most. α of a
-check is divided by the number of statistics of all columns and outputs, so that the expected number of false findings
-of a check is at most α, however columns depend on each other, and that of a month what the file says.
+check is divided among the statistics, so that the expected number of false findings of a check is at most α, however
+columns depend on each other, and that of a month what the file says.
 
 A date grows by nature, so that only its missing values are tested. Rows of one client are not independent, and neither
 are those of one hour of the day: a check should span what is usual (`monitoring.every`). docs/monitoring.md says more.
@@ -37,6 +37,8 @@ MONTH_S = 30 * 86400
 MOST_ALPHA = 0.5
 MOST_ROWS = 10_000
 """Thresholds are those of this many rows at most: a drift that they would not show is not worth an alarm."""
+OUTPUTS = 0.25
+"""The outputs' part of α: they sum up all columns, however many there are."""
 SHIFT = 0.5
 """The shift, in standard deviations, that the needed rows show with a probability of about 0.9."""
 POWER_Z = 1.28
@@ -72,7 +74,8 @@ def needed_rows(profile: Profile, alpha: float) -> int:
     Args:
         alpha: as for `find_drift`.
     """
-    z = math.sqrt(2 * math.log(2 * _tests(profile) / alpha)) + POWER_Z
+    alphas = _alphas(profile, alpha)
+    z = math.sqrt(2 * math.log(2 / (alphas[False] or alphas[True] or alpha))) + POWER_Z
     inverse = (SHIFT / z) ** 2 - 1 / max(profile.rows, 1)
     enough = 4 * profile.rows
     return min(max(enough, 1), MOST_ROWS, math.ceil(1 / inverse) if inverse > 0 else enough)
@@ -93,7 +96,7 @@ def find_drift(
     Raises:
         ValueError: counts of other bins than the profile's.
     """
-    needed, each = needed_rows(profile, alpha), alpha / max(_tests(profile), 1)
+    needed, alphas = needed_rows(profile, alpha), _alphas(profile, alpha)
     since = {(known.is_output, known.name): known.since for known in earlier}
     found = []
     for is_output, column in _compared(profile):
@@ -106,7 +109,9 @@ def find_drift(
             wanted = f"{len(column.counts.bins)} bins of '{column.name}', as in the profile"
             raise ValueError(f"expected {wanted}, found {len(counts.bins)}")
         findings = tuple(
-            _finding(name, column, counts, each) if counts.rows >= needed else _few(name, counts.rows, needed)
+            _finding(name, column, counts, alphas[is_output])
+            if counts.rows >= needed
+            else _few(name, counts.rows, needed)
             for name in names
         )
         drift = ColumnDrift(column.name, column.kind, is_output, column.importance, column.counts, counts, findings)
@@ -128,6 +133,16 @@ def mean_shift(column: ColumnProfile, live: ColumnCounts) -> float | None:
     return (live.total / n - column.counts.total / rows) / column.scale
 
 
+def gaps_between(column: ColumnProfile) -> Floats:
+    """Distances of neighbouring bins, in standard deviations: of their middles, those of open bins by quantiles."""
+    edges = np.asarray(column.edges, dtype=np.float64)
+    if not len(edges) or column.scale <= 0:
+        return np.zeros(len(edges))
+    low, high = (column.quantiles[0], column.quantiles[-1]) if column.quantiles else (edges[0], edges[-1])
+    ends = np.concatenate([[min(low, edges[0])], edges, [max(high, edges[-1])]])
+    return np.asarray(np.diff((ends[:-1] + ends[1:]) / 2) / column.scale)
+
+
 def _compared(profile: Profile) -> list[tuple[bool, ColumnProfile]]:
     return [(True, one) for one in profile.outputs] + [(False, one) for one in profile.columns]
 
@@ -141,8 +156,13 @@ def _statistics(profile: Profile, is_output: bool, column: ColumnProfile) -> tup
     return tuple(name for name in STATISTICS[column.kind] if name not in ("missing", "unknown"))
 
 
-def _tests(profile: Profile) -> int:
-    return sum(len(_statistics(profile, is_output, column)) for is_output, column in _compared(profile))
+def _alphas(profile: Profile, alpha: float) -> dict[bool, float]:
+    """α of each statistic of an output (True) and of a column (False)."""
+    tests = {True: 0, False: 0}
+    for is_output, column in _compared(profile):
+        tests[is_output] += len(_statistics(profile, is_output, column))
+    outputs = OUTPUTS if all(tests.values()) else float(tests[True] > 0)
+    return {True: outputs * alpha / max(tests[True], 1), False: (1 - outputs) * alpha / max(tests[False], 1)}
 
 
 def _finding(name: str, column: ColumnProfile, live: ColumnCounts, alpha: float) -> Finding:
@@ -153,12 +173,12 @@ def _finding(name: str, column: ColumnProfile, live: ColumnCounts, alpha: float)
         whose = "live" if not mine.sum() else "training"
         return _unjudged(name, 0, f"No {whose} row has a value.")
     if name == "wasserstein":
-        gaps = _gaps(column)
-        estimate, threshold = wasserstein(mine, reference, gaps), 0.0
+        gaps = gaps_between(column)
+        estimate, threshold = float(wasserstein(mine, reference, gaps)), 0.0
         if estimate > 0:
             threshold = wasserstein_threshold(mine, reference, gaps, alpha)
     else:
-        estimate = divergence(TERMS[name], mine, reference)
+        estimate = float(divergence(TERMS[name], mine, reference))
         threshold = divergence_threshold(TERMS[name], mine, reference, alpha)
     has_moved = estimate > threshold * ROUNDING
     limit = f"{threshold:.3g}{' standard deviations' if name == 'wasserstein' else ''}"
@@ -196,16 +216,6 @@ def _share_finding(name: str, column: ColumnProfile, live: ColumnCounts, alpha: 
     side = "at least" if taken < least else "up to"
     reason = f"{share:.1%} of the rows {what}, {trained}; {side} {margin:.1%} is chance."
     return Finding(name, share, (None, None), rows, margin, rule, Result.FAIL if has_moved else Result.PASS, reason)
-
-
-def _gaps(column: ColumnProfile) -> Floats:
-    """Distances of neighbouring bins, in standard deviations: of their middles, those of open bins by quantiles."""
-    edges = np.asarray(column.edges, dtype=np.float64)
-    if not len(edges) or column.scale <= 0:
-        return np.zeros(len(edges))
-    low, high = (column.quantiles[0], column.quantiles[-1]) if column.quantiles else (edges[0], edges[-1])
-    ends = np.concatenate([[min(low, edges[0])], edges, [max(high, edges[-1])]])
-    return np.asarray(np.diff((ends[:-1] + ends[1:]) / 2) / column.scale)
 
 
 def _at_most(bins: Sequence[int]) -> Counts:

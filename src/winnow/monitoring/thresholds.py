@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +29,16 @@ ROUNDING = 1e-12
 """More than the rounding errors of the transform, relative to the largest sum: they only raise a threshold."""
 
 
-def psi_terms(live: Floats, reference: Floats, n: float, reference_rows: float, bins: int) -> Floats:
+def psi_terms(live: Floats, reference: Floats, n: Any, reference_rows: Any, bins: int) -> Floats:
     """The population stability index, (p - q) ln(p / q), of each bin, with half a row more in every bin.
 
     Source: Siddiqi, "Credit Risk Scorecards", 2006, chapter 9.
     """
     p, q = (live + 0.5) / (n + bins / 2), (reference + 0.5) / (reference_rows + bins / 2)
-    return (p - q) * np.log(p / q)
+    return np.asarray((p - q) * np.log(p / q))
 
 
-def jensen_shannon_terms(live: Floats, reference: Floats, n: float, reference_rows: float, bins: int) -> Floats:
+def jensen_shannon_terms(live: Floats, reference: Floats, n: Any, reference_rows: Any, bins: int) -> Floats:
     """The Jensen-Shannon divergence, in nats (at most ln 2), of each bin.
 
     Source: Lin, "Divergence measures based on the Shannon entropy", IEEE Transactions on Information Theory 37, 1991.
@@ -50,15 +51,20 @@ def jensen_shannon_terms(live: Floats, reference: Floats, n: float, reference_ro
     return (np.where(p > 0, mine, 0.0) + np.where(q > 0, other, 0.0)) / 2
 
 
-Terms = Callable[[Floats, Floats, float, float, int], Floats]
+Terms = Callable[[Floats, Floats, Any, Any, int], Floats]
 CURVATURE: dict[Terms, float] = {psi_terms: 1.0, jensen_shannon_terms: 8.0}
 """What a statistic is multiplied with, times nR / (n + R), to be about χ² with bins - 1 degrees of freedom."""
 
 
-def divergence(terms: Terms, live: Counts, reference: Counts) -> float:
-    """PSI or Jensen-Shannon divergence of counts by bin."""
-    n, rows = float(live.sum()), float(reference.sum())
-    return float(terms(live.astype(np.float64), reference.astype(np.float64), n, rows, len(live)).sum())
+def divergence(terms: Terms, live: Counts, reference: Counts) -> Floats:
+    """PSI or Jensen-Shannon divergence of counts by bin.
+
+    Args:
+        live, reference: rows in each bin, [..., bins], which broadcast; at least one row each.
+    """
+    n, rows = (each.sum(axis=-1, keepdims=True).astype(np.float64) for each in (live, reference))
+    found = terms(live.astype(np.float64), reference.astype(np.float64), n, rows, live.shape[-1])
+    return np.asarray(found.sum(axis=-1))
 
 
 def divergence_threshold(terms: Terms, live: Counts, reference: Counts, alpha: float) -> float:
@@ -79,7 +85,7 @@ def divergence_threshold(terms: Terms, live: Counts, reference: Counts, alpha: f
     given = logs + _log_binomial(n - drawn, others, share) - _log_binomial(n, n + rows, share)
     kept = given > math.log(alpha / 10 / len(given))
     where, drawn, logs = where[kept], drawn[kept], logs[kept]
-    values = terms(drawn.astype(np.float64), (pooled[where] - drawn).astype(np.float64), float(n), float(rows), bins)
+    values = terms(drawn.astype(np.float64), (pooled[where] - drawn).astype(np.float64), n, rows, bins)
     # Of χ² the best λ is (1 - k / x) / 2, where x is the threshold; tails that are heavier want a smaller one.
     x = degrees + math.sqrt(4 * degrees * -math.log(alpha)) - 2 * math.log(alpha)
     best = 0.5 * (1 - degrees / x) * CURVATURE[terms] * n * (1 - share)
@@ -104,21 +110,21 @@ def _two_bin_threshold(terms: Terms, live: Counts, reference: Counts, alpha: flo
     drawn = np.arange(max(0, n - pooled[other]), min(n, pooled[first]) + 1)
     counts = np.zeros((len(drawn), len(live)))
     counts[:, first], counts[:, other] = drawn, n - drawn
-    values = terms(counts, pooled - counts, float(n), float(rows), len(live)).sum(axis=1)
+    values = terms(counts, pooled - counts, n, rows, len(live)).sum(axis=1)
     order = np.argsort(values)[::-1]
     chances = np.cumsum(hypergeom.pmf(drawn[order], n + rows, pooled[first], n))
     return float(values[order][np.searchsorted(chances, alpha)])
 
 
-def wasserstein(live: Counts, reference: Counts, gaps: Floats) -> float:
+def wasserstein(live: Counts, reference: Counts, gaps: Floats) -> Floats:
     """The Wasserstein-1 distance of two distributions on a line: the area between their distribution functions.
 
     Args:
-        live, reference: rows in each bin, at least one row each.
+        live, reference: rows in each bin, [..., bins], which broadcast; at least one row each.
         gaps: distances from each bin to the next one, [bins - 1].
     """
-    difference = np.cumsum(live) / live.sum() - np.cumsum(reference) / reference.sum()
-    return float(np.abs(difference[:-1]) @ gaps)
+    shares = [np.cumsum(each, axis=-1) / each.sum(axis=-1, keepdims=True) for each in (live, reference)]
+    return np.asarray(np.abs(shares[0] - shares[1])[..., :-1] @ gaps)
 
 
 def wasserstein_threshold(live: Counts, reference: Counts, gaps: Floats, alpha: float) -> float:
