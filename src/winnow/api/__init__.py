@@ -39,6 +39,7 @@ from winnow.api.documents import Document, config_reference
 from winnow.api.evaluation import compare_ab, evaluate, predict_table, promote_model
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
+from winnow.api.monitoring import monitor
 from winnow.api.monitoring_stack import (
     MonitoringStart,
     monitoring_dashboard,
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from winnow.finding import Finding
     from winnow.model_query.ranking import Demand, Miss, Selection
     from winnow.monitoring.outcomes import JoinedOutcomes, RevisionOutcomes
+    from winnow.monitoring.report import Alarm, ColumnDrift, LiveQuality, MonitoringReport, QualityPart
     from winnow.orchestrators.build import BuiltImage, PlannedBuild
     from winnow.orchestrators.cancel import Cancelled
     from winnow.orchestrators.dashboard import Dashboard
@@ -145,6 +147,7 @@ _LATE = {
         "finding": "Finding",
         "model_query.ranking": "Demand Miss Selection",
         "monitoring.outcomes": "JoinedOutcomes RevisionOutcomes",
+        "monitoring.report": "Alarm ColumnDrift LiveQuality MonitoringReport QualityPart",
         "orchestrators.build": "BuiltImage PlannedBuild",
         "orchestrators.cancel": "Cancelled",
         "orchestrators.dashboard": "Dashboard",
@@ -195,6 +198,7 @@ _LATE = {
 
 __all__ = [
     "Access",
+    "Alarm",
     "BuildFailedError",
     "BuildStep",
     "BuiltImage",
@@ -202,6 +206,7 @@ __all__ = [
     "Certainty",
     "ChampionChange",
     "CheckedRun",
+    "ColumnDrift",
     "Comparison",
     "Dashboard",
     "Deletion",
@@ -232,11 +237,13 @@ __all__ = [
     "JoinedOutcomes",
     "Lead",
     "ListedStudy",
+    "LiveQuality",
     "MadeSecrets",
     "ManualAccess",
     "MeasuredMetric",
     "Miss",
     "ModelVersion",
+    "MonitoringReport",
     "MonitoringStart",
     "Need",
     "NewProject",
@@ -249,6 +256,7 @@ __all__ = [
     "PrintedLogs",
     "Promotion",
     "Proposal",
+    "QualityPart",
     "RefitFailedError",
     "RefitResult",
     "Rejected",
@@ -318,6 +326,7 @@ __all__ = [
     "mlflow_init",
     "mlflow_remove",
     "mlflow_status",
+    "monitor",
     "monitoring_dashboard",
     "monitoring_init",
     "monitoring_remove",

@@ -29,6 +29,7 @@ GROUPS: Mapping[str, str] = {
     "Serving": "deployments",
     "Rollouts": "rollouts",
     "Outcomes": "prediction_log",
+    "Monitoring": "monitoring",
     "The tracking stack": "stack",
     "The monitoring stack": "monitoring_stack",
     "Data": "generation",

@@ -14,7 +14,7 @@ from pathlib import Path
 OTHERS = 0o077
 """Permissions of the group and of all others."""
 
-_OWN = ("artifacts", "data", "deployments", "images-loaded.json", "models", "stack.json", "studies")
+_OWN = ("artifacts", "data", "deployments", "images-loaded.json", "models", "monitoring", "stack.json", "studies")
 _DATABASES = ("mlflow.db", "studies.db")
 """Databases. SQLite's files next to them have names with the same prefix."""
 

@@ -17,8 +17,8 @@ from winnow.monitoring.report import Alarm, ColumnDrift, LiveQuality
 from winnow.monitoring.rules import ABOUT_ANSWERS
 
 DRIFT, QUALITY = "WinnowDrift", "WinnowQuality"
-JOINT, IMPORTANCES = "all columns", "importances"
-"""Subjects of alarms about drift that are not a column's name."""
+JOINT = "all columns"
+"""Subject of the alarm about all columns together."""
 
 
 RUNBOOKS = "docs/monitoring.md#runbook-"
@@ -76,25 +76,22 @@ def changes(held: Sequence[Alarm], judged: Sequence[Judged], version: str, rules
     return AlarmChanges((*kept, *began), tuple(began), tuple(ended))
 
 
-def of_drift(
-    drift: Sequence[ColumnDrift], joint: Finding | None, importances: Finding | None, version: str, since: float
-) -> list[Judged]:
+def of_drift(drift: Sequence[ColumnDrift], joint: Finding | None, version: str, since: float) -> list[Judged]:
     """What a look says of each column and output, and of all together.
 
     Args:
         since: when the window began.
     """
     found = [
-        Judged(Alarm(DRIFT, each.name, _worst(each).reason, each.since or since, version), each.result)
+        Judged(
+            Alarm(DRIFT, each.name, f"{each.name}: {_worst(each).reason}", each.since or since, version), each.result
+        )
         for each in drift
         if each.findings
     ]
-    together = ((JOINT, joint), (IMPORTANCES, importances))
-    return found + [
-        Judged(Alarm(DRIFT, subject, finding.reason, since, version), finding.result)
-        for subject, finding in together
-        if finding is not None
-    ]
+    if joint is not None:
+        found.append(Judged(Alarm(DRIFT, JOINT, joint.reason, since, version), joint.result))
+    return found
 
 
 def of_quality(quality: LiveQuality | None, version: str, since: float) -> list[Judged]:

@@ -10,9 +10,9 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from winnow.bundle.profile import ColumnCounts
+from winnow.bundle.profile import ColumnCounts, ColumnProfile, Profile
 from winnow.monitoring.live import LiveCounts
 from winnow.serving.metrics import BUCKETS_S
 
@@ -208,3 +208,17 @@ def _latency(found: Iterable[Parsed]) -> tuple[int, ...]:
             up_to[bound] = up_to.get(bound, 0) + round(value)
     sums = [0, *(up_to.get(bound, 0) for bound in (*BUCKETS_S, float("inf")))]
     return tuple(high - low for low, high in itertools.pairwise(sums))
+
+
+def in_bins_of(profile: Profile, live: LiveCounts) -> LiveCounts:
+    """The counts of the profile's columns and outputs alone, with as many bins; 0 where nothing was counted."""
+
+    def fitted(of: Iterable[ColumnProfile], counts: Mapping[str, ColumnCounts]) -> dict[str, ColumnCounts]:
+        found = ((each, counts.get(each.name, ColumnCounts(()))) for each in of)
+        return {
+            each.name: structs.replace(known, bins=_added(known.bins, (0,) * len(each.counts.bins), 1))
+            for each, known in found
+        }
+
+    columns, outputs = fitted(profile.columns, live.columns), fitted(profile.outputs, live.outputs)
+    return structs.replace(live, columns=columns, outputs=outputs)

@@ -15,6 +15,7 @@ from winnow.config.errors import InputError
 from winnow.config.monitoring import RuleConfig
 from winnow.config.nearest import did_you_mean
 from winnow.finding import Finding, Result
+from winnow.monitoring.drift import mean_shift
 from winnow.monitoring.live import LiveCounts
 from winnow.serving.metrics import BUCKETS_S
 
@@ -117,11 +118,8 @@ def _of_column(rule: RuleConfig, profile: Profile, live: LiveCounts) -> tuple[fl
         cells = [(*each.bins, each.missing, each.unknown) for each in (column.counts, counts)]
         shares = [[max(count / sum(each), PSI_FLOOR) for count in each] for each in cells]
         return sum((q - p) * math.log(q / p) for p, q in zip(*shares, strict=True)), counts.rows
-    present = sum(counts.bins)
-    if not present:
-        return None, counts.rows
-    reference = column.counts.total / max(sum(column.counts.bins), 1)
-    return abs(counts.total / present - reference) / (column.scale or 1.0), present
+    shift = mean_shift(column, counts)
+    return (None if shift is None else abs(shift)), sum(counts.bins)
 
 
 def _check_column(rule: RuleConfig, profile: Profile, place: str) -> None:
@@ -136,7 +134,7 @@ def _check_column(rule: RuleConfig, profile: Profile, place: str) -> None:
             found=f"'{rule.column}'",
             remedy=did_you_mean(rule.column or "", known) or "Name one of them.",
         )
-    fits = {"mean": bool(column.edges), "unknown": column.kind == "category"}.get(rule.metric, True)
+    fits = {"mean": column.kind == "number", "unknown": column.kind == "category"}.get(rule.metric, True)
     if not fits:
         raise InputError(
             place,

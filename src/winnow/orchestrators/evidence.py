@@ -143,13 +143,20 @@ def rows_for(source: str | None, version: LoadedVersion, settings: Settings) -> 
 
 def holdout_of(version: LoadedVersion, settings: Settings) -> Rows:
     """The rows that were split off before the version's sweep; `missing` says why there are none."""
-    manifest = version.manifest
-    what = f"the holdout of study {manifest.study}"
+    return rows_of_data(version.manifest, settings, is_holdout=True)
+
+
+def rows_of_data(manifest: Manifest, settings: Settings, *, is_holdout: bool) -> Rows:
+    """The holdout of a version's study, or else the rows that it was trained on; `missing` says why there are none."""
+    part = "holdout" if is_holdout else "training rows"
+    what = f"the {part} of study {manifest.study}"
     none = LabelledRows(what, np.empty((0, *manifest.input_shape), np.float32), np.empty(0))
-    experiment = experiment_of(version, settings)
+    store = find_study(settings, manifest.study)
+    experiment = None if store is None else store.header.experiment
     if experiment is None:
-        return Rows(none, f"study '{manifest.study}' is not in the database of studies, so its holdout is not known")
-    if not experiment.data.holdout:
+        are = "holdout is" if is_holdout else "training rows are"
+        return Rows(none, f"study '{manifest.study}' is not in the database of studies, so its {are} not known")
+    if is_holdout and not experiment.data.holdout:
         return Rows(none, f"study '{manifest.study}' has no holdout (`data.holdout: 0`)")
     try:
         data = load_data(experiment.data)
@@ -158,7 +165,8 @@ def holdout_of(version: LoadedVersion, settings: Settings) -> Rows:
     if data.sha256 != manifest.data_sha256:
         return Rows(none, f"the data of study '{manifest.study}' have changed since it was trained")
     seed, splitter = experiment.search.seed, experiment.cross_validation.splitter
-    index = split_holdout(data, experiment.data.holdout, splitter, seed).holdout
+    parts = split_holdout(data, experiment.data.holdout, splitter, seed)
+    index = parts.holdout if is_holdout else parts.rest
     frame = rows_of_study(experiment.data)
     names = data.class_names
     target = data.target[index] if names is None else np.asarray(names)[data.target[index]]

@@ -1,17 +1,32 @@
-"""Which `serving` section a model is served by: the experiment file's, else the one that its study stores."""
+"""Which experiment a model is served and watched by: the experiment file's, else the one that its study stores."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
+from winnow.config.experiment import Experiment
 from winnow.config.loader import load_experiment
 from winnow.config.serving import ServingConfig
 from winnow.config.settings import Settings
 from winnow.orchestrators.opened_study import find_study
 
 
-def serving_config(settings: Settings, model: str, *, config: Path | None, study: str | None) -> ServingConfig:
-    """The section `serving` for a model; the defaults where neither its file nor its study is here.
+class FoundExperiment(NamedTuple):
+    """The experiment of a model.
+
+    Attributes:
+        place: where it is, for errors: the file, or the study.
+    """
+
+    experiment: Experiment
+    place: str
+
+
+def experiment_of_model(
+    settings: Settings, model: str, *, config: Path | None, study: str | None = None
+) -> FoundExperiment | None:
+    """The experiment of a model; None where neither its file nor its study is here.
 
     Args:
         config: the experiment file of the command, which need not be the model's and need not exist; it counts if it
@@ -24,6 +39,17 @@ def serving_config(settings: Settings, model: str, *, config: Path | None, study
     if config is not None and config.is_file():
         experiment = load_experiment(config)
         if experiment.name == model:
-            return experiment.serving
-    store = find_study(settings, model if study is None else study)
-    return ServingConfig() if store is None else store.header.experiment.serving
+            return FoundExperiment(experiment, str(config))
+    name = model if study is None else study
+    store = find_study(settings, name)
+    return None if store is None else FoundExperiment(store.header.experiment, f"study '{name}'")
+
+
+def serving_config(settings: Settings, model: str, *, config: Path | None, study: str | None) -> ServingConfig:
+    """The section `serving` of `experiment_of_model`; the defaults where there is none.
+
+    Raises:
+        InputError: the file is wrong, or the database of studies cannot be read.
+    """
+    found = experiment_of_model(settings, model, config=config, study=study)
+    return ServingConfig() if found is None else found.experiment.serving

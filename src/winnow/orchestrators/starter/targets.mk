@@ -16,7 +16,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
 .DEFAULT_GOAL := help
 .PHONY: help init demo generate-data train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
         track-experiments report ui dashboard select-model evaluate compare-ab predict promote-model prod-local prod-docker prod-kubernetes \
-        prod-status prod-remove rollback outcomes serve-hooks plan-rollout \
+        prod-status prod-remove rollback monitor outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input retrain build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs monitoring-init monitoring-remove monitoring-rules diff schema
@@ -154,6 +154,9 @@ rollout-abort: setup ## Send all requests back to the revision that served befor
 
 render: setup ## Print what a platform would be sent, without asking it (PLATFORM, IMAGE=…@sha256:…, CONFIG, STAGE, VERSION)
 	@$(WINNOW) render $(FLAGS)
+
+monitor: setup ## Look for drift, worse outcomes and passed limits, and tell of alarms (NAME, STAGE, PLATFORM, PROMETHEUS, HTML=page.html, OUTPUT=gauges.prom, JSON=1)
+	@$(WINNOW) monitor $(FLAGS)
 
 outcomes: setup ## Measure each revision by the outcomes of its predictions (INPUT, METRIC, NAME, OUTPUT=joined.parquet, JSON=1)
 	@$(WINNOW) outcomes $(FLAGS)

@@ -1,0 +1,61 @@
+"""Watch what is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from winnow.api.arguments import silent
+from winnow.api.deployments import deployment_name_of
+
+if TYPE_CHECKING:
+    from winnow.monitoring.report import MonitoringReport
+
+
+def monitor(
+    config: Path | str | None = None,
+    *,
+    study: str | None = None,
+    name: str | None = None,
+    stage: str | None = None,
+    platform: str | None = None,
+    prometheus: str | None = None,
+    html: Path | str | None = None,
+    output: Path | str | None = None,
+    say: Callable[[str], None] = silent,
+) -> MonitoringReport:
+    """Look at a deployment once: compare its requests since the last look with what its model was trained on.
+
+    Alarms that begin or end are told to `monitoring.alert` and kept in the model's history. A receiver that does not
+    answer is reported by `say`, and told at the next look.
+
+    Args:
+        config: the experiment file; without the model's name in it, the experiment that the study stores counts.
+        name: name of the deployment; by default that of the study or the file, else the only one.
+        platform: "local", "docker" or "kubernetes"; by default the one that serves it.
+        prometheus: address of a Prometheus that scrapes the replicas; by default `monitoring.prometheus`, else the
+            replicas are asked.
+        html: a page to write, which needs no other file.
+        output: a file of gauges to write, in Prometheus' text format.
+        say: is called with warnings.
+
+    Raises:
+        InputError: the deployment is not served, its bundle has no profile, a replica serves another model, a rule
+            names what the model does not have, or the receiver of alarms cannot be told.
+        UnreachableError: the platform or the Prometheus does not answer.
+    """
+    chosen = deployment_name_of(config, study, name, stage)
+    from winnow.config.settings import Settings
+    from winnow.orchestrators import monitor as orchestrator
+
+    request = orchestrator.MonitorRequest(
+        chosen,
+        platform,
+        None if config is None else Path(config),
+        study,
+        prometheus,
+        None if html is None else Path(html),
+        None if output is None else Path(output),
+    )
+    return orchestrator.monitor(Settings.from_environment(), request, say)

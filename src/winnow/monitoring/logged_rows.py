@@ -1,0 +1,35 @@
+"""The rows of a version that its prediction log has, for tests that take rows and not counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import pandas as pd
+
+from winnow.monitoring.outcomes import joined_log
+
+_ROWS = """
+SELECT fields FROM predictions
+WHERE version = $version AND NOT is_mirrored AND fields IS NOT NULL AND time <= $until ORDER BY time DESC LIMIT $most
+"""
+
+
+def logged_rows(
+    paths: Sequence[str], *, deployment: str, version: str, since: float, until: float, most: int, place: str
+) -> pd.DataFrame:
+    """The newest rows of a version, with the columns of `serving.log.fields`; no columns where the log has none.
+
+    Args:
+        paths: as `log_files.local_files`.
+        since, until: in seconds since the epoch.
+        most: how many rows at most.
+        place: what errors about the paths name.
+
+    Raises:
+        InputError: a path names no file.
+        WinnowError: the files cannot be read.
+    """
+    with joined_log(paths, "accuracy", since=since, deployment=deployment, place=place) as log:
+        found = log.execute(_ROWS, {"version": version, "until": until, "most": most}).fetchall()
+    return pd.DataFrame([msgspec.json.decode(fields) for (fields,) in found])

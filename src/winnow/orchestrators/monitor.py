@@ -1,0 +1,370 @@
+"""Look at a deployment once: compare what its replicas have counted with the model's profile, and tell of alarms.
+
+A look decides by pure functions of `winnow.monitoring`, writes what the next look needs, and only then tells receivers,
+so that nothing is lost where one is away or this process dies.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import structs
+
+from winnow.bundle.profile import Profile
+from winnow.config.atomic_write import replace_text
+from winnow.config.disk import disk_fault, home_of
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.monitoring import MonitoringConfig
+from winnow.config.next_command import next_flag
+from winnow.config.private import make_home, share
+from winnow.config.quantities import seconds_of
+from winnow.config.settings import Settings
+from winnow.finding import Finding, Result
+from winnow.monitoring.alarms import QUALITY, AlarmChanges, changes, of_drift, of_quality, of_rules, still_holding
+from winnow.monitoring.drift import alpha_per_check, find_drift, needed_rows
+from winnow.monitoring.exposition import in_bins_of
+from winnow.monitoring.gauges import gauges
+from winnow.monitoring.live import LiveCounts
+from winnow.monitoring.notices import Notice
+from winnow.monitoring.prometheus import check_address
+from winnow.monitoring.report import LiveQuality, MonitoringReport
+from winnow.monitoring.rules import check_rules, evaluate
+from winnow.monitoring.state import MonitoringState, looked
+from winnow.orchestrators.alert_delivery import NotDeliveredError, check_receiver, deliver
+from winnow.orchestrators.deployments import ask_deployers, find_deployment
+from winnow.orchestrators.joint_drift import SKIPPED, judge_rows
+from winnow.orchestrators.monitoring_store import MonitoringStore
+from winnow.orchestrators.profiles import profile_of, with_bundle
+from winnow.orchestrators.replica_counts import ReplicaReader
+from winnow.orchestrators.serving_config import experiment_of_model
+from winnow.platforms.deployer import Say, UnknownDeploymentError
+from winnow.routing import Release
+from winnow.tracking.history import AlertRecord
+from winnow.tracking.tracker import TrackingUnavailableError
+
+SHARES = {"drift": 0.55, "joint": 0.2, "quality": 0.25}
+"""Of the false alarms, where there are logs to judge by; else the columns' drift has all of them."""
+ALARM_LASTS = 3
+"""After how many missed looks an Alertmanager takes an alarm for ended, and how many seconds more."""
+ALARM_LASTS_S = 300.0
+
+
+def into_history(model: str, entry: AlertRecord, at: datetime) -> None:
+    """Add a record to a model's history in the registry."""
+    # It imports MLflow, which takes a second or two.
+    from winnow.orchestrators.settings import current
+    from winnow.tracking.registry import Registry
+
+    Registry(current().tracking_uri).note(model, entry, at)
+
+
+@dataclass(frozen=True)
+class MonitorRequest:
+    """What to look at.
+
+    Attributes:
+        name: the deployment; None for the only one.
+        platform: None for the one that serves it.
+        config: an experiment file, which counts if it has the model's name; else its study says how it is watched.
+        study: the study whose experiment counts instead.
+        prometheus: overrides `monitoring.prometheus`.
+        html: a page to write.
+        output: a file of gauges to write.
+    """
+
+    name: str | None = None
+    platform: str | None = None
+    config: Path | None = None
+    study: str | None = None
+    prometheus: str | None = None
+    html: Path | None = None
+    output: Path | None = None
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A deployment, and what it takes to judge it.
+
+    Attributes:
+        place: what errors about `config` name.
+    """
+
+    name: str
+    platform: str
+    release: Release
+    profile: Profile
+    config: MonitoringConfig
+    place: str
+    reader: ReplicaReader
+    settings: Settings
+
+    def share(self, test: str) -> float:
+        """How much of the false alarms of a month a test may make."""
+        share = SHARES[test] if self.config.quality.outcomes else float(test == "drift")
+        return share * self.config.false_alarms_per_month
+
+
+def monitor(
+    settings: Settings, request: MonitorRequest, say: Say, wall: Callable[[], float] = time.time
+) -> MonitoringReport:
+    """Look at a deployment once. See `winnow.api.monitor`.
+
+    Args:
+        wall: seconds since the epoch.
+    """
+    watched = find_watched(settings, request, say)
+    make_home(settings.home)
+    report = look(watched, MonitoringStore(settings.home, watched.platform, watched.name), say, wall)
+    _write(request.output, next_flag("output"), lambda: gauges(report))
+    _write(request.html, next_flag("html"), lambda: _page(report, watched.profile))
+    return report
+
+
+def look(
+    watched: Watched,
+    store: MonitoringStore,
+    say: Say,
+    wall: Callable[[], float] = time.time,
+    note: Callable[[str, AlertRecord, datetime], None] = into_history,
+) -> MonitoringReport:
+    """Judge what was counted since the look before, keep it, and tell of alarms that begin and end.
+
+    Args:
+        note: adds a record to the history of a model.
+
+    Raises:
+        InputError: a replica serves another model, or the stored state cannot be read. Nothing is changed then.
+        UnreachableError: the Prometheus does not answer.
+    """
+    with store.held(on_wait=lambda: say(f"waiting for another process that looks at '{watched.name}'")):
+        state, source = count(watched, store.read(), wall())
+        quality, unjudged = judge_outcomes(watched, state, say)
+        joint, skipped = judge_together(watched, state)
+        report, state = judge(watched, state, joint, quality, source, [each for each in (skipped, unjudged) if each])
+        store.write(state)
+        store.append(report)
+        state = tell(watched, store, state, say)
+        record(watched, store, state, say, note)
+    return report
+
+
+def find_watched(settings: Settings, request: MonitorRequest, say: Say) -> Watched:
+    """Find the deployment, its profile and how it is to be watched. Changes nothing.
+
+    Raises:
+        InputError: it is not served, its bundle has no profile, a rule names what the model does not have, or the
+            receiver of alarms cannot be told.
+    """
+    deployers, _ = ask_deployers(settings, request.platform, say)
+    platform, name = find_deployment(deployers, request.name)
+    observed = deployers[platform].observe(name)
+    if observed.record.serving is None:
+        raise UnknownDeploymentError(name)
+    release = with_bundle(observed.record.serving.release, settings)
+    found = experiment_of_model(settings, release.model, config=request.config, study=request.study)
+    config, place = (MonitoringConfig(), release.model) if found is None else (found.experiment.monitoring, found.place)
+    check_receiver(config.alert, place)
+    where = next_flag("prometheus") if request.prometheus else f"{place}: monitoring.prometheus"
+    prometheus = request.prometheus or config.prometheus
+    if prometheus is not None:
+        check_address(prometheus, where)
+    profile = profile_of(release)
+    check_rules(config.rules, profile, place)
+    reader = ReplicaReader(deployers[platform], observed, prometheus, where)
+    return Watched(name, platform, release, profile, config, place, reader, settings)
+
+
+def count(watched: Watched, state: MonitoringState, now: float) -> tuple[MonitoringState, str]:
+    """The state with what the replicas have counted by now, and where that comes from."""
+    release, reader = watched.release, watched.reader
+    none = LiveCounts(release.model, release.version, release.digest, now, now, 0, {}, {})
+    lookback_s = max((seconds_of(rule.over) for rule in watched.config.rules), default=0.0)
+    first = now - max(watched.config.every_s, lookback_s)
+    if not state.sums and (before := reader.before(first)) is not None:
+        state = looked(state, before, none, first, lookback_s)
+        state = structs.replace(state, judged=state.sums[-1])
+    found = reader.read(now, state.sums[-1].until if state.sums else first)
+    return looked(state, found, none, now, lookback_s), reader.described(found)
+
+
+def judge(
+    watched: Watched,
+    state: MonitoringState,
+    joint: Finding | None,
+    quality: LiveQuality | None,
+    source: str,
+    skipped: Sequence[str],
+) -> tuple[MonitoringReport, MonitoringState]:
+    """What a look finds, and the state after it, with what receivers have to be told. Pure.
+
+    Args:
+        joint, quality: what the logs show; None where they were not judged.
+        source: where the counts come from.
+        skipped: what was not judged and why.
+    """
+    config, release, profile = watched.config, watched.release, watched.profile
+    window = in_bins_of(profile, state.window)
+    now, alpha = window.until, _alpha(watched, window, "drift")
+    needed, drift = needed_rows(profile, alpha), find_drift(profile, window, alpha, earlier=state.drift)
+    rules = tuple(evaluate(rule, profile, _last(watched, state, seconds_of(rule.over))) for rule in config.rules)
+    holding = still_holding(rules, state.holding, now)
+    found = changes(
+        state.alarms,
+        [
+            *of_drift(drift, joint, release.version, window.since),
+            *of_quality(quality, release.version, window.since),
+            *of_rules(config.rules, rules, holding, release.version, now),
+        ],
+        release.version,
+        config.rules,
+    )
+    report = MonitoringReport(
+        deployment=watched.name,
+        model=release.model,
+        version=release.version,
+        digest=release.digest,
+        checked_at=now,
+        since=window.since,
+        until=now,
+        rows=window.rows,
+        needed_rows=needed,
+        source=source,
+        drift=drift,
+        joint=joint,
+        quality=quality,
+        rules=rules,
+        skipped=(*_unjudged(window, needed), *skipped),
+        alarms=found.held,
+        false_alarms_per_month=config.false_alarms_per_month,
+    )
+    if window.rows >= needed:
+        drifted = tuple(each for each in drift if each.result is Result.FAIL)
+        state = structs.replace(state, judged=state.sums[-1], drift=drifted)
+    notices = _notices(watched, found, now)
+    outbox, unrecorded = (*state.outbox, *notices), (*state.unrecorded, *notices)
+    return report, structs.replace(state, holding=holding, alarms=found.held, outbox=outbox, unrecorded=unrecorded)
+
+
+def tell(watched: Watched, store: MonitoringStore, state: MonitoringState, say: Say) -> MonitoringState:
+    """Tell the receiver what it has not heard, and return the state with what is left for the next look."""
+    now = state.sums[-1].until
+    held = [Notice("firing", each, watched.name, watched.release.model, now) for each in state.alarms]
+    until = now + ALARM_LASTS * watched.config.every_s + ALARM_LASTS_S
+    try:
+        for taken in deliver(watched.config.alert, state.outbox, held, until):
+            if taken:
+                state = structs.replace(state, outbox=_without(state.outbox, taken))
+                store.write(state)
+    except NotDeliveredError as error:
+        say(f"warning: alarms: {error}; {len(state.outbox)} to tell wait for the next look")
+    return state
+
+
+def record(
+    watched: Watched,
+    store: MonitoringStore,
+    state: MonitoringState,
+    say: Say,
+    note: Callable[[str, AlertRecord, datetime], None],
+) -> None:
+    """Add alarms that began or ended to the model's history; those that it does not take wait for the next look."""
+    try:
+        for each in state.unrecorded:
+            alarm = each.alarm
+            entry = AlertRecord(alarm.version, each.deployment, each.status, alarm.name, alarm.subject, alarm.summary)
+            note(each.model, entry, datetime.fromtimestamp(each.at, UTC))
+    except TrackingUnavailableError as error:
+        say(f"warning: the history of {watched.release.model} lacks alarms until the next look: {error}")
+        return
+    if state.unrecorded:
+        store.write(structs.replace(state, unrecorded=()))
+
+
+def judge_outcomes(watched: Watched, state: MonitoringState, say: Say) -> tuple[LiveQuality | None, str]:
+    """What became of the predictions; or None, and why that is not known."""
+    config = watched.config
+    if not config.quality.outcomes:
+        return None, "Quality was not judged: `monitoring.quality.outcomes` names no logs."
+    # It imports DuckDB.
+    from winnow.monitoring.quality import judge_quality
+
+    is_open = any(each.name == QUALITY and each.version == watched.release.version for each in state.alarms)
+    try:
+        found = judge_quality(
+            config.quality.outcomes,
+            watched.profile,
+            config.quality,
+            deployment=watched.name,
+            version=watched.release.version,
+            now=state.sums[-1].until,
+            false_alarms_per_month=watched.share("quality"),
+            is_open=is_open,
+        )
+    except WinnowError as error:  # drift and rules are judged all the same
+        say(f"warning: {error}")
+        return None, f"Quality was not judged: {error}"
+    return found, ""
+
+
+def judge_together(watched: Watched, state: MonitoringState) -> tuple[Finding | None, str]:
+    """What the logged rows as a whole show; or None, and why they were not judged."""
+    window, profile = state.window, watched.profile
+    if window.rows < needed_rows(profile, _alpha(watched, window, "drift")):
+        return None, f"{SKIPPED}: there are too few rows."
+    alpha = _alpha(watched, window, "joint")
+    return judge_rows(watched.name, watched.release, watched.config, window, alpha, watched.settings)
+
+
+def _alpha(watched: Watched, window: LiveCounts, test: str) -> float:
+    """The expected number of false findings of a test in one look."""
+    # Looks that follow one another sooner than `every` have less of the budget each.
+    seconds = min(watched.config.every_s, max(window.until - window.since, 1.0))
+    return alpha_per_check(watched.share(test), seconds)
+
+
+def _last(watched: Watched, state: MonitoringState, seconds: float) -> LiveCounts:
+    return in_bins_of(watched.profile, state.last(seconds))
+
+
+def _unjudged(window: LiveCounts, needed: int) -> Iterator[str]:
+    if not window.replicas:
+        yield "No replica answered."
+    if window.rows < needed:
+        yield f"Drift was not judged: {window.rows:,} of the {needed:,} rows that it takes were counted."
+
+
+def _notices(watched: Watched, found: AlarmChanges, now: float) -> list[Notice]:
+    """What receivers have to be told. Each has a time of its own, by which the model's history keeps it."""
+    name, model = watched.name, watched.release.model
+    ended = [Notice("resolved", each, name, model, now + index * 1e-6) for index, each in enumerate(found.ended)]
+    began = [
+        Notice("firing", each, name, model, now + index * 1e-6) for index, each in enumerate(found.began, len(ended))
+    ]
+    return ended + began
+
+
+def _without(waiting: Sequence[Notice], taken: Sequence[Notice]) -> tuple[Notice, ...]:
+    return tuple(each for each in waiting if each not in taken)
+
+
+def _page(report: MonitoringReport, profile: Profile) -> str:
+    from winnow.monitoring.page import render_page
+
+    return render_page(report, profile)
+
+
+def _write(path: Path | None, place: str, text: Callable[[], str]) -> None:
+    if path is None:
+        return
+    try:
+        replace_text(path, text())
+        share(path)
+    except OSError as error:
+        explained = disk_fault(error, home_of(), path)
+        raise explained or InputError(
+            place, expected="a file that can be written", found=f"{path}: {error.strerror}", remedy="Name another one."
+        ) from error
