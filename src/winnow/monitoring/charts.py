@@ -34,7 +34,7 @@ class Bar(Struct, frozen=True):
 def bars_of(column: ColumnProfile, reference: ColumnCounts, live: ColumnCounts) -> tuple[Bar, ...]:
     """The bins, then `missing` and `new` where any row is. Of a category the largest first, the rest as one."""
     of, now = max(reference.rows, 1), max(live.rows, 1)
-    names = column.labels or tuple(_range(column.edges, index) for index in range(len(reference.bins)))
+    names = column.labels or tuple(_range(column, index) for index in range(len(reference.bins)))
     bars = [Bar(*each) for each in zip(names, _shares(reference.bins, of), _shares(live.bins, now), strict=True)]
     if column.labels:
         bars.sort(key=lambda bar: -max(bar.reference, bar.live))
@@ -64,13 +64,14 @@ def histogram(column: ColumnProfile, bars: Sequence[Bar]) -> str:
         parts.append(_bar("live", x + 0.24 * slot, 0.52 * slot, base, bar.live * scale))
     if apart:
         parts.append(_text(width - 6, height - 6, "missing", "end"))
-    edges = column.edges
-    every = max(math.ceil(len(edges) / 5), 1)
-    first = (len(edges) - 1) % every // 2
+    # A bound is below the line between two bins, a value below the middle of its own.
+    shift = 0.5 if _has_few_values(column) else 1.0
+    ticks = [(left + slot * (index + shift), number(edge)) for index, edge in enumerate(column.edges)][int(shift < 1) :]
+    every = max(math.ceil(len(ticks) / 5), 1)
     parts += [
-        _text(left + slot * (index + 1), height - 6, number(edges[index]), "middle")
-        for index in range(first, len(edges), every)
-        if not apart or left + slot * (index + 1) < width - 80
+        _text(x, height - 6, text, "middle")
+        for x, text in ticks[(len(ticks) - 1) % every // 2 :: every]
+        if not apart or x < width - 80
     ]
     return _svg(width, height, _described(column.name, bars), parts)
 
@@ -137,7 +138,14 @@ def percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.0995 or not share else f"{share:.1%}" if share >= 0.001 else "<0.1%"
 
 
-def _range(edges: Sequence[float], index: int) -> str:
+def _has_few_values(column: ColumnProfile) -> bool:
+    """Whether each bin is one value of the training rows, between two that have none."""
+    bins, edges = column.counts.bins, column.edges
+    return len(edges) > 1 and number(edges[0]) == number(edges[1]) and not bins[0] and not bins[-1]
+
+
+def _range(column: ColumnProfile, index: int) -> str:
+    edges = column.edges
     if not edges:
         return "all values"
     if index == 0:
@@ -146,7 +154,7 @@ def _range(edges: Sequence[float], index: int) -> str:
     if index == len(edges):
         return f"above {number(edges[-1])}"
     low, high = number(edges[index - 1]), number(edges[index])
-    return low if low == high else f"{low} to {high}"
+    return high if low == high or _has_few_values(column) else f"{low} to {high}"
 
 
 def _shares(bins: Sequence[int], rows: int) -> list[float]:

@@ -136,8 +136,10 @@ def test_bars_are_shares_of_all_rows_and_the_rest_of_many_categories_is_one() ->
         Bar("above 60.5", 0.1, 0.5),
         Bar("missing", 0.1, 0.5),
     )
-    zeros = ColumnProfile("stays", "number", ColumnCounts((0, 6, 4)), (-1e-45, 0.0))
-    assert [bar.name for bar in bars_of(zeros, zeros.counts, zeros.counts)] == ["below 0", "0", "above 0"]
+    many = ColumnProfile("stays", "number", ColumnCounts((0, 6, 3, 1)), (-1e-45, 0.0, 5.0))
+    assert [bar.name for bar in bars_of(many, many.counts, many.counts)] == ["below 0", "0", "0 to 5", "above 5"]
+    few = ColumnProfile("stays", "number", ColumnCounts((0, 6, 4, 0)), (-1e-45, 0.0, 5.0))
+    assert [bar.name for bar in bars_of(few, few.counts, few.counts)] == ["below 0", "0", "5", "above 5"]
     shops = tuple(f"s{index:02d}" for index in range(14))
     shop = ColumnProfile("shop", "category", ColumnCounts((1,) * 14), labels=shops)
     bars = bars_of(shop, shop.counts, ColumnCounts((0,) * 13 + (12,), unknown=2))
