@@ -29,8 +29,8 @@ class ColumnCounts(Struct, frozen=True, forbid_unknown_fields=True):
             and the last bin are open. Of categories, booleans and classes: one bin for each code.
         missing: rows without a value.
         unknown: rows with a category that has no code.
-        total, square_total: sums of the present values and of their squares, less the column's `centre`; 0 for
-            categories.
+        total, square_total: sums of the present values' distances from the column's `centre`, and of their squares; a
+            distance counts as 1000 times the `scale` at most. 0 for columns without edges.
     """
 
     bins: tuple[int, ...]
@@ -52,10 +52,11 @@ class ColumnProfile(Struct, frozen=True, forbid_unknown_fields=True):
         name: the column's; of tensors a statistic of the row. Of outputs: `PREDICTION` and `CONFIDENCE` for a
             classifier, the targets' names for regression.
         kind: as in the column codec; classes are a category. Dates are counted by day.
-        edges: inner bounds of the bins, rising; empty for categories.
+        edges: inner bounds of the bins, rising; empty for categories, and where fewer than 20 rows have a value.
         labels: a text for each bin of a category, boolean or class.
-        centre, scale: the median and the standard deviation of the present values; 0 and 1 for categories.
-        quantiles: of the present values, at `QUANTILES`; empty for categories.
+        centre, scale: the median and the standard deviation of the present values; 0 and 1 without edges.
+        quantiles: of the present values, at `QUANTILES`, though with at least five rows on either side; empty without
+            edges.
         importance: how much worse the model's objective is on rows whose values of this column are permuted, in the
             metric's units; None for outputs, and where it was not measured.
         importance_std: of the repetitions.
@@ -90,7 +91,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """What a model was trained on, and what it answered on rows that it was not trained on.
 
     Attributes:
-        rows: training rows.
+        rows: training rows that were counted: 100,000 at most, spread over all, and fewer of large ones.
         columns: of the training rows; at most `MOST_COLUMNS`, those with the largest importance.
         outputs: of `output_rows` rows: the holdout, else out-of-fold predictions, else the training rows, as
             `output_source` says ("holdout", "folds" or "training").

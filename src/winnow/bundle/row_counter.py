@@ -5,9 +5,9 @@ A server imports this module, so it needs numpy alone.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +21,11 @@ OTHER = "(other)"
 MOST_LABELS = 50
 ROW_STATISTICS = ("mean of the row", "deviation of the row", "smallest of the row", "largest of the row")
 """What stands for the columns of tensors and images."""
-_AT_ONCE = 2_000_000
-"""Comparisons of one step, for memory."""
-
-
-class Tally(NamedTuple):
-    """The counts of one column, with the two parts of `ColumnCounts.total`, each of which only grows."""
-
-    counts: ColumnCounts
-    above: float
-    below: float
+FARTHEST = 1000.0
+"""Distances from the centre are summed up to so many times the scale: otherwise one absurd value would use up the
+digits of the sums, which later values need. Of n training rows none is farther than about sqrt(n)."""
+_BYTES_AT_ONCE = 2**20
+"""Rows of one step, for memory."""
 
 
 @dataclass(frozen=True)
@@ -82,65 +77,71 @@ class RowCounter:
     Args:
         profiles: with their edges and labels; their counts are not used.
         categories: of each column the text of each code; empty for numbers.
+
+    Attributes:
+        rows: how many were counted.
+        bins: rows of all bins, of each column first its own, then those with a missing and those with an unknown value.
+        measured: indexes of the columns with edges.
+        above, below, squares: of each of these what its values lie above the centre, below it, and the squares of both,
+            summed up; each only grows.
     """
 
     def __init__(self, profiles: Sequence[ColumnProfile], categories: Sequence[Sequence[str]]) -> None:
-        self._profiles = tuple(profiles)
-        is_coded = np.array([bool(each.labels) for each in profiles], dtype=bool)
-        self._coded, self._numbers = np.flatnonzero(is_coded), np.flatnonzero(~is_coded)
         widths = [len(each.labels) or len(each.edges) + 1 for each in profiles]
         self._missing = np.array(widths, dtype=np.int64)
         self._starts = np.concatenate([[0], np.cumsum(self._missing + 2)]).astype(np.int64)
-        numbers = [each for each in profiles if not each.labels]
+        self.measured = [index for index, each in enumerate(profiles) if each.edges]
+        numbers = [profiles[index] for index in self.measured]
         most = max((len(each.edges) for each in numbers), default=0)
-        self._edges = np.full((len(numbers), most), np.inf, dtype=np.float32)
-        for row, each in enumerate(numbers):
-            self._edges[row, : len(each.edges)] = each.edges
+        self._edges = np.full((most, len(numbers)), np.inf, dtype=np.float32)
+        for at, each in enumerate(numbers):
+            self._edges[: len(each.edges), at] = each.edges
         self._centres = np.array([each.centre for each in numbers])
-        pairs = zip(profiles, categories, strict=True)
-        self._bin_of = [_bins_of(each.labels, texts) for each, texts in pairs if each.labels]
-        self._counts = np.zeros(int(self._starts[-1]), dtype=np.int64)
-        self._above, self._below, self._squares = (np.zeros(len(self._numbers)) for _ in range(3))
+        self._farthest = FARTHEST * np.array([each.scale for each in numbers])
+        pairs = enumerate(zip(profiles, categories, strict=True))
+        self._bin_of = {index: _bins_of(each.labels, texts) for index, (each, texts) in pairs if each.labels}
+        self.bins = np.zeros(int(self._starts[-1]), dtype=np.int64)
+        self.above, self.below, self.squares = (np.zeros(len(numbers)) for _ in range(3))
         self.rows = 0
 
     def add(self, values: Numbers) -> None:
         """Count rows: float32 [rows, columns], a number or a code; NaN where a value is missing, -1 for no code."""
-        step = max(_AT_ONCE // max(self._edges.size, 1), 1)
-        for start in range(0, len(values), step):
-            self._add(values[start : start + step])
-        self.rows += len(values)
-
-    def tallies(self) -> list[Tally]:
-        """What has been counted, by column."""
-        found = []
-        totals = dict(zip(self._numbers.tolist(), range(len(self._numbers)), strict=True))
-        for index in range(len(self._profiles)):
-            *bins, missing, unknown = self._counts[self._starts[index] : self._starts[index + 1]].tolist()
-            at = totals.get(index)
-            above, below, squares = (
-                (0.0, 0.0, 0.0)
-                if at is None
-                else (float(self._above[at]), float(self._below[at]), float(self._squares[at]))
-            )
-            found.append(Tally(ColumnCounts(tuple(bins), missing, unknown, above - below, squares), above, below))
-        return found
-
-    def _add(self, values: Numbers) -> None:
-        slots = np.empty(values.shape, dtype=np.int64)
-        if len(self._numbers):
-            numbers = values[:, self._numbers]
-            slots[:, self._numbers] = (numbers[:, :, None] > self._edges).sum(axis=2)
-            distance = np.nan_to_num(numbers.astype(np.float64) - self._centres, nan=0.0)
-            self._above += np.maximum(distance, 0).sum(axis=0)
-            self._below += np.maximum(-distance, 0).sum(axis=0)
-            self._squares += np.square(distance).sum(axis=0)
+        slots = np.zeros(values.shape, dtype=np.int64)
+        if self.measured:
+            numbers = values[:, self.measured]
+            slots[:, self.measured] = self._places(numbers)
+            self._sum(numbers)
         is_missing = np.isnan(values)
-        for at, bin_of in zip(self._coded.tolist(), self._bin_of, strict=True):
+        for at, bin_of in self._bin_of.items():
             codes = np.where(is_missing[:, at], -1, values[:, at]).astype(np.int64)
             is_known = (codes >= 0) & (codes < len(bin_of))
             slots[:, at] = np.where(is_known, bin_of[np.where(is_known, codes, 0)], self._missing[at] + 1)
         slots = np.where(is_missing, self._missing, slots) + self._starts[:-1]
-        self._counts += np.bincount(slots.ravel(), minlength=len(self._counts))
+        self.bins += np.bincount(slots.ravel(), minlength=len(self.bins))
+        self.rows += len(values)
+
+    def counts(self) -> list[ColumnCounts]:
+        """What has been counted, by column."""
+        sums = dict(zip(self.measured, np.stack([self.above - self.below, self.squares], 1).tolist(), strict=True))
+        found = []
+        for index, (start, end) in enumerate(itertools.pairwise(self._starts.tolist())):
+            *bins, missing, unknown = self.bins[start:end].tolist()
+            found.append(ColumnCounts(tuple(bins), missing, unknown, *sums.get(index, ())))
+        return found
+
+    def _places(self, numbers: Numbers) -> NDArray[np.int16]:
+        """The bin of each number: a comparison with one edge after the other is three times as fast as a search."""
+        places = np.zeros(numbers.shape, dtype=np.int16)
+        for edges in self._edges:
+            places += numbers > edges
+        return places
+
+    def _sum(self, numbers: Numbers) -> None:
+        distance = np.nan_to_num(numbers.astype(np.float64) - self._centres, nan=0.0)
+        distance = np.clip(distance, -self._farthest, self._farthest)
+        self.above += np.maximum(distance, 0).sum(axis=0)
+        self.below += np.maximum(-distance, 0).sum(axis=0)
+        self.squares += np.square(distance).sum(axis=0)
 
 
 class InputCounter(RowCounter):
@@ -151,18 +152,21 @@ class InputCounter(RowCounter):
     """
 
     def __init__(self, profiles: Sequence[ColumnProfile], columns: Sequence[Column] | None) -> None:
-        self._places: NDArray[np.int64] | None = None
+        self._first: NDArray[np.int64] | None = None
         categories: list[Sequence[str]] = [()] * len(profiles)
         if columns is not None:
             by_name = {each.name: (each, part.start) for each, part in zip(columns, slices_of(columns), strict=True)}
             found = [by_name[each.name] for each in profiles]
-            self._places = np.array([start for _, start in found], dtype=np.int64)
+            self._first = np.array([start for _, start in found], dtype=np.int64)
             categories = [_texts(column) for column, _ in found]
         super().__init__(profiles, categories)
 
     def add(self, values: Numbers) -> None:
         """Count rows, float32 [rows, *input_shape]."""
-        super().add(row_statistics(values) if self._places is None else values[:, self._places])
+        step = max(_BYTES_AT_ONCE // max(values[:1].nbytes, 1), 1)
+        for start in range(0, len(values), step):
+            rows = values[start : start + step]
+            super().add(row_statistics(rows) if self._first is None else rows[:, self._first])
 
 
 class OutputCounter(RowCounter):

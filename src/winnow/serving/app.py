@@ -75,8 +75,6 @@ class App:
         self._inference = InferenceCodec(signature)
         self._log = None if settings.log is None else PredictionLog(signature, settings.log, self.metrics)
         self._counts = None if predictor.profile is None else LiveCounts(signature, predictor.profile)
-        if self._counts is not None:
-            self.metrics.register(self._counts)
         self._feedback = Feedback(signature, self._log)
         # For each address its label in metrics, and its protocol.
         self._posted: dict[str, tuple[str, Codec | Feedback]] = {
@@ -94,13 +92,17 @@ class App:
             "outputs": inference_codec.output_tensors(signature),
         }
         self._reading: dict[str, Callable[[], Reply]] = {
-            "/metrics": lambda: Reply(200, CONTENT_TYPE, self.metrics.exposition()),
+            "/metrics": lambda: Reply(200, CONTENT_TYPE, self._exposition()),
             "/v2": lambda: _json({"name": "winnow", "version": __version__, "extensions": []}),
             **dict.fromkeys((v2, version), lambda: _json(metadata)),
             **dict.fromkeys(("/livez", "/v2/health/live"), lambda: _json({"live": True})),
             **dict.fromkeys(("/readyz", "/ping", "/health", "/v2/health/ready"), lambda: self._ready({})),
             **dict.fromkeys((f"{v2}/ready", f"{version}/ready"), lambda: self._ready({"name": signature.name})),
         }
+
+    def _exposition(self) -> bytes:
+        counted = b"" if self._counts is None else self._counts.exposition()
+        return self.metrics.exposition() + counted
 
     def start_draining(self) -> None:
         """Stop being ready, and ask every client to close its connection after the next answer."""

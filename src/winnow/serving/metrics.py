@@ -18,7 +18,6 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.registry import Collector
 
 from winnow.serving.signature import Signature
 
@@ -64,10 +63,6 @@ class Metrics:
         self._seconds_of(route).observe(seconds)
         if rows:
             self._rows_of(route).inc(rows)
-
-    def register(self, collector: Collector) -> None:
-        """Add the series of another collector."""
-        self._registry.register(collector)
 
     def exposition(self) -> bytes:
         """All series in Prometheus' text format."""

@@ -43,8 +43,10 @@ from winnow.training.preparation import Prepared
 MOST_ROWS, MOST_BYTES = 100_000, 2**27
 """Rows that are counted, spread over all: more would move no quantile by a hundredth of a bin."""
 BINS = 20
-FEWEST_VALUES = 20
-"""A column with fewer values has a single bin, so that no quantile is the value of a rare row."""
+FEWEST_ROWS = 5
+"""No edge and no quantile rests on fewer rows, so that none is the value of a rare row."""
+FEWEST_VALUES = 4 * FEWEST_ROWS
+"""A column with fewer values has a single bin, and no sums."""
 IMPORTANCE_ROWS, REPEATS, IMPORTANCE_S = 1000, 5, 2.0
 """Rows and repetitions of permutation importances, and about how long all columns may take."""
 Answer = Callable[[Numbers], Numbers]
@@ -70,7 +72,7 @@ def profile_of(
     kept = _most_important(columns)
     return Profile(
         rows=len(inputs),
-        columns=tuple(_counted_inputs(kept, inputs, data.columns or _plain(data))),
+        columns=tuple(counted_inputs(kept, inputs, data.columns or _plain(data))),
         outputs=tuple(_counted_outputs(_output_profiles(outputs, data, answering), outputs, answering)),
         output_rows=len(outputs),
         output_source=source,
@@ -106,26 +108,27 @@ def _of_numbers(name: str, kind: str, values: Numbers) -> ColumnProfile:
     profile = ColumnProfile(name, kind, ColumnCounts(()))  # type: ignore[arg-type]
     if len(present) < FEWEST_VALUES:
         return profile
-    distinct = np.unique(present[: 50 * BINS])
-    if len(distinct) <= BINS < len(present):
-        distinct = np.unique(present)
-    if len(distinct) <= BINS:
-        # One bin for each value, and one below and one above them all.
-        edges = np.concatenate([[np.nextafter(distinct[0], np.float32(-np.inf))], distinct])
-    else:
-        found, times = np.unique(
-            np.quantile(present, np.arange(1, BINS) / BINS, method="inverted_cdf"), return_counts=True
-        )
-        # A value that many rows have gets a bin of its own.
-        edges = np.union1d(found, np.nextafter(found[times > 1], np.float32(-np.inf)))
     numbers = present.astype(np.float64)
+    shares = np.clip(QUANTILES, FEWEST_ROWS / len(present), 1 - FEWEST_ROWS / len(present))
     return msgspec.structs.replace(
         profile,
-        edges=tuple(map(_shortest, edges)),
+        edges=tuple(map(_shortest, _edges(present))),
         centre=_shortest(np.median(present)),
         scale=float(f"{numbers.std():.6g}") or 1.0,
-        quantiles=tuple(map(_shortest, np.quantile(present, QUANTILES))),
+        quantiles=tuple(map(_shortest, np.quantile(present, shares))),
     )
+
+
+def _edges(present: Numbers) -> Numbers:
+    """Edges between bins of about the same number of rows; a value that many rows have gets a bin of its own."""
+    values, times = np.unique(present, return_counts=True)
+    frequent = values[times >= FEWEST_ROWS]
+    if len(values) <= BINS and len(frequent):
+        # One bin for each value, and one below and one above them all.
+        return np.concatenate([[np.nextafter(frequent[0], np.float32(-np.inf))], frequent])
+    bins = min(BINS, len(present) // FEWEST_ROWS)
+    found, times = np.unique(np.quantile(present, np.arange(1, bins) / bins, method="inverted_cdf"), return_counts=True)
+    return np.union1d(found, np.nextafter(found[times > 1], np.float32(-np.inf)))
 
 
 def _of_codes(name: str, kind: str, texts: Sequence[str], counts: NDArray[np.int64]) -> ColumnProfile:
@@ -136,9 +139,10 @@ def _of_codes(name: str, kind: str, texts: Sequence[str], counts: NDArray[np.int
     return ColumnProfile(name, kind, ColumnCounts(()), labels=labels)  # type: ignore[arg-type]
 
 
-def _counted_inputs(
+def counted_inputs(
     profiles: Sequence[ColumnProfile], inputs: Numbers, columns: Sequence[Column] | None
 ) -> list[ColumnProfile]:
+    """The same profiles with the counts of these rows."""
     counter = InputCounter(profiles, columns)
     counter.add(inputs)
     return _with_counts(profiles, counter)
@@ -160,8 +164,8 @@ def _counted_outputs(profiles: Sequence[ColumnProfile], outputs: Numbers, answer
 
 
 def _with_counts(profiles: Sequence[ColumnProfile], counter: InputCounter | OutputCounter) -> list[ColumnProfile]:
-    pairs = zip(profiles, counter.tallies(), strict=True)
-    return [msgspec.structs.replace(profile, counts=tally.counts) for profile, tally in pairs]
+    pairs = zip(profiles, counter.counts(), strict=True)
+    return [msgspec.structs.replace(profile, counts=counts) for profile, counts in pairs]
 
 
 def _unseen(

@@ -7,7 +7,7 @@ import pytest
 
 from winnow.bundle.columns import Column
 from winnow.bundle.profile import ColumnCounts, ColumnProfile
-from winnow.bundle.row_counter import OTHER, Answering, InputCounter, OutputCounter, Tally, row_statistics
+from winnow.bundle.row_counter import OTHER, Answering, InputCounter, OutputCounter, row_statistics
 
 NOTHING = ColumnCounts(())
 COLUMNS = (
@@ -41,19 +41,34 @@ def test_rows_of_a_table_fall_into_the_bins_of_each_column(at_once: int) -> None
     for start in range(0, len(ROWS), at_once):
         counter.add(ROWS[start : start + at_once])
     assert counter.rows == 4
-    assert counter.tallies() == [
-        Tally(ColumnCounts((1, 1), missing=1, unknown=1), 0, 0),
-        Tally(ColumnCounts((1, 1, 1), missing=1, total=-8.5, square_total=100 + 9.5**2 + 121), above=11, below=19.5),
-        Tally(ColumnCounts((1, 2), missing=1), 0, 0),
-        Tally(ColumnCounts((2, 1), missing=1, total=-9, square_total=101), above=1, below=10),
+    assert counter.counts() == [
+        ColumnCounts((1, 1), missing=1, unknown=1),
+        ColumnCounts((1, 1, 1), missing=1, total=-8.5, square_total=100 + 9.5**2 + 121),
+        ColumnCounts((1, 2), missing=1),
+        ColumnCounts((2, 1), missing=1, total=-9, square_total=101),
     ]
+    assert (counter.above.tolist(), counter.below.tolist()) == ([11, 1], [19.5, 10])
+
+
+def test_an_absurd_value_does_not_use_up_the_digits_of_the_sums() -> None:
+    counter = InputCounter(
+        [ColumnProfile("age", "number", NOTHING, edges=(20.0,), centre=30, scale=2)], [Column("age")]
+    )
+    counter.add(np.array([[3e38], [-3e38], [31]], dtype=np.float32))
+    assert counter.counts() == [ColumnCounts((1, 2), total=1, square_total=2 * 2000.0**2 + 1)]
+
+
+def test_a_column_without_edges_has_no_sums() -> None:
+    counter = InputCounter([ColumnProfile("rare", "number", NOTHING)], [Column("rare")])
+    counter.add(np.array([[7], [NAN]], dtype=np.float32))
+    assert counter.counts() == [ColumnCounts((1,), missing=1)]
 
 
 def test_codes_without_a_bin_of_their_own_share_the_last_one() -> None:
     column = Column("town", "category", "string", ("a", "b", "c", "d"))
     counter = InputCounter([ColumnProfile("town", "category", NOTHING, labels=("a", "c", OTHER))], [column])
     counter.add(np.array([[0], [1], [2], [3], [3], [-1]], dtype=np.float32))
-    assert counter.tallies()[0].counts == ColumnCounts((1, 1, 3), unknown=1)
+    assert counter.counts()[0] == ColumnCounts((1, 1, 3), unknown=1)
 
 
 def test_outputs_count_as_the_class_that_is_answered_and_its_probability() -> None:
@@ -65,8 +80,8 @@ def test_outputs_count_as_the_class_that_is_answered_and_its_probability() -> No
     likeliest, from_04 = (OutputCounter(profiles, Answering(("no", "yes"), 1, threshold)) for threshold in (None, 0.4))
     likeliest.add(outputs)
     from_04.add(outputs)
-    assert [each.counts.bins for each in likeliest.tallies()] == [(2, 1), (0, 3)]
-    assert [each.counts.bins for each in from_04.tallies()] == [(1, 2), (1, 2)]
+    assert [each.bins for each in likeliest.counts()] == [(2, 1), (0, 3)]
+    assert [each.bins for each in from_04.counts()] == [(1, 2), (1, 2)]
 
 
 def test_tensors_are_counted_by_statistics_of_their_rows() -> None:

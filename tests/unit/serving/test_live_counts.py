@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.serving import bundles
 from tests.unit.serving.asgi import JSON, call
@@ -20,6 +21,7 @@ from winnow.serving.live_counts import LiveCounts
 from winnow.serving.predictor import Predictor
 from winnow.serving.server import load_app
 from winnow.serving.settings import ServingSettings
+from winnow.serving.signature import signature_of
 
 INPUTS = (
     ColumnProfile("mean radius", "number", ColumnCounts((3, 2, 1), total=1.5), edges=(1.0, 2.0), centre=1.5),
@@ -53,7 +55,7 @@ def exposed(app: App, rows: int) -> str:
     """The metrics once so many rows are counted."""
     for _ in range(200):
         text = call(app, "GET", "/metrics").body.decode()
-        if f"winnow_counted_rows_total {float(rows)}" in text:
+        if f"winnow_counted_rows_total {rows}\n" in text:
             return text
         time.sleep(0.02)
     raise AssertionError(text)
@@ -69,11 +71,11 @@ def test_requests_are_counted_in_the_bins_of_the_profile(tmp_path: Path) -> None
     assert wrong.status == 422
     assert counts.columns == {
         "mean radius": ColumnCounts((1, 1, 1), total=0.5, square_total=1.25),
-        "mean texture": ColumnCounts((2,), missing=1, total=4, square_total=8),
+        "mean texture": ColumnCounts((2,), missing=1),
     }
     predicted = counts.outputs["prediction"]
     assert (predicted.rows, predicted.bins[bundles.CLASSES.index(answer["predictions"][0])] > 0) == (3, True)
-    assert f'winnow_predictions_total{{prediction="benign"}} {float(predicted.bins[1])}' in text
+    assert f'winnow_predictions_total{{prediction="benign"}} {predicted.bins[1]}\n' in text
     assert counts.outputs["confidence"].rows == counts.rows == 3
 
 
@@ -81,14 +83,14 @@ def test_every_series_exists_before_the_first_request_with_what_it_is_compared_w
     with counting_app(with_profile(tmp_path)) as app:
         lines = exposed(app, 0).splitlines()
     expected = {
-        'winnow_feature_values_total{bin="02",column="mean radius"} 0.0',
-        'winnow_feature_values_total{bin="unknown",column="mean texture"} 0.0',
-        'winnow_feature_reference{bin="02",column="mean radius"} 1.0',
-        'winnow_feature_reference{bin="missing",column="mean texture"} 1.0',
+        'winnow_feature_values_total{bin="02",column="mean radius"} 0',
+        'winnow_feature_values_total{bin="unknown",column="mean texture"} 0',
+        'winnow_feature_reference{bin="02",column="mean radius"} 1',
+        'winnow_feature_reference{bin="missing",column="mean texture"} 1',
         'winnow_feature_reference_mean{column="mean radius"} 1.75',
-        'winnow_output_values_total{bin="01",output="prediction"} 0.0',
-        'winnow_predictions_total{prediction="benign"} 0.0',
-        "winnow_uncounted_rows_total 0.0",
+        'winnow_output_values_total{bin="01",output="prediction"} 0',
+        'winnow_predictions_total{prediction="benign"} 0',
+        "winnow_uncounted_rows_total 0",
     }
     assert expected - set(lines) == set()
 
@@ -100,8 +102,22 @@ def test_rows_that_there_is_no_room_for_are_left_out_and_counted_as_such(tmp_pat
     for rows in (4, 50, 2):
         counts.add(np.zeros((rows, 3), np.float32), np.zeros((rows, 2), np.float32))
     counts.close()
-    samples = {each.name: each.value for metric in counts.collect() for each in metric.samples}
-    assert (samples["winnow_counted_rows_total"], samples["winnow_uncounted_rows_total"]) == (4, 52)
+    lines = counts.exposition().splitlines()
+    assert {b"winnow_counted_rows_total 4", b"winnow_uncounted_rows_total 52"} <= set(lines)
+
+
+def test_every_client_of_prometheus_reads_the_series_whatever_the_columns_names(tmp_path: Path) -> None:
+    name = 'a "name" of 100 %s\\ and\nmore'
+    profile = Profile(6, (ColumnProfile(name, "number", ColumnCounts((4, 2)), edges=(1.0,)),), OUTPUTS, 6, "holdout")
+    manifest = msgspec.structs.replace(read_manifest(bundles.classification(tmp_path)), feature_names=(name, "b", "c"))
+    counts = LiveCounts(signature_of(manifest, "1"), profile)
+    counts.close()
+    text = counts.exposition().decode()
+    families = {each.name: each for each in text_string_to_metric_families(text)}
+    assert {each.labels["column"] for each in families["winnow_feature_values"].samples} == {name}
+    assert [each.value for each in families["winnow_feature_reference"].samples] == [4, 2, 0, 0]
+    assert {each.type for each in families.values()} == {"counter", "gauge"}
+    assert set(replica_counts(f'winnow_model_info{{name="m"}} 1\n{text}', 0).counts.columns) == {name}
 
 
 def test_a_bundle_without_a_profile_is_served_and_counts_nothing(bundle_folder: Path) -> None:

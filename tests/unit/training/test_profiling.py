@@ -7,16 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from msgspec import json
 from torch import nn
 
 from winnow.bundle.columns import Column
-from winnow.bundle.profile import Losses, Profile, read_profile, write_profile
+from winnow.bundle.profile import ColumnCounts, ColumnProfile, Losses, Profile, read_profile, write_profile
 from winnow.bundle.row_counter import OTHER, ROW_STATISTICS, Answering
 from winnow.config.experiment import Experiment
 from winnow.training.out_of_fold import FoldOutputs
 from winnow.training.preparation import Prepared, prepare
-from winnow.training.profiling import column_profiles, profile_of
+from winnow.training.profiling import column_profiles, counted_inputs, profile_of
 
 RANDOM = np.random.default_rng(0)
 
@@ -45,12 +44,23 @@ def test_a_value_of_many_rows_has_a_bin_of_its_own() -> None:
     assert (at - below, above - at) == (1, 1)
 
 
-def test_the_values_of_a_column_that_few_rows_have_are_not_kept() -> None:
-    values = np.full((1000, 1), np.nan, dtype=np.float32)
-    values[:7] = 123.25
-    (found,) = column_profiles(values, [Column("rare")])
-    assert (found.edges, found.quantiles, found.centre) == ((), (), 0.0)
-    assert b"123" not in json.encode(found)
+def test_no_value_of_a_single_row_is_kept() -> None:
+    rare, tail, coded = np.full(1000, np.nan), RANDOM.normal(size=1000), np.arange(1000) % 4
+    rare[:7] = 123.25 + np.arange(7)
+    tail[[3, 500]] = 345.5, -345.5
+    coded[[3, 500]] = 567, -567
+    rows = np.stack([rare, tail, coded], axis=1).astype(np.float32)
+    columns = [Column("rare"), Column("tail"), Column("coded")]
+    found = [counted_inputs(column_profiles(rows[:many], columns), rows[:many], columns) for many in (25, 1000)]
+    kept = {number for profiles in found for each in profiles for number in numbers_in(each)}
+    assert kept.isdisjoint({*(123.25 + np.arange(7)), 345.5, -345.5, 567, -567})
+    assert [max(np.abs(found[1][at].edges)) for at in (1, 2)] < [4, 4]
+    assert (found[1][0].edges, found[1][0].counts) == ((), ColumnCounts((7,), missing=993))
+
+
+def numbers_in(profile: ColumnProfile) -> set[float]:
+    counts = profile.counts
+    return {*profile.edges, *profile.quantiles, profile.centre, counts.total, counts.total + profile.centre}
 
 
 def test_the_most_frequent_of_many_categories_have_bins_of_their_own() -> None:
