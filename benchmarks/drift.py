@@ -360,8 +360,9 @@ def main(months: int = 200, windows: int = 50, *names: str) -> None:
     print("| data | training rows, columns | checks with a finding | alarms begun, mean a month | 95 % interval |")
     print("|---|---|---|---|---|")
     for name, source in sources.items():
-        random = np.random.default_rng(1)
-        found = np.array([false_alarms(source, random) for _ in range(months)], dtype=float)
+        found = np.array(
+            [false_alarms(source, np.random.default_rng([1, each])) for each in range(months)], dtype=float
+        )
         low, high = interval(found[:, 1])
         size = f"{round(0.8 * len(source.values))}, {source.values.shape[1]}"
         print(
