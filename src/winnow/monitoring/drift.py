@@ -134,13 +134,20 @@ def mean_shift(column: ColumnProfile, live: ColumnCounts) -> float | None:
 
 
 def gaps_between(column: ColumnProfile) -> Floats:
-    """Distances of neighbouring bins, in standard deviations: of their middles, those of open bins by quantiles."""
+    """Distances of neighbouring bins in standard deviations, [bins - 1].
+
+    A bin stands at its middle, an open one at the middle between its edge and the 0.01 or 0.99 quantile. Where every
+    value of the training rows has a bin of its own, a bin stands at its value.
+    """
     edges = np.asarray(column.edges, dtype=np.float64)
-    if not len(edges) or column.scale <= 0:
+    if len(edges) < 1 or column.scale <= 0:
         return np.zeros(len(edges))
     low, high = (column.quantiles[0], column.quantiles[-1]) if column.quantiles else (edges[0], edges[-1])
-    ends = np.concatenate([[min(low, edges[0])], edges, [max(high, edges[-1])]])
-    return np.asarray(np.diff((ends[:-1] + ends[1:]) / 2) / column.scale)
+    places = np.concatenate([[min(low, edges[0])], edges, [max(high, edges[-1])]])
+    # Edges are in float32: the first one is just below the first value.
+    has_single_values = len(edges) > 1 and edges[1] - edges[0] <= 2 * np.spacing(np.float32(np.abs(edges[:2]).max()))
+    middles = places[1:] if has_single_values else (places[:-1] + places[1:]) / 2
+    return np.asarray(np.diff(middles) / column.scale)
 
 
 def _compared(profile: Profile) -> list[tuple[bool, ColumnProfile]]:

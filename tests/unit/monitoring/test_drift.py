@@ -5,7 +5,7 @@ import pytest
 
 from winnow.bundle.profile import CONFIDENCE, PREDICTION, QUANTILES, ColumnCounts, ColumnProfile, Profile
 from winnow.finding import Result
-from winnow.monitoring.drift import alpha_per_check, find_drift, mean_shift, needed_rows
+from winnow.monitoring.drift import alpha_per_check, find_drift, gaps_between, mean_shift, needed_rows
 from winnow.monitoring.live import LiveCounts
 
 ROWS, LIVE, ALPHA = 500, 1000, 1 / 720
@@ -197,6 +197,15 @@ def test_the_confidence_of_other_models_than_the_served_one_is_not_compared():
     assert moved(find_drift(profile("holdout"), counted(live), ALPHA)).keys() == {CONFIDENCE}
     found = find_drift(profile("folds"), counted(live), ALPHA)
     assert [each.name for each in found] == [PREDICTION, "age", "plan", "active", "joined"]
+
+
+def test_bins_stand_at_their_middles_and_bins_of_single_values_at_the_value():
+    quantiles = (0.0, *[3.0] * 7, 9.0)
+    usual = ColumnProfile("x", "number", ColumnCounts(()), (1.0, 3.0, 5.0), scale=2.0, quantiles=quantiles)
+    assert gaps_between(usual).tolist() == [0.75, 1.0, 1.5]  # 0.5, 2, 4 and 7
+    before = float(np.nextafter(np.float32(1), np.float32(0)))
+    few = ColumnProfile("x", "number", ColumnCounts(()), (before, 1.0, 2.0, 4.0), scale=2.0, quantiles=(1.0,) * 9)
+    assert gaps_between(few) == pytest.approx([0, 0.5, 1, 0], abs=1e-6)
 
 
 def test_counts_of_other_bins_are_refused():
