@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -48,6 +47,7 @@ def generate_data(
     noise: float = 0.5,
     groups: int = 0,
     seed: int = 0,
+    drifted: bool = False,
     force: bool = False,
 ) -> GeneratedData:
     """Write a synthetic data set with a known answer.
@@ -66,6 +66,7 @@ def generate_data(
             predict.
         groups: linear data: number of groups of similar rows; 0 for none.
         seed: the same seed gives the same file.
+        drifted: churn: rows after a price rise, whose columns and answers have changed.
         force: overwrite existing files.
 
     Raises:
@@ -76,6 +77,13 @@ def generate_data(
     from winnow.data.generated import write_files
 
     path = Path(f"data/{'generated' if kind == 'linear' else kind}.csv") if output is None else Path(output)
+    if drifted and kind != "churn":
+        raise InputError(
+            "--drifted",
+            expected="the kind 'churn' with it",
+            found=f"'{kind}'",
+            remedy="Leave it out, or change the kind.",
+        )
     recipe = Recipe(1000 if rows is None else rows, features, informative, classes, noise, groups, seed)
     if kind == "linear":
         generated = generate(recipe)
@@ -87,25 +95,22 @@ def generate_data(
 
         folder, images = path.with_suffix("") if output is None else path, 300 if rows is None else rows
         return GeneratedData(folder, write_shapes(folder, images, seed, force=force), "accuracy", 1.0, images, "shape")
-    table = _TABLES[kind](2000 if rows is None else rows, seed)
+    count = 2000 if rows is None else rows
+    table = _churn(count, seed, is_drifted=drifted) if kind == "churn" else _weather(count, seed)
     answer = write_files(table.frame, table.answer, path, force=force)
     return GeneratedData(path, answer, table.metric, table.best_score, len(table.frame), table.target)
 
 
-def _churn(rows: int, seed: int) -> GeneratedTable:
+def _churn(rows: int, seed: int, *, is_drifted: bool) -> GeneratedTable:
     from winnow.data.churn import generate_churn
 
-    return generate_churn(rows, seed)
+    return generate_churn(rows, seed, is_drifted=is_drifted)
 
 
 def _weather(rows: int, seed: int) -> GeneratedTable:
     from winnow.data.weather import generate_weather
 
     return generate_weather(rows, seed)
-
-
-_TABLES: dict[str, Callable[[int, int], GeneratedTable]] = {"churn": _churn, "weather": _weather}
-"""What generates each kind of table with a yes/no target, from the number of rows and the seed."""
 
 
 def _check_kind(kind: str, recipe: Recipe) -> None:

@@ -46,6 +46,7 @@ from winnow.api.generation import DataKind
     help="Linear data: number of groups of similar rows; 0 for none.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same file.")
+@click.option("--drifted", is_flag=True, help="Churn: rows after a price rise, which changed columns and answers.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

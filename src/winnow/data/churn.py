@@ -5,6 +5,9 @@
 The columns are such as companies have: text, a date, booleans, whole numbers that are codes, blanks, an identifier and
 free text. Two of the effects are interactions, and a blank satisfaction says something. Some countries and a plan are
 so rare that a fold may lack them.
+
+Drifted rows are of the months after a price rise: fees are half as high again, and those who used to stay leave,
+business customers and those with long contracts (`DRIFT`).
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ EFFECTS: dict[str, dict[str, float]] = {
     "interactions": {"basic plan by invoice": 1.6, "paperless business": -1.2},
     "numbers": {"support_tickets": 0.35, "first year": 0.8, "signed up in November": 0.9, "minutes per fee": -0.6},
 }
+PRICE_RISE = 1.5
+DRIFT = {"business": 4.0, "contract of 24 months": 3.0}
 COMMENTS = (
     "Asked about the bill of {month}.", "Moved house in {month}, router sent to the new address.",
     "Wants a call back after {month}.", "Very friendly.", "Complained about the coverage since {month}.",
@@ -44,16 +49,21 @@ COMMENTS = (
 MONTHS = ("January", "March", "May", "July", "September", "November")
 
 
-def generate_churn(rows: int, seed: int) -> GeneratedTable:
+def generate_churn(rows: int, seed: int, *, is_drifted: bool = False) -> GeneratedTable:
     """Draw customers; the same numbers give the same rows."""
     check_numbers(rows, seed)
     random = np.random.default_rng(seed)
     frame = _draw_customers(rows, random)
     effects = _sum_of_effects(frame)
     intercept = intercept_for(effects, SHARE)
+    answer = {"model": "P(churned = yes) = sigmoid(intercept + effects)", "intercept": intercept, "effects": EFFECTS}
+    if is_drifted:
+        frame["monthly_fee"] = (frame["monthly_fee"] * PRICE_RISE).round(2)
+        effects += DRIFT["business"] * frame["is_business"].to_numpy()
+        effects += DRIFT["contract of 24 months"] * (frame["contract_months"] == 24).to_numpy()
+        answer["drift"] = {"monthly_fee": f"times {PRICE_RISE:g}", "effects": DRIFT}
     probabilities = sigmoid(effects + intercept)
     frame[TARGET] = np.where(random.random(rows) < probabilities, "yes", "no")
-    answer = {"model": "P(churned = yes) = sigmoid(intercept + effects)", "intercept": intercept, "effects": EFFECTS}
     return yes_no_table(frame, TARGET, probabilities, answer)
 
 

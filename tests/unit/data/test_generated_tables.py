@@ -33,6 +33,17 @@ def test_churn_has_text_dates_booleans_codes_blanks_an_identifier_and_a_fifth_of
     }  # fmt: skip
 
 
+def test_drifted_customers_have_other_fees_and_other_reasons_to_leave() -> None:
+    before, after = (generate_churn(4000, seed=0, is_drifted=drifted) for drifted in (False, True))
+    assert np.allclose(after.frame["monthly_fee"] / before.frame["monthly_fee"], 1.5, atol=0.01)
+    unchanged = [name for name in before.frame if name not in ("monthly_fee", "churned")]
+    pd.testing.assert_frame_equal(before.frame[unchanged], after.frame[unchanged])
+    leaving = [(table.frame["churned"] == "yes")[table.frame["is_business"]].mean() for table in (before, after)]
+    assert (leaving[0] < 0.25, leaving[1] > 0.6) == (True, True)
+    with pytest.raises(InputError, match="--drifted"):
+        generate_data("x.csv", kind="weather", drifted=True)
+
+
 def test_weather_has_days_in_order_places_directions_and_blanks_in_nearly_every_column() -> None:
     frame = generate_weather(2000, seed=0).frame
     assert frame["date"].is_monotonic_increasing and len(frame) == 2000
