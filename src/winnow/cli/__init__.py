@@ -84,11 +84,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "rollout-abort": ("rollouts:abort", "Send all requests back to the revision that served before."),
         "serve-hooks": ("hooks:command", "Roll a deployment back when an alert about it fires."),
         "render": ("rollouts:render", "Print what a platform would be sent, without asking it."),
-        "monitor": ("monitor:command", "Look for drift, worse outcomes and passed limits, and tell of alarms."),
         "outcomes": ("outcomes:command", "Measure each revision by the outcomes of its predictions."),
         "inference-one": ("inference_one:command", "Get one prediction from a served model."),
     },
     "Watch": {
+        "monitor": ("monitor:command", "Look for drift, worse outcomes and passed limits, and tell of alarms."),
         "retrain": ("retrain:command", "Train a model again where data, an alarm or the schedule says so."),
     },
     "Stack": {

@@ -155,9 +155,6 @@ rollout-abort: setup ## Send all requests back to the revision that served befor
 render: setup ## Print what a platform would be sent, without asking it (PLATFORM, IMAGE=…@sha256:…, CONFIG, STAGE, VERSION)
 	@$(WINNOW) render $(FLAGS)
 
-monitor: setup ## Look for drift, worse outcomes and passed limits, and tell of alarms (NAME, STAGE, PLATFORM, PROMETHEUS, HTML=page.html, OUTPUT=gauges.prom, JSON=1)
-	@$(WINNOW) monitor $(FLAGS)
-
 outcomes: setup ## Measure each revision by the outcomes of its predictions (INPUT, METRIC, NAME, OUTPUT=joined.parquet, JSON=1)
 	@$(WINNOW) outcomes $(FLAGS)
 
@@ -165,6 +162,9 @@ inference-one inference-one-input: setup ## Get one prediction from a served mod
 	@$(WINNOW) inference-one $(FLAGS)
 
 ##@ Watch
+monitor: setup ## Look for drift, worse outcomes and passed limits, and tell of alarms (NAME, STAGE, PLATFORM, PROMETHEUS, HTML=page.html, OUTPUT=gauges.prom, JSON=1)
+	@$(WINNOW) monitor $(FLAGS)
+
 retrain: setup ## Train the model again: next study, selection, gates, rollout (IF_DUE=1, CONFIG, RULES, PLATFORM, DRY_RUN=1, JSON=1)
 	@$(WINNOW) retrain $(FLAGS)
 
