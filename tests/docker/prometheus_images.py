@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 PROMETHEUS = "prom/prometheus:v2.42.0"
+ALERTMANAGER = "prom/alertmanager:v0.25.0"
 
 
 def promtool(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

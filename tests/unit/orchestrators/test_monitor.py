@@ -36,6 +36,7 @@ class Replicas:
     def __init__(self) -> None:
         self.bins: dict[str, list[int]] = {"a": [0, 0, 0, 0]}
         self.digest = DIGEST
+        self.started = START
 
     def count(self, bins: tuple[int, ...], replica: str = "a") -> None:
         """Count rows whose ages are in the bins; the rest is as in training."""
@@ -55,7 +56,7 @@ class Replicas:
         }
         lines = [
             f'winnow_model_info{{digest="{self.digest}",name="cells",version="3"}} 1.0',
-            f"process_start_time_seconds {START}",
+            f"process_start_time_seconds {self.started}",
             f"winnow_counted_rows_total {rows}",
             f'winnow_requests_total{{route="/predict",status="200"}} {rows}',
         ]
@@ -81,6 +82,7 @@ class Site:
         self.is_registry_away = False
         self.config = MonitoringConfig.model_validate(config)
         self.looks = 0
+        self.prometheus: str | None = None
         self.settings = Settings.from_environment({"WINNOW_HOME": str(folder)})
 
     def note(self, model: str, entry: AlertRecord, at: datetime) -> None:
@@ -89,7 +91,7 @@ class Site:
         assert model == "cells"
         self.history.append((at, entry))
 
-    def look(self, *counted: tuple[int, ...]) -> MonitoringReport:
+    def look(self, *counted: tuple[int, ...], at: float | None = None) -> MonitoringReport:
         for bins in counted:
             self.replicas.count(bins)
         self.looks += 1
@@ -98,9 +100,10 @@ class Site:
         record = Record(
             "cells", revisions=(type(served)(1, release, served.settings, served.scale),), route=Route(1, 1)
         )
-        reader = ReplicaReader(self.replicas, Observation(record), None, "PROMETHEUS=")
+        reader = ReplicaReader(self.replicas, Observation(record), self.prometheus, "PROMETHEUS=")
         watched = Watched("cells", "local", release, PROFILE, self.config, "cells.yaml", reader, self.settings)
-        return look(watched, self.store, self.said.append, lambda: START + self.looks * HOUR, self.note)
+        now = START + self.looks * HOUR if at is None else at
+        return look(watched, self.store, self.said.append, lambda: now, self.note)
 
 
 def drift_of(report: MonitoringReport) -> dict[str, Result]:
