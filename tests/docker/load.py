@@ -23,11 +23,16 @@ TIMEOUT_S = 15.0
 
 @dataclass
 class Outcome:
-    """What became of the requests. Latencies count from when a request was due, not from when it was sent."""
+    """What became of the requests. Latencies count from when a request was due, not from when it was sent.
+
+    Attributes:
+        failed_at: when each failure was known, on the clock of `time.monotonic`.
+    """
 
     sent: int = 0
     ok: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    failed_at: list[float] = field(default_factory=list)
     versions: Counter[str] = field(default_factory=Counter)
     latencies_ms: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -85,14 +90,18 @@ class Load:
         try:
             status, version = await asyncio.wait_for(self._ask(is_fresh=is_fresh), TIMEOUT_S)
         except (OSError, EOFError, TimeoutError) as error:
-            self.outcome.failed[type(error).__name__] += 1
+            self._fail(type(error).__name__)
             return
         self.outcome.latencies_ms.append((time.perf_counter() - due) * 1000)
         if status == 200:
             self.outcome.ok += 1
             self.outcome.versions[version] += 1
         else:
-            self.outcome.failed[str(status)] += 1
+            self._fail(str(status))
+
+    def _fail(self, how: str) -> None:
+        self.outcome.failed[how] += 1
+        self.outcome.failed_at.append(time.monotonic())
 
     async def _ask(self, *, is_fresh: bool) -> tuple[int, str]:
         connection = self._idle.pop() if self._idle and not is_fresh else None

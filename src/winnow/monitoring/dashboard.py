@@ -124,7 +124,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Rows without a value (last hour)",
                 [
                     (
-                        f'topk(10, winnow:feature_share:1h{{{_WHERE}, bin="missing"}} > 0)',
+                        f'topk(10, winnow:feature_share:1h{{{_WHERE}, bin="missing"}})',
                         f"{{{{column}}}} {_NAMED}",
                     )
                 ],
@@ -134,7 +134,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Rows with an unknown category (last hour)",
                 [
                     (
-                        f'topk(10, winnow:feature_share:1h{{{_WHERE}, bin="unknown"}} > 0)',
+                        f'topk(10, winnow:feature_share:1h{{{_WHERE}, bin="unknown"}})',
                         f"{{{{column}}}} {_NAMED}",
                     )
                 ],

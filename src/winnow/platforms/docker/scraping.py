@@ -49,7 +49,8 @@ def targets(name: str, replicas: list[tuple[str, str, int]]) -> str:
         }
         for identifier, replica, number in replicas
     ]
-    return json.dumps(groups, indent=1) + "\n"
+    # Prometheus 2.42 keeps the last targets of a file that becomes empty where it reads its configuration just then.
+    return json.dumps(groups or [{"targets": []}], indent=1) + "\n"
 
 
 def scrape(engine: Engine, found: EngineDeployment) -> None:
@@ -69,7 +70,7 @@ def forget(engine: Engine, found: EngineDeployment) -> None:
     path = target_file(found)
     if not path.parent.is_dir():
         return
-    path.unlink(missing_ok=True)
+    replace_text(path, targets(found.name, []), mode=0o644)
     prometheus = _prometheus(engine, found.folder.parent)
     if prometheus is not None and found.network is not None and found.network.name in _networks(prometheus):
         found.network.disconnect(prometheus, force=True)

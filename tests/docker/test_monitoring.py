@@ -1,0 +1,201 @@
+"""A real Prometheus and Alertmanager watch deployments on Docker, and an alert rolls one back."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+
+from tests.docker import serving_images
+from tests.docker.load import Load, running
+from tests.docker.stacks import ROOT, clean_environment, free_port
+from tests.unit.serving import bundles
+from winnow.bundle.manifest import EXAMPLE, read_manifest, sha256_of, write_manifest
+from winnow.bundle.profile import PROFILE, ColumnCounts, ColumnProfile, Profile, write_profile
+from winnow.monitoring.dashboard import queries
+from winnow.orchestrators.drive import Driver, observe
+from winnow.platforms.docker.client import connect
+from winnow.platforms.docker.deployer import DockerDeployer
+from winnow.rollout.step import Desired, Done, revision_for
+from winnow.routing import Release, ReplicaSettings, Revision, Scale
+
+pytestmark = pytest.mark.docker
+
+SETTINGS = ReplicaSettings(cpu_request=0.05, drain_s=2)
+COLUMNS = tuple(
+    ColumnProfile(name, "number", ColumnCounts((500, 500)), edges=(2.5,), centre=2.5, scale=1.4)
+    for name in bundles.COLUMNS
+)
+OUTPUTS = (
+    ColumnProfile("prediction", "category", ColumnCounts((500, 500)), labels=bundles.CLASSES),
+    ColumnProfile("confidence", "number", ColumnCounts((500, 500)), edges=(0.75,), centre=0.75),
+)
+FAULTY = """
+from winnow.serving import app
+
+def fail(*_):
+    raise RuntimeError("a fault of this version")
+
+app.App._work = fail
+"""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A deployment that is watched, and what watches it."""
+
+    name: str
+    home: Path
+    env: dict[str, str]
+    releases: dict[str, Release]
+    prometheus: str
+    hooks: tuple[str, int]
+
+    @property
+    def deployer(self) -> DockerDeployer:
+        return DockerDeployer(self.home)
+
+    def deploy(self, release: str, replicas: int = 1) -> None:
+        """What `winnow prod` does."""
+        wanted = Revision(0, self.releases[release], SETTINGS, Scale(replicas))
+        target = revision_for(observe(self.deployer, self.name), wanted)
+        desired = Desired(target, history=3, ready_within_s=60, started=time.time(), router_replicas=1)
+        assert isinstance(Driver(self.deployer, self.name, desired).drive(), Done)
+
+    def winnow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "winnow", *arguments]
+        return subprocess.run(argv, cwd=ROOT, env=self.env, text=True, capture_output=True, timeout=300, check=False)
+
+    def load(self, rate_per_s: float = 50) -> Load:
+        body = (self.releases["good"].bundle / EXAMPLE).read_bytes()
+        return Load(f"{self.deployer.observe(self.name).url}/predict", body, rate_per_s=rate_per_s, most=5000)
+
+    def asked(self, path: str, **parameters: str) -> Any:
+        """The data of Prometheus' answer."""
+        url = f"{self.prometheus}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def scraped(self) -> dict[str, str]:
+        """The health of each target by its replica."""
+        active = self.asked("targets")["activeTargets"]
+        return {each["labels"]["replica"]: each["health"] for each in active}
+
+
+def until(is_so: Callable[[], Any], within_s: float) -> Any:
+    deadline = time.monotonic() + within_s
+    while not (found := is_so()):
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.1)
+    return found
+
+
+def release(folder: Path, version: str, scale: float) -> Release:
+    bundle = bundles.classification(folder, scale=scale)
+    write_profile(bundle, Profile(1000, COLUMNS, OUTPUTS, 1000, "holdout"))
+    manifest = read_manifest(bundle)
+    files = {**manifest.files, PROFILE: sha256_of(bundle / PROFILE)}
+    write_manifest(bundle, msgspec.structs.replace(manifest, files=files))
+    return serving_images.with_image(serving_images.release_of(bundle, version))
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Release]]:
+    folder = tmp_path_factory.mktemp("bundles")
+    good, other = release(folder / "good", "1", 1.0), release(folder / "other", "2", 2.0)
+    image = serving_images.patched(other.image, FAULTY, folder / "patch")
+    yield {"good": good, "faulty": replace(other, image=image)}
+    serving_images.forget((good, other))
+
+
+@pytest.fixture(scope="module")
+def watched(releases: dict[str, Release], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """A deployment that served before `monitoring-init`, with a rule of its own that always fires."""
+    folder = tmp_path_factory.mktemp("watched")
+    name, ports = f"t{secrets.token_hex(4)}", {each: free_port() for each in ("prometheus", "alertmanager", "hooks")}
+    env = {**clean_environment(folder / "home"), "WINNOW_PROJECT": name}
+    gateway = connect().networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    made = Watched(
+        name, folder / "home", env, releases, f"http://127.0.0.1:{ports['prometheus']}", (gateway, ports["hooks"])
+    )
+    experiment = yaml.safe_load((ROOT / "experiments/breast_cancer.yaml").read_text())
+    rule = {"name": "FewReplicas", "metric": "live_replicas", "below": "9 replicas", "severity": "ticket"}
+    experiment |= {"name": name, "monitoring": {"rules": [rule]}}
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+    flags = (f"--{each}-port={ports[each]}" for each in ("prometheus", "alertmanager"))
+    hooks = f"http://host.docker.internal:{ports['hooks']}"
+    try:
+        made.deploy("good")
+        options = ("--scrape-interval", "1", "--grafana", "off", "--config", str(folder / "experiment.yaml"))
+        started = made.winnow("monitoring-init", *options, *flags, "--hooks", hooks)
+        assert started.returncode == 0, started.stderr
+        yield made
+    finally:
+        removed = made.winnow("monitoring-remove", "--volumes")
+        serving_images.remove_deployment(name)
+    assert removed.returncode == 0, removed.stderr
+
+
+def test_an_alert_about_a_version_rolls_it_back(watched: Watched) -> None:
+    host, port = watched.hooks
+    token = watched.home / "monitoring/docker/alertmanager/hooks.token"
+    argv = ["serve-hooks", "--action", "rollback", "--name", watched.name, "--host", host, "--port", str(port)]
+    env = {**watched.env, "WINNOW_HOOKS_TOKEN_FILE": str(token)}
+    hooks = subprocess.Popen([sys.executable, "-m", "winnow", *argv], cwd=ROOT, env=env, stderr=subprocess.PIPE)
+    try:
+        with running(watched.load(), lead_s=2) as outcome:
+            watched.deploy("faulty")
+            until(lambda: watched.deployer.observe(watched.name).record.rejected, within_s=60)
+    finally:
+        hooks.terminate()
+        said = hooks.communicate(timeout=10)[1].decode()
+    seconds = outcome.failed_at[-1] - outcome.failed_at[0]
+    print(f"{seconds:.1f} s and {len(outcome.failed_at)} requests from the first bad answer to the last one\n{said}")
+    assert set(outcome.failed) == {"500"}
+    assert seconds < 30
+    record = watched.deployer.observe(watched.name).record
+    assert record.serving is not None
+    assert record.serving.release.version == "1"
+    assert [(each.version, each.reason.partition(":")[0]) for each in record.rejected] == [
+        ("2", "the alert WinnowErrors rolled it back")
+    ]
+
+
+def test_prometheus_knows_the_replicas_that_there_are(watched: Watched) -> None:
+    def names() -> set[str]:
+        return {each.identifier for each in watched.deployer.observe(watched.name).replicas}
+
+    until(lambda: watched.scraped() == dict.fromkeys(names(), "up"), within_s=30)
+    before = names()
+    watched.deploy("good", replicas=2)
+    until(lambda: watched.scraped() == dict.fromkeys(names(), "up"), within_s=30)
+    assert names() != before
+
+
+def test_every_query_of_the_dashboard_has_an_answer(watched: Watched) -> None:
+    with running(watched.load(rate_per_s=20), lead_s=3):
+        given = {"$deployment": watched.name, "$column": bundles.COLUMNS[0], "$__rate_interval": "5s"}
+        for query in queries():
+            for variable, value in given.items():
+                query = query.replace(variable, value)
+            until(lambda query=query: watched.asked("query", query=query)["result"], within_s=70)
+
+
+def test_a_deployment_that_is_removed_is_scraped_no_more(watched: Watched) -> None:
+    until(lambda: "up" in watched.scraped().values(), within_s=30)
+    assert watched.deployer.remove(watched.name)
+    until(lambda: watched.scraped() == {}, within_s=30)
+    rules = watched.asked("rules")["groups"]
+    assert {each["name"] for each in rules} == {"winnow", "winnow-drift"}
