@@ -92,7 +92,7 @@ def listed(column: ColumnProfile, bars: Sequence[Bar]) -> str:
 def over_time(quality: LiveQuality, allowed: float | None) -> str:
     """The metric of each window with its interval, before the level of the held-out rows."""
     windows = [each for each in quality.windows if each.estimate is not None]
-    width, height, left, top, bottom = 900, 230, 52, 12, 26
+    width, height, left, top, bottom = min(max(420, 60 + 32 * len(windows)), 900), 230, 52, 12, 26
     known = [quality.reference] if quality.reference is not None else []
     ends = [*known, *([] if allowed is None else [allowed]), *(end for each in windows for end in _ends(each))]
     low, high = min(ends), max(ends)
@@ -121,9 +121,12 @@ def over_time(quality: LiveQuality, allowed: float | None) -> str:
         parts.append(f'<path class="span" d="M{at:.1f} {y(worst):.1f}V{y(best):.1f}"/>')
         parts.append(f'<circle class="dot" cx="{at:.1f}" cy="{mean:.1f}" r="3"/>')
     parts.append(f'<path class="trace" d="M{"L".join(points)}"/>')
+    form = "%b %d, %H:%M" if end - begin > 3600 else "%H:%M:%S"
     for anchor, at in (("start", begin), ("end", end)):
-        parts.append(_text(x(at), height - 6, datetime.fromtimestamp(at, UTC).strftime("%b %d, %H:%M"), anchor))
-    return _svg(width, height, f"{quality.metric} of {len(windows)} windows", parts)
+        parts.append(_text(x(at), height - 6, datetime.fromtimestamp(at, UTC).strftime(form), anchor))
+    drawing = _svg(width, height, f"{quality.metric} of {len(windows)} windows", parts)
+    size = f"min-width: {round(0.75 * width)}px; max-width: {round(1.1 * width)}px"
+    return drawing.replace("<svg ", f'<svg style="{size}" ', 1)
 
 
 def number(value: float) -> str:

@@ -6,6 +6,7 @@ In the style of a study's report. All text from outside is escaped. It needs no 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -17,7 +18,7 @@ from winnow.config.next_command import next_command
 from winnow.finding import Finding, Result
 from winnow.monitoring.alarms import runbook_of
 from winnow.monitoring.charts import Bar, bars_of, histogram, listed, number, over_time, percent
-from winnow.monitoring.report import ColumnDrift, LiveQuality, MonitoringReport, QualityPart
+from winnow.monitoring.report import Alarm, ColumnDrift, LiveQuality, MonitoringReport, QualityPart
 from winnow.study.formatting import duration, score
 
 MOST_CARDS = 24
@@ -85,16 +86,25 @@ def _verdict(report: MonitoringReport) -> str:
     else:
         kind, text = "pass", "No alarm"
     rows = [
-        f"<li><b>{escape(each.name)}</b>{' · ' + escape(each.subject) if each.subject else ''}: {escape(each.summary)}"
-        f"<small>since {_when(each.since)}, {_ago(report.checked_at - each.since)} · runbook: "
-        f"{runbook_of(each)}</small></li>"
+        f"<li><b>{escape(each.name)}</b> · {escape(_told(each))}<small>since {_when(each.since)}, "
+        f"{_ago(report.checked_at - each.since)} · runbook: {runbook_of(each)}</small></li>"
         for each in report.alarms
     ]
-    skipped = [f"<li><small>Not judged: {escape(each)}</small></li>" for each in report.skipped]
+    skipped = [f"<li><small>Not judged: {_marked(each)}</small></li>" for each in report.skipped]
     listing = f"<ul>{''.join([*rows[:MOST_ALARMS], *skipped])}</ul>" if rows or skipped else ""
     if rest := rows[MOST_ALARMS:]:
         listing += f"<details><summary>{len(rest)} more</summary><ul>{''.join(rest)}</ul></details>"
     return f'<section class="verdict {kind}" aria-label="Verdict"><p class="big">{text}</p>{listing}</section>'
+
+
+def _marked(text: str) -> str:
+    """Escaped, with keys and commands between backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _told(alarm: Alarm) -> str:
+    is_named = not alarm.subject or alarm.summary.startswith(alarm.subject)
+    return alarm.summary if is_named else f"{alarm.subject}: {alarm.summary}"
 
 
 def _tiles(report: MonitoringReport, moved: Sequence[ColumnDrift]) -> str:
@@ -172,11 +182,13 @@ def _how(drift: ColumnDrift, column: ColumnProfile, bars: Sequence[Bar]) -> Iter
     before, now = drift.reference, drift.live
     if not column.labels and column.kind != "date" and any(before.bins) and any(now.bins):
         (mean, std), (live_mean, live_std) = _moments(column, before), _moments(column, now)
-        shift = f" ({(live_mean - mean) / column.scale:+.2g} standard deviations)" if column.scale > 0 else ""
+        moved = (live_mean - mean) / column.scale if column.scale > 0 else 0.0
+        shift = f" ({moved:{'+.2g' if abs(moved) < 99 else '+.0f'}} standard deviations)"
         yield f"mean {number(mean)} → <b>{number(live_mean)}</b>{shift}, spread {number(std)} → {number(live_std)}"
     elif column.labels and bars:
         most = max(bars, key=lambda bar: abs(bar.live - bar.reference))
-        yield f"{escape(most.name)}: {percent(most.reference)} → <b>{percent(most.live)}</b> of the rows"
+        if most.name not in ("missing", "new"):
+            yield f"{escape(most.name)}: {percent(most.reference)} → <b>{percent(most.live)}</b> of the rows"
     for name, text in (("missing", "without a value"), ("unknown", "of a category that training did not have")):
         found = next((each for each in drift.findings if each.condition == name and each.result is Result.FAIL), None)
         if found is not None and found.estimate is not None:
@@ -193,7 +205,7 @@ def _how(drift: ColumnDrift, column: ColumnProfile, bars: Sequence[Bar]) -> Iter
 
 def _advice(drift: ColumnDrift, column: ColumnProfile) -> str:
     failed = {each.condition: each for each in drift.findings if each.result is Result.FAIL}
-    retrain = f"<code>{escape(next_command('retrain', if_due=True))}</code>"
+    retrain = f"<code>{escape(next_command('retrain', config=..., if_due=True))}</code>"
     if drift.is_output:
         return "The model's answers have changed. The columns that moved may say why, and outcomes whether it is wrong."
     if "unknown" in failed:
@@ -229,7 +241,7 @@ def _quality(quality: LiveQuality) -> str:
     if quality.lag_s is not None:
         half, most = (duration(each) for each in quality.lag_s)
         lag = f"Half of the outcomes came within {half}, nine tenths within {most}."
-    notes = "".join(f'<p class="note">{escape(each)}</p>' for each in quality.notes)
+    notes = "".join(f'<p class="note">{_marked(each)}</p>' for each in quality.notes)
     windows = [(_span(each.since, each.until), each) for each in reversed(quality.windows)]
     tables = f"<details><summary>Every window</summary>{_parts('window', 'Window', windows)}</details>"
     if quality.slices:
@@ -321,10 +333,11 @@ def _weights(profile: Profile) -> dict[str, tuple[float, int]]:
 
 
 def _moments(column: ColumnProfile, counts: ColumnCounts) -> tuple[float, float]:
-    """Mean and standard deviation of the present values."""
+    """Mean and standard deviation of the present values; 0 where the sums tell no difference."""
     rows = max(sum(counts.bins), 1)
-    mean = counts.total / rows
-    return column.centre + mean, math.sqrt(max(counts.square_total / rows - mean**2, 0.0))
+    mean, square = counts.total / rows, counts.square_total / rows
+    variance = square - mean**2
+    return column.centre + mean, math.sqrt(variance) if variance > 1e-9 * square else 0.0
 
 
 def _table(name: str, head: Sequence[str], rows: Sequence[Sequence[str]], last: str = "") -> str:

@@ -76,7 +76,7 @@ def sample_live(profile: Profile, rows: int = 1200) -> LiveCounts:
         columns[str(name)] = counted(column, values)
     regions = rng.multinomial(rows - 90, [0.25, 0.25, 0.25, 0.25])
     columns["region"] = ColumnCounts(tuple(regions.tolist()), unknown=90)
-    answers = rng.multinomial(rows, [0.43, 0.57])
+    answers = rng.multinomial(rows, [0.25, 0.75])
     outputs = {
         "prediction": ColumnCounts(tuple(answers.tolist())),
         "confidence": counted(profile.outputs[1], rng.beta(20, 1, rows)),
