@@ -23,6 +23,7 @@ def monitor(
     prometheus: str | None = None,
     html: Path | str | None = None,
     output: Path | str | None = None,
+    evidently: Path | str | None = None,
     say: Callable[[str], None] = silent,
 ) -> MonitoringReport:
     """Look at a deployment once: compare its requests since the last look with what its model was trained on.
@@ -38,6 +39,7 @@ def monitor(
             replicas are asked.
         html: a page to write, which needs no other file.
         output: a file of gauges to write, in Prometheus' text format.
+        evidently: a page of Evidently to write, by the environment `evidently` in WINNOW_HOME, of logged rows.
         say: is called with warnings.
 
     Raises:
@@ -57,5 +59,6 @@ def monitor(
         prometheus,
         None if html is None else Path(html),
         None if output is None else Path(output),
+        None if evidently is None else Path(evidently),
     )
     return orchestrator.monitor(Settings.from_environment(), request, say)

@@ -44,6 +44,11 @@ SHOWN_COLUMNS = 20
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write gauges for Prometheus' textfile collector.",
 )
+@click.option(
+    "--evidently",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write Evidently's page on logged rows; it takes an environment of its own (docs/monitoring.md).",
+)
 @json_option
 def command(as_json: bool, html: Path | None, **options: Any) -> int:
     """Compare what a deployment has been asked since the last look with what its model was trained on.

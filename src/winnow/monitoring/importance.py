@@ -9,10 +9,9 @@ its error. Importances within two errors of 0 count as 0, which makes the null's
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 from msgspec import Struct
 from numpy.typing import NDArray
 from scipy.stats import rankdata
@@ -22,8 +21,9 @@ from winnow.finding import Finding, Result
 
 CONDITION = "importances"
 Floats = NDArray[np.float64]
-Loss = Callable[[pd.DataFrame], Floats]
-"""The loss of each row, such as 1 for a wrong class, of rows whose columns may be permuted."""
+Matrix = NDArray[np.float32]
+Loss = Callable[[Matrix], Floats]
+"""The loss of each row, such as 1 for a wrong class, of encoded rows whose columns may be permuted."""
 LEAST_COLUMNS, LEAST_ROWS = 3, 100
 MOST_DRAWS = 50_000
 
@@ -43,22 +43,22 @@ class Importances(Struct, frozen=True):
 
 
 def measure_importances(
-    loss: Loss, rows: pd.DataFrame, names: Sequence[str], *, repetitions: int = 3, seed: int = 0
+    loss: Loss, rows: Matrix, parts: Mapping[str, slice], *, repetitions: int = 3, seed: int = 0
 ) -> Importances:
     """Permute each column among the rows, and measure how much larger the loss is.
 
     Args:
-        loss: it is called `len(names) * repetitions + 1` times.
-        rows: of more than `MOST_ROWS` the last ones are taken, so that `loss` gets as many.
-        names: columns to permute.
+        loss: it is called `len(parts) * repetitions + 1` times.
+        rows: encoded rows, [rows, width].
+        parts: where the numbers of each column to permute lie.
     """
     before, random = loss(rows), np.random.default_rng(seed)
     values, errors = {}, {}
-    for name in names:
+    for name, part in parts.items():
         more = np.zeros(len(rows))
         for _ in range(repetitions):
-            permuted = rows.copy(deep=False)
-            permuted[name] = rows[name].to_numpy()[random.permutation(len(rows))]
+            permuted = rows.copy()
+            permuted[:, part] = rows[random.permutation(len(rows)), part]
             more += (loss(permuted) - before) / repetitions
         values[name] = float(more.mean())
         errors[name] = float(more.std(ddof=1) / math.sqrt(len(rows)))

@@ -13,6 +13,11 @@ _ROWS = """
 SELECT fields FROM predictions
 WHERE version = $version AND NOT is_mirrored AND fields IS NOT NULL AND time <= $until ORDER BY time DESC LIMIT $most
 """
+_OUTCOMES = """
+SELECT fields, outcome ->> '$' FROM joined
+WHERE version = $version AND NOT is_mirrored AND fields IS NOT NULL AND outcome IS NOT NULL
+ORDER BY time DESC LIMIT $most
+"""
 
 
 def logged_rows(
@@ -33,3 +38,17 @@ def logged_rows(
     with joined_log(paths, "accuracy", since=since, deployment=deployment, place=place) as log:
         found = log.execute(_ROWS, {"version": version, "until": until, "most": most}).fetchall()
     return pd.DataFrame([msgspec.json.decode(fields) for (fields,) in found])
+
+
+def logged_outcomes(
+    paths: Sequence[str], *, deployment: str, version: str, most: int, place: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """The newest rows of a version whose outcome is known, and their outcomes, as `logged_rows` otherwise.
+
+    Raises:
+        InputError: a path names no file.
+        WinnowError: the files cannot be read.
+    """
+    with joined_log(paths, "accuracy", deployment=deployment, place=place) as log:
+        found = log.execute(_OUTCOMES, {"version": version, "most": most}).fetchall()
+    return pd.DataFrame([msgspec.json.decode(fields) for fields, _ in found]), [outcome for _, outcome in found]

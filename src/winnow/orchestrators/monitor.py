@@ -26,6 +26,7 @@ from winnow.config.settings import Settings
 from winnow.finding import Finding, Result
 from winnow.monitoring.alarms import QUALITY, AlarmChanges, changes, of_drift, of_quality, of_rules, still_holding
 from winnow.monitoring.drift import alpha_per_check, find_drift, needed_rows
+from winnow.monitoring.evidently_page import check_environment
 from winnow.monitoring.exposition import in_bins_of
 from winnow.monitoring.gauges import gauges
 from winnow.monitoring.live import LiveCounts
@@ -36,7 +37,8 @@ from winnow.monitoring.rules import check_rules, evaluate
 from winnow.monitoring.state import MonitoringState, looked
 from winnow.orchestrators.alert_delivery import NotDeliveredError, check_receiver, deliver
 from winnow.orchestrators.deployments import ask_deployers, find_deployment
-from winnow.orchestrators.joint_drift import SKIPPED, judge_rows
+from winnow.orchestrators.joint_drift import SKIPPED, judge_rows, rows_to_compare, write_evidently_page
+from winnow.orchestrators.live_importances import judge_importances
 from winnow.orchestrators.monitoring_store import MonitoringStore
 from winnow.orchestrators.profiles import profile_of, with_bundle
 from winnow.orchestrators.replica_counts import ReplicaReader
@@ -46,7 +48,7 @@ from winnow.routing import Release
 from winnow.tracking.history import AlertRecord
 from winnow.tracking.tracker import TrackingUnavailableError
 
-SHARES = {"drift": 0.55, "joint": 0.2, "quality": 0.25}
+SHARES = {"drift": 0.55, "joint": 0.15, "importances": 0.05, "quality": 0.25}
 """Of the false alarms, where there are logs to judge by; else the columns' drift has all of them."""
 ALARM_LASTS = 3
 """After how many missed looks an Alertmanager takes an alarm for ended, and how many seconds more."""
@@ -74,6 +76,7 @@ class MonitorRequest:
         prometheus: overrides `monitoring.prometheus`.
         html: a page to write.
         output: a file of gauges to write.
+        evidently: a page of Evidently to write.
     """
 
     name: str | None = None
@@ -83,6 +86,7 @@ class MonitorRequest:
     prometheus: str | None = None
     html: Path | None = None
     output: Path | None = None
+    evidently: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -117,10 +121,17 @@ def monitor(
         wall: seconds since the epoch.
     """
     watched = find_watched(settings, request, say)
+    python = None if request.evidently is None else check_environment(settings.home / "evidently")
     make_home(settings.home)
     report = look(watched, MonitoringStore(settings.home, watched.platform, watched.name), say, wall)
     _write(request.output, next_flag("output"), lambda: gauges(report))
     _write(request.html, next_flag("html"), lambda: _page(report, watched.profile))
+    if request.evidently is not None and python is not None:
+        rows = rows_to_compare(
+            watched.name, watched.release, watched.config, report.since, report.until, watched.settings
+        )
+        if unwritten := write_evidently_page(rows, request.evidently, python):
+            say(f"warning: {unwritten}")
     return report
 
 
@@ -143,8 +154,12 @@ def look(
     with store.held(on_wait=lambda: say(f"waiting for another process that looks at '{watched.name}'")):
         state, source = count(watched, store.read(), wall())
         quality, unjudged = judge_outcomes(watched, state, say)
-        joint, skipped = judge_together(watched, state)
-        report, state = judge(watched, state, joint, quality, source, [each for each in (skipped, unjudged) if each])
+        (joint, skipped), (importances, uncompared) = (
+            judge_together(watched, state),
+            compare_importances(watched, state),
+        )
+        reasons = [each for each in (skipped, uncompared, unjudged) if each]
+        report, state = judge(watched, state, joint, importances, quality, source, reasons)
         store.write(state)
         store.append(report)
         state = tell(watched, store, state, say)
@@ -195,6 +210,7 @@ def judge(
     watched: Watched,
     state: MonitoringState,
     joint: Finding | None,
+    importances: Finding | None,
     quality: LiveQuality | None,
     source: str,
     skipped: Sequence[str],
@@ -202,7 +218,7 @@ def judge(
     """What a look finds, and the state after it, with what receivers have to be told. Pure.
 
     Args:
-        joint, quality: what the logs show; None where they were not judged.
+        joint, importances, quality: what the logs show; None where they were not judged.
         source: where the counts come from.
         skipped: what was not judged and why.
     """
@@ -235,6 +251,7 @@ def judge(
         source=source,
         drift=drift,
         joint=joint,
+        importances=importances,
         quality=quality,
         rules=rules,
         skipped=(*_unjudged(window, needed), *skipped),
@@ -316,7 +333,14 @@ def judge_together(watched: Watched, state: MonitoringState) -> tuple[Finding | 
     if window.rows < needed_rows(profile, _alpha(watched, window, "drift")):
         return None, f"{SKIPPED}: there are too few rows."
     alpha = _alpha(watched, window, "joint")
-    return judge_rows(watched.name, watched.release, watched.config, window, alpha, watched.settings)
+    since, until = window.since, window.until
+    return judge_rows(watched.name, watched.release, watched.config, since, until, alpha, watched.settings)
+
+
+def compare_importances(watched: Watched, state: MonitoringState) -> tuple[Finding | None, str]:
+    """What logged rows with outcomes say of the columns that the model goes by; or None, and why they do not."""
+    paths, alpha = watched.config.quality.outcomes, _alpha(watched, state.window, "importances")
+    return judge_importances(watched.name, watched.release, watched.profile, paths, alpha)
 
 
 def _alpha(watched: Watched, window: LiveCounts, test: str) -> float:

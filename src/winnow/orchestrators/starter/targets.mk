@@ -162,7 +162,7 @@ inference-one inference-one-input: setup ## Get one prediction from a served mod
 	@$(WINNOW) inference-one $(FLAGS)
 
 ##@ Watch
-monitor: setup ## Look for drift, worse outcomes and passed limits, and tell of alarms (NAME, STAGE, PLATFORM, PROMETHEUS, HTML=page.html, OUTPUT=gauges.prom, JSON=1)
+monitor: setup ## Look for drift, worse outcomes and passed limits, and tell of alarms (NAME, STAGE, PLATFORM, PROMETHEUS, HTML=page.html, OUTPUT=gauges.prom, EVIDENTLY=page.html, JSON=1)
 	@$(WINNOW) monitor $(FLAGS)
 
 retrain: setup ## Train the model again: next study, selection, gates, rollout (IF_DUE=1, CONFIG, RULES, PLATFORM, DRY_RUN=1, JSON=1)
