@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.models import Winnow, address, said, two_models
 from tests.unit.serving import bundles
-from winnow.tracking.history import RejectedRecord
+from winnow.tracking.history import RejectedRecord, RolloutRecord
 from winnow.tracking.registry import Registry
 
 
@@ -53,6 +53,10 @@ def test_a_champion_is_served_asked_replaced_rolled_back_and_removed(winnow: Win
     ((_, noted),) = Registry(winnow.uri).records("cells", RejectedRecord)
     assert (noted.version, noted.deployment) == ("2", "cells")
     assert "cells version 2" in winnow.run("prod", "--study", "cells", "--again").stdout
+    moves = [each for _, each in Registry(winnow.uri).records("cells", RolloutRecord)]
+    assert [(each.version, each.replaced) for each in moves] == [("1", ""), ("2", "1"), ("1", "2"), ("2", "1")]
+    assert {(each.deployment, each.platform, each.state) for each in moves} == {("cells", "local", "promoted")}
+    assert "rolled it back: complaints" in moves[2].reason
 
     assert "no longer served" in winnow.run("prod-remove", "--study", "cells").stdout
     assert winnow.run("prod-remove", "--study", "cells").returncode == 0

@@ -27,9 +27,10 @@ from winnow.orchestrators.deployment import Deployment, deployment_of
 from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
 from winnow.orchestrators.drive import Begun, Driver, End, hand_over, observe, shares
 from winnow.orchestrators.judge import StepJudge
+from winnow.orchestrators.model_history import into_history
 from winnow.orchestrators.old_variables import refuse_old_variables
 from winnow.orchestrators.outcome_reader import OutcomeReader
-from winnow.orchestrators.rejections import into_history, refuse_rejected, rolled_back_by, user
+from winnow.orchestrators.rejections import refuse_rejected, rolled_back_by, user
 from winnow.orchestrators.releases import CHAMPION, ModelRegistry, as_kept, choose_version, fetch_release, shown_release
 from winnow.orchestrators.serving_config import serving_config
 from winnow.orchestrators.serving_settings import KEEP, ServedSettings, fingerprint, key_of, served
@@ -239,7 +240,7 @@ def plan_serving(
     serving = observed.record.serving
     if desired.steps and serving is not None and serving.number != target.number:
         desired = replace(desired, router_image=chosen.prepare_router(show))
-    judge, remember = StepJudge(OutcomeReader(asked.name)), into_history(asked.name, say)
+    judge, remember = StepJudge(OutcomeReader(asked.name)), into_history(platform, say)
     driver = Driver(deployer, asked.name, desired, key, judge=judge, say=say, remember=remember)
     note = note_of(observed, desired, request)
     start_driver = chosen.prepare_driver() if request.is_detached and desired.steps else None
@@ -280,7 +281,7 @@ def plan_rollback(
         rejecting=rolled_back_by(by or user(), reason),
     )
     check_plan(deployer, observed, desired, is_again=is_again)
-    driver = Driver(deployer, chosen, desired, key, say=say, remember=into_history(chosen, say))
+    driver = Driver(deployer, chosen, desired, key, say=say, remember=into_history(found_on, say))
     return ServePlan(deployer, driver, observed, found_on)
 
 

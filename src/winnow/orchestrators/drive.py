@@ -47,7 +47,7 @@ from winnow.rollout.step import (
     paused,
 )
 from winnow.rollout.verdict import Verdict
-from winnow.routing import Observation, Record, Rejected, Rollout, RolloutState, RouterReport
+from winnow.routing import Observation, Record, Rollout, RolloutState, RouterReport
 
 POLL_S = 0.25
 SILENT_S = 120.0
@@ -70,6 +70,15 @@ Judge = Callable[[Rollout, Sequence[RouterReport]], Verdict | None]
 """Judges the current step of a rollout by what its routers have counted; None while there is nothing to judge."""
 
 
+@dataclass(frozen=True)
+class Moved:
+    """A change of a deployment's route, at `at` (seconds since the epoch): its record before and after."""
+
+    before: Record
+    after: Record
+    at: float
+
+
 def no_judge(rollout: Rollout, reports: Sequence[RouterReport]) -> None:
     """Judges nothing: for what has no steps with two revisions."""
 
@@ -83,7 +92,7 @@ class Driver:
         say: receives a line for each step.
         wall: seconds since the epoch, for what the record keeps.
         on_observation: called with what was observed, before the action is taken.
-        remember: called at the end for each version that was rejected meanwhile.
+        remember: called at the end for each change of the route, in order.
         until_begun: end once requests follow the first step of a rollout, for another process to go on.
         is_replaced: where this process is interrupted, another takes its place: a rollout is left as it is.
     """
@@ -97,7 +106,7 @@ class Driver:
     clock: Clock = field(default_factory=Clock)
     wall: Callable[[], float] = time.time
     on_observation: Callable[[Observation], None] = lambda _observed: None
-    remember: Callable[[Rejected], None] = lambda _rejected: None
+    remember: Callable[[Moved], None] = lambda _moved: None
     until_begun: bool = False
     is_replaced: bool = False
 
@@ -112,11 +121,11 @@ class Driver:
             UnreachableError: the platform was away for more than `SILENT_S`.
         """
         reports: dict[str, RouterReport] = {}
-        rejected: list[Rejected] = []
+        moves: list[Moved] = []
         try:
             with self.deployer.held(self.name) as held:
                 try:
-                    return self._loop(held, reports, rejected)
+                    return self._loop(held, reports, moves)
                 except KeyboardInterrupt:
                     if not self.is_replaced:
                         with uninterrupted():
@@ -125,10 +134,10 @@ class Driver:
         except OvertakenError as error:
             raise changed_meanwhile(self.name) from error
         finally:
-            for each in rejected:
+            for each in moves:
                 self.remember(each)
 
-    def _loop(self, held: Held, reports: dict[str, RouterReport], rejected: list[Rejected]) -> End:
+    def _loop(self, held: Held, reports: dict[str, RouterReport], moves: list[Moved]) -> End:
         said, said_at, heard = "", -SAID_EVERY_S, self.clock.now()
         while True:
             try:
@@ -146,7 +155,7 @@ class Driver:
                     said, said_at = reason, self.clock.now()
                 self._carry_out(action, observed)
                 if isinstance(action, Move):
-                    rejected += [each for each in action.record.rejected if each not in observed.record.rejected]
+                    moves.append(Moved(observed.record, action.record, self.wall()))
             except UnreachableError:
                 if self.clock.now() - heard > SILENT_S:
                     raise

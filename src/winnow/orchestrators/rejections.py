@@ -1,19 +1,14 @@
-"""Versions that requests were sent away from: into the model's history, and refused where they are served again."""
+"""Versions that requests were sent away from are refused where they are served again."""
 
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from winnow.config.errors import WinnowError
 from winnow.config.exit_codes import CommandExit
 from winnow.config.next_command import next_flag
-from winnow.orchestrators.settings import current
-from winnow.platforms.deployer import Say
 from winnow.routing import Record, Rejected, Release
-from winnow.tracking.history import RejectedRecord
-from winnow.tracking.tracker import TrackingUnavailableError
 
 
 class RejectedVersionError(WinnowError):
@@ -35,26 +30,6 @@ def refuse_rejected(record: Record, release: Release) -> None:
     candidate = record.revision(rollout.candidate) if rollout is not None and rollout.is_open else None
     if rejected is not None and (candidate is None or candidate.release.version != release.version):
         raise RejectedVersionError(record.name, rejected)
-
-
-def into_history(deployment: str, say: Say) -> Callable[[Rejected], None]:
-    """What adds a rejected version to the history of its model. The platform's record has it, too.
-
-    A registry that does not answer is reported, and does not fail what has been done.
-    """
-
-    def remember(rejected: Rejected) -> None:
-        # It imports MLflow, which takes a second or two.
-        from winnow.tracking.registry import Registry
-
-        entry = RejectedRecord(rejected.version, deployment, rejected.reason)
-        try:
-            registry = Registry(current().tracking_uri)
-            registry.note(rejected.model, entry, datetime.fromtimestamp(rejected.at, UTC))
-        except TrackingUnavailableError as error:
-            say(f"warning: the history of {rejected.model} in the registry lacks this: {error}")
-
-    return remember
 
 
 def rolled_back_by(who: str, reason: str) -> str:

@@ -18,10 +18,10 @@ from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.finding import Finding
 from winnow.orchestrators.deployments import ask_deployers, find_deployment
-from winnow.orchestrators.drive import Begun, Driver, Judge, hand_over
+from winnow.orchestrators.drive import Begun, Driver, Judge, Moved, hand_over
 from winnow.orchestrators.judge import StepJudge
+from winnow.orchestrators.model_history import into_history
 from winnow.orchestrators.outcome_reader import OutcomeReader
-from winnow.orchestrators.rejections import into_history
 from winnow.platforms.deployer import Deployer, Say, mute
 from winnow.platforms.platform import Platform
 from winnow.platforms.rollout_driver import RolloutDriver
@@ -29,7 +29,7 @@ from winnow.platforms.table import platform_for
 from winnow.rollout.accumulate import counted
 from winnow.rollout.plan import from_values
 from winnow.rollout.step import Desired
-from winnow.routing import Counts, Observation, Record, Rejected, Rollout, RolloutState, RouterReport, quantile_s
+from winnow.routing import Counts, Observation, Record, Rollout, RolloutState, RouterReport, quantile_s
 
 Wish = Literal["promote", "pause", "resume", "abort"]
 
@@ -127,7 +127,7 @@ class FoundDeployment:
     def change(self, wish: Wish, reason: str = "") -> RolloutStatus:
         """See `ask`."""
         within_s = self.platform.capabilities.ready_within_s
-        remember = into_history(self.name, self.say)
+        remember = into_history(self.platform.name, self.say)
         return ask(self.deployer, self.name, wish, reason, ready_within_s=within_s, remember=remember, say=self.say)
 
     def go_on(self, *, is_replaced: bool = False) -> RolloutStatus:
@@ -154,7 +154,7 @@ class FoundDeployment:
     def _driver(self) -> Driver:
         within_s = self.platform.capabilities.ready_within_s
         driver = driver_of(self.deployer, self.name, ready_within_s=within_s, say=self.say)
-        return replace(driver, remember=into_history(self.name, self.say))
+        return replace(driver, remember=into_history(self.platform.name, self.say))
 
 
 def find_rollout(settings: Settings, name: str | None, platform: str | None, say: Say) -> FoundDeployment:
@@ -215,7 +215,7 @@ def ask(
     *,
     ready_within_s: float = 300.0,
     judge: Judge | None = None,
-    remember: Callable[[Rejected], None] = lambda _rejected: None,
+    remember: Callable[[Moved], None] = lambda _moved: None,
     say: Say = mute,
     clock: Clock | None = None,
     wall: Callable[[], float] = time.time,

@@ -1,6 +1,6 @@
 """What is added to a registered model's history and never changed: one tag of the model for each record.
 
-    winnow.KIND.2026-11-21T10:31:02.123456Z = {"version": "3", …}
+    winnow.KIND.2026-11-21T10:31:02.123456Z.5f0c9d2e = {"version": "3", …}
 
 Writing one needs no earlier read, so concurrent processes cannot lose each other's records. `winnow.tracking.registry`
 reads and writes them, and keeps the history of aliases the same way.
@@ -34,7 +34,7 @@ class RolloutRecord(Struct, frozen=True):
         replaced: the version that answered before; empty where there was none.
         strategy: rolling, canary, shadow or ab.
         state: how it ended.
-        reason: why, as a sentence.
+        reason: why, as a clause.
     """
 
     version: str

@@ -3,7 +3,9 @@
 The champion is the version with the registry alias that deployments follow. MLflow keeps no history of aliases, so
 `crown` also adds a tag to the registered model:
 
-    winnow.champion.2026-11-21T10:31:02.123456Z = {"version": "3", "run_id": "…", "reason": "…"}
+    winnow.champion.2026-11-21T10:31:02.123456Z.5f0c9d2e = {"version": "3", "run_id": "…", "reason": "…"}
+
+The last part is a digest of the entry, for entries of the same time.
 
 `note` adds such tags for the records of `winnow.tracking.history`.
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import shutil
 import sqlite3
 import tempfile
@@ -96,11 +99,9 @@ class Registry:
         if holds and history and history[-1].version.version == version.version:
             return False
         entry = _Entry(version.version, version.run_id, reason)
-        stamp = self._now().astimezone(UTC).strftime(STAMP)
         with failures_as_unavailable():
             self._client.set_registered_model_alias(version.name, alias, version.version)
-            key = f"{_prefix(alias)}{stamp}"
-            self._client.set_registered_model_tag(version.name, key, msgspec.json.encode(entry).decode())
+        self._add(version.name, alias, self._now(), msgspec.json.encode(entry))
         return True
 
     def champions(self, name: str, alias: str = ALIAS) -> list[ChampionRecord]:
@@ -108,15 +109,16 @@ class Registry:
         return _history(name, self._tags(name), alias)
 
     def note(self, name: str, record: ModelRecord, at: datetime) -> None:
-        """Add a record to a model's history. A model without versions is registered with it."""
+        """Add a record to a model's history; the same one of the same time twice is one.
+
+        A model without versions is registered with it.
+        """
         from mlflow.exceptions import MlflowException
 
-        key, value = f"{_prefix(KINDS[type(record)])}{at.astimezone(UTC):{STAMP}}", msgspec.json.encode(record).decode()
         if self._model(name) is None:
             with failures_as_unavailable(), contextlib.suppress(MlflowException):  # another process registers it
                 self._client.create_registered_model(name)
-        with failures_as_unavailable():
-            self._client.set_registered_model_tag(name, key, value)
+        self._add(name, KINDS[type(record)], at, msgspec.json.encode(record))
 
     def records(self, name: str, kind: type[Record]) -> list[tuple[datetime, Record]]:
         """When (UTC) which records of a kind were added to a model's history, oldest first."""
@@ -174,6 +176,12 @@ class Registry:
         by_step = {name: {point.step: point.value for point in points} for name, points in found.items()}
         return {name: np.array([each[step] for step in sorted(each)]) for name, each in by_step.items()}
 
+    def _add(self, name: str, kind: str, at: datetime, value: bytes) -> None:
+        """Write an entry under a key of its own: others of the same time have another digest."""
+        key = f"{_prefix(kind)}{at.astimezone(UTC):{STAMP}}.{hashlib.sha256(value).hexdigest()[:8]}"
+        with failures_as_unavailable():
+            self._client.set_registered_model_tag(name, key, value.decode())
+
     @functools.cached_property
     def _client(self) -> Any:
         return open_client(self._uri)
@@ -224,7 +232,8 @@ def _version(found: Any) -> ModelVersion:
 
 
 def _stamped(text: str) -> datetime:
-    return datetime.strptime(text, STAMP).replace(tzinfo=UTC)
+    """The time in the rest of a key. Entries of earlier versions have no digest after it."""
+    return datetime.strptime(text.partition("Z")[0] + "Z", STAMP).replace(tzinfo=UTC)
 
 
 def _prefix(alias: str) -> str:
