@@ -155,12 +155,14 @@ def _compared(profile: Profile) -> list[tuple[bool, ColumnProfile]]:
 
 
 def _statistics(profile: Profile, is_output: bool, column: ColumnProfile) -> tuple[str, ...]:
-    """What a column or output is compared by."""
+    """What a column or output is compared by. A single bin, of a column with hardly any value, can move nowhere."""
+    shares = ("missing", "unknown")
+    names = tuple(name for name in STATISTICS[column.kind] if name in shares or len(column.counts.bins) > 1)
     if not is_output:
-        return STATISTICS[column.kind]
+        return names
     if column.name == CONFIDENCE and profile.output_source != "holdout":
         return ()  # Models of folds and on their own training rows are not as sure as the served one on new rows.
-    return tuple(name for name in STATISTICS[column.kind] if name not in ("missing", "unknown"))
+    return tuple(name for name in names if name not in shares)
 
 
 def _alphas(profile: Profile, alpha: float) -> dict[bool, float]:

@@ -208,6 +208,20 @@ def test_bins_stand_at_their_middles_and_bins_of_single_values_at_the_value():
     assert gaps_between(few) == pytest.approx([0, 0.5, 1, 0], abs=1e-6)
 
 
+def test_a_column_with_a_single_bin_is_compared_by_its_missing_values_alone():
+    rare = ColumnProfile("rare", "number", ColumnCounts((5,), 495))
+    one = ColumnProfile("one", "category", ColumnCounts((500,)), labels=("a",))
+    known = Profile(500, (rare, one), (one,), 500, "holdout")
+    live = {"rare": ColumnCounts((300,), 200), "one": ColumnCounts((500,))}
+
+    found = find_drift(known, LiveCounts("m", "1", "d", 0.0, 1.0, 500, live, {"one": live["one"]}), 1e-3)
+
+    assert [(drift.name, [(each.condition, each.result) for each in drift.findings]) for drift in found] == [
+        ("rare", [("missing", Result.FAIL)]),
+        ("one", [("missing", Result.PASS), ("unknown", Result.PASS)]),
+    ]
+
+
 def test_counts_of_other_bins_are_refused():
     live = counted(rows(LIVE, 2))
     live.columns["plan"] = ColumnCounts((500, 500))
