@@ -30,6 +30,7 @@ GROUPS: Mapping[str, str] = {
     "Rollouts": "rollouts",
     "Outcomes": "prediction_log",
     "Monitoring": "monitoring",
+    "Retraining": "retraining",
     "The tracking stack": "stack",
     "The monitoring stack": "monitoring_stack",
     "Data": "generation",
