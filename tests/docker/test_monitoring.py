@@ -148,21 +148,25 @@ def watched(releases: dict[str, Release], tmp_path_factory: pytest.TempPathFacto
     assert removed.returncode == 0, removed.stderr
 
 
-def test_an_alert_about_a_version_rolls_it_back(watched: Watched) -> None:
+def test_an_alert_about_a_version_rolls_it_back(watched: Watched, tmp_path: Path) -> None:
     host, port = watched.hooks
-    token = watched.home / "monitoring/docker/alertmanager/hooks.token"
+    token = watched.home / "monitoring-stack/docker/alertmanager/hooks.token"
     argv = ["serve-hooks", "--action", "rollback", "--name", watched.name, "--host", host, "--port", str(port)]
     env = {**watched.env, "WINNOW_HOOKS_TOKEN_FILE": str(token)}
-    hooks = subprocess.Popen([sys.executable, "-m", "winnow", *argv], cwd=ROOT, env=env, stderr=subprocess.PIPE)
+    said = tmp_path / "said"
+    with said.open("w") as stderr:
+        hooks = subprocess.Popen([sys.executable, "-m", "winnow", *argv], cwd=ROOT, env=env, stderr=stderr)
     try:
+        until(lambda: "listening" in said.read_text(), within_s=60)
         with running(watched.load(), lead_s=2) as outcome:
             watched.deploy("faulty")
-            until(lambda: watched.deployer.observe(watched.name).record.rejected, within_s=60)
+            until(lambda: "alert WinnowErrors: done" in said.read_text(), within_s=90)
     finally:
         hooks.terminate()
-        said = hooks.communicate(timeout=10)[1].decode()
+        hooks.wait(timeout=10)
     seconds = outcome.failed_at[-1] - outcome.failed_at[0]
-    print(f"{seconds:.1f} s and {len(outcome.failed_at)} requests from the first bad answer to the last one\n{said}")
+    print(f"{seconds:.1f} s and {len(outcome.failed_at)} requests from the first bad answer to the last one")
+    print(said.read_text())
     assert set(outcome.failed) == {"500"}
     assert seconds < 30
     record = watched.deployer.observe(watched.name).record
@@ -191,6 +195,38 @@ def test_every_query_of_the_dashboard_has_an_answer(watched: Watched) -> None:
             for variable, value in given.items():
                 query = query.replace(variable, value)
             until(lambda query=query: watched.asked("query", query=query)["result"], within_s=70)
+
+
+def test_what_is_wrong_is_one_error_and_changes_nothing(watched: Watched, tmp_path: Path) -> None:
+    experiment = yaml.safe_load((ROOT / "experiments/breast_cancer.yaml").read_text())
+    rule = {"name": "Missing", "metric": "missing", "column": "mean radus", "above": "5 %"}
+    experiment |= {"name": watched.name, "monitoring": {"rules": [rule]}}
+    (tmp_path / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+    ports = [f"--{each}-port={free_port()}" for each in ("prometheus", "alertmanager")]
+    before = watched.asked("rules")
+    status, said = refused(watched, "--config", str(tmp_path / "experiment.yaml"), *ports)
+    assert status == 2, said
+    assert "rules.Missing.column" in said
+    assert "Did you mean 'mean radius'" in said
+    taken = watched.deployer.observe(watched.name).url.rpartition(":")[2]
+    status, said = refused(watched, f"--prometheus-port={taken}", *ports[1:])
+    assert (status, f"prometheus's port {taken}: expected a free port" in said) == (2, True), said
+    status, said = refused(watched, "--alertmanager-config", str(tmp_path / "none.yml"), *ports)
+    assert (status, "a configuration file of Alertmanager's" in said) == (2, True), said
+    other = {**watched.env, "WINNOW_HOME": str(tmp_path / "home")}
+    status, said = refused(replace(watched, env=other), *ports)
+    assert (status, f"one that watches {watched.home}/deployments/docker" in said) == (2, True), said
+    assert names_of(watched.asked("rules")) == names_of(before)
+
+
+def refused(watched: Watched, *arguments: str) -> tuple[int, str]:
+    """The exit status of `monitoring-init`, and what it said."""
+    done = watched.winnow("monitoring-init", "--grafana", "off", *arguments)
+    return done.returncode, done.stderr
+
+
+def names_of(rules: Any) -> list[str]:
+    return [rule["name"] for group in rules["groups"] for rule in group["rules"]]
 
 
 def test_a_deployment_that_is_removed_is_scraped_no_more(watched: Watched) -> None:

@@ -45,6 +45,11 @@ def summed(above: float, below: float) -> list[Series]:
     ]
 
 
+def as_output(*series: Series) -> list[Series]:
+    """Series of the column `age` as those of a regression's output `price`."""
+    return [(name.replace("feature", "output").replace('column="age"', 'output="price"'), v) for name, v in series]
+
+
 def alert(name: str, summary: str, runbook: str = "", **labels: str) -> dict[str, Any]:
     """An alert about the deployment `cells` that promtool is to find firing."""
     return {
@@ -218,6 +223,13 @@ def test_missing_and_unknown_values_fire_by_their_difference_from_the_reference(
             {"metric": "mean", "column": "age", "above": "0.5 sd"},
             [*counted(5, 5), *summed(above=30, below=10)],
             [*counted(5, 5), *summed(above=10, below=20)],
+            {"revision": "1"},
+            "0.75",
+        ),
+        (
+            {"metric": "mean", "column": "price", "above": "0.5 sd"},
+            as_output(*counted(5, 5), *summed(above=30, below=10)),
+            as_output(*counted(5, 5), *summed(above=10, below=20)),
             {"revision": "1"},
             "0.75",
         ),

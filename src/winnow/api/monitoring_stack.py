@@ -74,7 +74,7 @@ def monitoring_init(
     addresses = (stack.DEFAULT_HOOK,) if hooks is None else tuple(hooks)
     files = stack.files_for(watched, addresses, alertmanager_config)
     request = MonitoringRequest(files, scrape_interval_s, grafana, {**PORTS, **ports})
-    plan = stack.init(platform, request, say=say, timeout_s=timeout_s, is_dry_run=dry_run)
+    plan = stack.init(platform, request, watched, say=say, timeout_s=timeout_s, is_dry_run=dry_run)
     return MonitoringStart(plan.render(), plan.unknown, plan.endpoints)
 
 
@@ -137,4 +137,4 @@ def _watched(config: Path | str | None, study: str | None, name: str | None, sta
 
     deployment = deployment_name_of(config, study, name, stage)
     assert deployment is not None
-    return Watched(deployment, load_experiment(Path(config)).monitoring.rules)
+    return Watched(deployment, load_experiment(Path(config)).monitoring.rules, str(config))

@@ -87,14 +87,28 @@ def _share(series: str, across_replicas: str, label: str) -> str:
     return f"({each} / on ({by}) group_left sum by ({by}) ({each}))"
 
 
-def _bin_share(name: str) -> Callable[[RuleConfig, str, str], str]:
-    """An expression for the share of rows in one bin (`missing`, `unknown`)."""
+def _of_column(make: Callable[[RuleConfig, str, str, str], str]) -> Callable[[RuleConfig, str, str], str]:
+    """An expression about a column, else about the output of that name: only one of them has series.
 
-    def share(rule: RuleConfig, where: str, window: str) -> str:
-        where = f"{where}, column={_quoted(rule.column or '')}"
-        return _ratio(f'winnow_feature_values_total{{{where}, bin="{name}"}}', f"{{{where}}}", window)
+    Args:
+        make: the expression, from a rule, the kind of values, a selector without braces, and a window.
+    """
 
-    return share
+    def expression(rule: RuleConfig, where: str, window: str) -> str:
+        name = _quoted(rule.column or "")
+        each = (make(rule, kind, f"{where}, {label}={name}", window) for kind, label in (FEATURES, OUTPUTS))
+        return "({} or {})".format(*each)
+
+    return expression
+
+
+def _bin_share(rule: RuleConfig, kind: str, where: str, window: str) -> str:
+    """The share of rows in the bin that is called as the metric: `missing`, `unknown`."""
+    return _ratio(f'winnow_{kind}_values_total{{{where}, bin="{rule.metric}"}}', f"{{{where}}}", window)
+
+
+def _psi(_: RuleConfig, kind: str, where: str, window: str) -> str:
+    return psi(kind, dict((FEATURES, OUTPUTS))[kind], where, window)
 
 
 def _ratio(part: str, whole: str, window: str) -> str:
@@ -119,15 +133,18 @@ def _latency(rule: RuleConfig, where: str, window: str) -> str:
     return f"histogram_quantile({rule.quantile:g}, sum by (le, deployment, revision) (rate({buckets}[{window}])))"
 
 
-def _mean(rule: RuleConfig, where: str, window: str) -> str:
-    selector, by = f"{{{where}, column={_quoted(rule.column or '')}}}", ", ".join(_REVISION)
-    above, below = (
-        f"sum by ({by}) (increase(winnow_feature_{side}_total{selector}[{window}]))" for side in ("above", "below")
+def _mean(_: RuleConfig, kind: str, where: str, window: str) -> str:
+    by = ", ".join(_REVISION)
+    above, below, rows = (
+        f"sum by ({by}) (increase(winnow_{kind}_{series}}}[{window}]))"
+        for series in (
+            f"above_total{{{where}",
+            f"below_total{{{where}",
+            f'values_total{{{where}, bin!~"missing|unknown"',
+        )
     )
-    present = f'{selector[:-1]}, bin!~"missing|unknown"}}'
-    rows = f"sum by ({by}) (increase(winnow_feature_values_total{present}[{window}]))"
     centre, reference, scale = (
-        f"max by ({by}) (winnow_feature_{name}{selector})" for name in ("centre", "reference_mean", "scale")
+        f"max by ({by}) (winnow_{kind}_{name}{{{where}}})" for name in ("centre", "reference_mean", "scale")
     )
     return f"abs(({above} - {below}) / {rows} + {centre} - {reference}) / {scale}"
 
@@ -145,10 +162,10 @@ _EXPRESSIONS: Mapping[str, Callable[[RuleConfig, str, str], str]] = {
     "error_rate": _error_rate,
     "request_rate": _request_rate,
     "latency": _latency,
-    "missing": _bin_share("missing"),
-    "unknown": _bin_share("unknown"),
-    "mean": _mean,
-    "psi": lambda rule, where, window: psi(*FEATURES, f"{where}, column={_quoted(rule.column or '')}", window),
+    "missing": _of_column(_bin_share),
+    "unknown": _of_column(_bin_share),
+    "mean": _of_column(_mean),
+    "psi": _of_column(_psi),
     "prediction_share": _prediction_share,
     "live_replicas": _live_replicas,
 }

@@ -11,11 +11,14 @@ from pathlib import Path, PurePosixPath
 from winnow.config.errors import InputError
 from winnow.config.monitoring import RuleConfig
 from winnow.config.next_command import next_flag
+from winnow.config.private import make_home
 from winnow.config.settings import Settings
 from winnow.monitoring.alertmanager import alertmanager_config
 from winnow.monitoring.dashboard import dashboard
 from winnow.monitoring.prometheus_rules import rule_file
-from winnow.platforms.deployer import Say
+from winnow.monitoring.rules import check_rules
+from winnow.orchestrators.profiles import profile_of, with_bundle
+from winnow.platforms.deployer import Deployer, Say, UnknownDeploymentError
 from winnow.platforms.monitoring_stack import (
     CONFIGURATION,
     DASHBOARD,
@@ -39,10 +42,12 @@ class Watched:
 
     Attributes:
         rules: `monitoring.rules` of its experiment.
+        place: the experiment file, as errors name it.
     """
 
     deployment: str
     rules: tuple[RuleConfig, ...]
+    place: str
 
 
 def files_for(
@@ -77,6 +82,7 @@ def dashboard_text() -> str:
 def init(
     platform: str,
     request: MonitoringRequest,
+    watched: Watched | None = None,
     *,
     say: Say,
     timeout_s: float,
@@ -85,9 +91,14 @@ def init(
     environment: Mapping[str, str] = os.environ,
 ) -> MonitoringPlan:
     """Start what watches a platform's deployments. See `winnow.api.monitoring_init`."""
-    stack = _platform(platform, environment).monitoring_stack(folder=folder, say=say)
+    settings = Settings.from_environment(environment)
+    chosen = platform_for(platform, settings, environment)
+    stack = chosen.monitoring_stack(folder=folder, say=say)
     plan = stack.plan(request, is_dry_run=is_dry_run)
     if not is_dry_run:
+        if watched is not None:
+            _check_rules(watched, chosen.deployer(say=say), settings, say)
+        make_home(settings.home)
         stack.start(plan, timeout_s)
     return plan
 
@@ -112,6 +123,20 @@ def remove(
     if not is_dry_run:
         stack.end(volumes=volumes)
     return plan
+
+
+def _check_rules(watched: Watched, deployer: Deployer, settings: Settings, say: Say) -> None:
+    """Refuse rules on columns and classes that the served model does not have: in Prometheus they would never fire."""
+    if not any(rule.column or rule.of_class for rule in watched.rules):
+        return
+    try:
+        serving = deployer.observe(watched.deployment).record.serving
+    except UnknownDeploymentError:
+        serving = None
+    if serving is None:
+        say(f"note: '{watched.deployment}' is not served yet: the columns that its rules name are not checked.")
+        return
+    check_rules(watched.rules, profile_of(with_bundle(serving.release, settings)), watched.place)
 
 
 def _platform(name: str, environment: Mapping[str, str]) -> Platform:

@@ -1,8 +1,8 @@
 """Monitoring on a Docker engine: one Compose project (compose.monitoring.yaml), and a folder with its configuration.
 
-HOME/monitoring/docker/prometheus/    prometheus.yml, rules/, and targets/, which deployers write (`scraping`)
-                       alertmanager/  alertmanager.yml, and the bearer token of `serve-hooks`
-                       grafana/       the data source and the dashboard
+HOME/monitoring-stack/docker/prometheus/    prometheus.yml, rules/, and targets/, which deployers write (`scraping`)
+                             alertmanager/  alertmanager.yml, and the bearer token of `serve-hooks`
+                             grafana/       the data source and the dashboard
 """
 
 from __future__ import annotations
@@ -278,9 +278,14 @@ class DockerMonitoring:
                 continue
             path, line = wanted[service]
             while not _answers(f"{url}{path}", line):
-                if self._clock.now() > deadline:
+                if self._clock.now() > deadline or self._is_failing(service):
                     raise StackError(self._not_ready(service, bool(line)))
                 self._clock.sleep(0.1)
+
+    def _is_failing(self, service: str) -> bool:
+        """Whether the engine starts a service again and again."""
+        found = [each for each in self._containers() if each.labels[scraping.SERVICE] == service]
+        return any(each.status == "restarting" for each in found)
 
     def _not_ready(self, service: str, is_configuration: bool) -> str:
         found = next((each for each in self._containers() if each.labels[scraping.SERVICE] == service), None)

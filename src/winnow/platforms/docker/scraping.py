@@ -28,7 +28,7 @@ SHORT_ID = 12
 
 def monitoring_folder(deployments: Path) -> Path:
     """The folder with the configuration of the Prometheus that scrapes the deployments of a folder."""
-    return deployments.parents[1] / "monitoring" / deployments.name
+    return deployments.parents[1] / "monitoring-stack" / deployments.name
 
 
 def target_file(found: EngineDeployment) -> Path:
