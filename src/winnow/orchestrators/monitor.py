@@ -48,8 +48,10 @@ from winnow.routing import Release
 from winnow.tracking.history import AlertRecord
 from winnow.tracking.tracker import TrackingUnavailableError
 
-SHARES = {"drift": 0.55, "joint": 0.15, "importances": 0.05, "quality": 0.25}
+SHARES = {"drift": 0.55, "joint": 0.2, "quality": 0.25}
 """Of the false alarms, where there are logs to judge by; else the columns' drift has all of them."""
+IMPORTANCES_ALPHA = 0.01
+"""Of a single look: importances inform, and raise no alarm."""
 ALARM_LASTS = 3
 """After how many missed looks an Alertmanager takes an alarm for ended, and how many seconds more."""
 ALARM_LASTS_S = 300.0
@@ -154,10 +156,8 @@ def look(
     with store.held(on_wait=lambda: say(f"waiting for another process that looks at '{watched.name}'")):
         state, source = count(watched, store.read(), wall())
         quality, unjudged = judge_outcomes(watched, state, say)
-        (joint, skipped), (importances, uncompared) = (
-            judge_together(watched, state),
-            compare_importances(watched, state),
-        )
+        joint, skipped = judge_together(watched, state)
+        importances, uncompared = compare_importances(watched, state)
         reasons = [each for each in (skipped, uncompared, unjudged) if each]
         report, state = judge(watched, state, joint, importances, quality, source, reasons)
         store.write(state)
@@ -328,19 +328,25 @@ def judge_outcomes(watched: Watched, state: MonitoringState, say: Say) -> tuple[
 
 
 def judge_together(watched: Watched, state: MonitoringState) -> tuple[Finding | None, str]:
-    """What the logged rows as a whole show; or None, and why they were not judged."""
-    window, profile = state.window, watched.profile
-    if window.rows < needed_rows(profile, _alpha(watched, window, "drift")):
+    """What the logged rows as a whole show, once drift is judged; or None, and why they were not judged."""
+    window = state.window
+    if not _is_enough(watched, window):
         return None, f"{SKIPPED}: there are too few rows."
-    alpha = _alpha(watched, window, "joint")
-    since, until = window.since, window.until
+    alpha, since, until = _alpha(watched, window, "joint"), window.since, window.until
     return judge_rows(watched.name, watched.release, watched.config, since, until, alpha, watched.settings)
 
 
 def compare_importances(watched: Watched, state: MonitoringState) -> tuple[Finding | None, str]:
     """What logged rows with outcomes say of the columns that the model goes by; or None, and why they do not."""
-    paths, alpha = watched.config.quality.outcomes, _alpha(watched, state.window, "importances")
-    return judge_importances(watched.name, watched.release, watched.profile, paths, alpha)
+    paths = watched.config.quality.outcomes
+    if not paths or not _is_enough(watched, state.window):
+        return None, ""  # what is said of the columns together holds here, too
+    return judge_importances(watched.name, watched.release, watched.profile, paths, IMPORTANCES_ALPHA)
+
+
+def _is_enough(watched: Watched, window: LiveCounts) -> bool:
+    """Whether drift is judged."""
+    return window.rows >= needed_rows(watched.profile, _alpha(watched, window, "drift"))
 
 
 def _alpha(watched: Watched, window: LiveCounts, test: str) -> float:
