@@ -133,7 +133,7 @@ def number(value: float) -> str:
     """A bound of a bin, short."""
     if abs(value) < LEAST:
         return "0"
-    return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.3g}"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def percent(share: float) -> str:

@@ -20,6 +20,7 @@ from winnow.bundle.profile import QUANTILES, Losses, Profile
 from winnow.config.monitoring import QualityConfig
 from winnow.config.quantities import seconds_of
 from winnow.finding import Finding, Result
+from winnow.monitoring.charts import number
 from winnow.monitoring.outcomes import CONFIDENCE, mean_interval
 from winnow.monitoring.quality_log import LoggedQuality, Sums, read_quality
 from winnow.monitoring.report import LiveQuality, QualityPart
@@ -222,11 +223,11 @@ def _slices(name: str, found: Sequence[Sums] | None, bounds: Sequence[float], me
         elif not bounds:
             text = f"{name} = {each.key}" if each.key else f"{name}: others"
         elif each.key == 0:
-            text = f"{name} up to {bounds[0]:.4g}"
+            text = f"{name} up to {number(bounds[0])}"
         elif each.key == len(bounds):
-            text = f"{name} above {bounds[-1]:.4g}"
+            text = f"{name} above {number(bounds[-1])}"
         else:
-            text = f"{name} {bounds[each.key - 1]:.4g} to {bounds[each.key]:.4g}"
+            text = f"{name} {number(bounds[each.key - 1])} to {number(bounds[each.key])}"
         yield _part(each, metric, text)
 
 
