@@ -14,9 +14,8 @@ from msgspec import Struct, structs
 
 from winnow.bundle.profile import ColumnCounts, ColumnProfile, Profile
 from winnow.monitoring.live import LiveCounts
-from winnow.serving.metrics import BUCKETS_S
+from winnow.serving.metrics import BUCKETS_S, PREDICTING_ROUTES
 
-PREDICTING_ROUTES = frozenset({"/predict", "/invocations", "/v2/infer"})
 """Labels `route` of requests for predictions."""
 _LINE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

@@ -16,8 +16,9 @@ import yaml
 
 from winnow.config.monitoring import UNITS, RuleConfig
 from winnow.config.quantities import seconds_of
+from winnow.serving.metrics import PREDICTING_ROUTES
 
-PREDICTIONS = 'route=~"/predict|/invocations|/v2/infer"'
+PREDICTIONS = f'route=~"{"|".join(PREDICTING_ROUTES)}"'
 """Selects requests for predictions among all requests."""
 RUNBOOKS = "docs/monitoring.md"
 OWN_RULE = "rule"

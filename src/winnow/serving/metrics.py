@@ -22,6 +22,8 @@ from prometheus_client import (
 from winnow.serving.signature import Signature
 
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+PREDICTING_ROUTES = ("/predict", "/invocations", "/v2/infer")
+"""Routes whose answers are predictions."""
 CONTENT_TYPE = CONTENT_TYPE_LATEST.encode()
 
 
@@ -54,6 +56,10 @@ class Metrics:
         )
         info.labels(signature.name, signature.version, signature.digest).set(1)
         self._requests_of = functools.cache(requests.labels)
+        for route in PREDICTING_ROUTES:
+            for status in (200, 500):
+                # From the start: Prometheus' `increase` does not see a counter's first value.
+                self._requests_of(route, status)
         self._seconds_of = functools.cache(seconds.labels)
         self._rows_of = functools.cache(rows.labels)
 

@@ -247,6 +247,7 @@ def test_metrics_count_requests_rows_and_name_the_model(app: App) -> None:
     text = call(app, "GET", "/metrics").body.decode()
     assert 'winnow_requests_total{route="/predict",status="200"} 1.0' in text
     assert 'winnow_requests_total{route="/predict",status="400"} 1.0' in text
+    assert 'winnow_requests_total{route="/predict",status="500"} 0.0' in text  # from the start
     assert 'winnow_requests_total{route="other",status="404"} 1.0' in text
     assert 'winnow_rows_total{route="/predict"} 4.0' in text
     assert 'winnow_request_duration_seconds_count{route="/predict"} 2.0' in text
