@@ -38,6 +38,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Start": {
         "init": ("project:init", "Make a project folder of your own, anywhere."),
         "demo": ("demo:command", "Sweep, select, serve and predict on bundled data."),
+        "demo-loop": ("demo_loop:command", "Train, serve, watch, and train again when customers have changed."),
         "generate-data": ("generate_data:command", "Write a synthetic data set with a known answer."),
         "schema": ("project:schema", "Print the JSON schema of experiment files, for editors."),
     },

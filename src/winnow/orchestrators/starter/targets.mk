@@ -14,7 +14,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
               $(if $(filter-out 0,$($(name))),$(call flag,$(name))),$(call flag,$(name)) $(call quoted,$($(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help init demo generate-data train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
+.PHONY: help init demo demo-loop generate-data train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
         track-experiments report ui dashboard select-model evaluate compare-ab predict promote-model prod-local prod-docker prod-kubernetes \
         prod-status prod-remove rollback monitor outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
@@ -42,6 +42,9 @@ init: setup ## Make a project folder of your own, anywhere (DIR)
 
 demo: setup ## Sweep a real data set, select, serve and predict (KEEP=1 keeps serving)
 	@$(WINNOW) demo $(FLAGS)
+
+demo-loop: setup ## Sweep, gates, canary, drift, alarm, retraining, new champion, in three minutes (KEEP=1 keeps serving)
+	@$(WINNOW) demo-loop $(FLAGS)
 
 generate-data: setup ## Write a synthetic data set with a known answer (KIND=churn|weather|images, ROWS, OUTPUT)
 	@$(WINNOW) generate-data $(FLAGS)
