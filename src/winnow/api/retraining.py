@@ -98,7 +98,7 @@ class _Verbs:
 
         return promote_model(stage, name=self.model, version=version, rules=self.rules)
 
-    def deploy(self) -> None:
+    def deploy(self) -> bool:
         from winnow.api.deployments import serve
 
-        serve(self.config, platform=self.platform, say=self.say)
+        return serve(self.config, platform=self.platform, say=self.say).rollout != "paused"

@@ -31,10 +31,10 @@ ROWS, ASKED = 2000, 1500
 REQUESTS_PER_S = 150.0
 
 EXPERIMENT = """\
-# Which customers leave, from files of rows with a known outcome. docs/configuration.md explains every key.
+# Which customers leave, from the latest month's rows. docs/configuration.md explains every key.
 name: churn-loop
 data:
-  source: {folder}/rows/*.csv
+  source: {folder}/customers.csv
   target: churned
   positive: "yes"
   columns: {{customer_id: drop, comment: drop, last_call: drop, sales_channel: category}}
@@ -55,7 +55,8 @@ serving:
     initial_weight: 0.25
     weight_steps: [0.5, 1.0]
     step_duration_seconds: 2
-    conditions: [{{type: errors, margin: 0.05}}, {{type: latency, margin: 4, quantile: 0.9}}]
+    max_step_duration_seconds: 90
+    conditions: [{{type: errors, margin: 0.05}}, {{type: latency, margin: 9, quantile: 0.9}}]
 monitoring:
   every: 1h
   false_alarms_per_month: 1
@@ -95,12 +96,17 @@ def command(keep: bool) -> None:
 def _loop(folder: Path, config: Path) -> None:
     click.echo("winnow demo-loop: a model is trained, served, watched, and trained again. No server, no account.")
     with _step(1, "January: rows with known outcomes, and a sweep over them", next_command("train", config=config)):
-        _generate(folder, "january", seed=1, drifted=False)
+        _generate(folder, "January", seed=1, drifted=False)
         sweep = _sweep(config)
-    with _step(2, "Gates: a version has to show what it can", next_command("promote-model", stage="production")):
-        _call("select-model", config, "--rules", str(folder / "rules.yaml"))
+    rules = folder / "rules.yaml"
+    with _step(
+        2,
+        "Gates: a version has to show what it can",
+        next_command("promote-model", stage="production", config=config, rules=rules),
+    ):
+        _call("select-model", config, "--rules", str(rules))
         for stage in ("staging", "production"):
-            _call("promote-model", config, "--stage", stage, "--rules", str(folder / "rules.yaml"))
+            _call("promote-model", config, "--stage", stage, "--rules", str(rules))
     other = next(each.version for each in sweep.refits if sweep.best is None or each.trial != sweep.best.number)
     with _step(
         3, "Canary: it takes over from an earlier version", next_command("prod", platform="local", config=config)
@@ -116,7 +122,7 @@ def _loop(folder: Path, config: Path) -> None:
         _expect(_call("monitor", config), 3, "an alarm")
     again = next_command("retrain", config=config, if_due=True)
     with _step(6, "Retrain: February's outcomes are known, and a new version has to beat the champion", again):
-        _generate(folder, "february", seed=2, drifted=True)
+        _generate(folder, "February", seed=2, drifted=True)
         with _customers(seed=14, drifted=True):
             _expect(_call("retrain", config, "--if-due"), 0, "a new champion")
     with _step(7, "Look again: the new champion knows February, and nothing is due", again):
@@ -135,7 +141,7 @@ def _own_home(folder: Path) -> Iterator[Path]:
     try:
         if folder.is_dir():  # an earlier demo was killed, or kept
             _remove(folder)
-        (folder / "rows").mkdir(parents=True)
+        folder.mkdir(parents=True)
         config = folder / "experiment.yaml"
         config.write_text(EXPERIMENT.format(folder=folder), encoding="utf-8")
         (folder / "rules.yaml").write_text(RULES, encoding="utf-8")
@@ -195,19 +201,21 @@ def _sweep(config: Path) -> SweepResult:
 def _generate(folder: Path, month: str, *, seed: int, drifted: bool) -> None:
     from winnow import api
 
-    file = folder / "rows" / f"{month}.csv"
-    made = api.generate_data(file, kind="churn", rows=ROWS, seed=seed, drifted=drifted)
-    say(f"{file}: {made.rows} customers")
+    file = folder / "customers.csv"
+    made = api.generate_data(file, kind="churn", rows=ROWS, seed=seed, drifted=drifted, force=True)
+    say(f"{file}: {made.rows} customers of {month}, of whom it is known who left")
 
 
 def _bodies(seed: int, *, drifted: bool) -> list[bytes]:
     """What customers ask: one row each."""
-    from winnow.data.churn import TARGET, generate_churn
+    import pandas as pd
 
-    frame = generate_churn(ASKED, seed, is_drifted=drifted).frame
-    frame = frame.drop(columns=[TARGET, "customer_id", "comment", "last_call"])
-    rows = json.loads(frame.to_json(orient="records", date_format="iso", date_unit="s"))
-    return [json.dumps({"rows": [row]}).encode() for row in rows]
+    from winnow import api
+
+    asked = home_of() / "asked.csv"
+    api.generate_data(asked, kind="churn", rows=ASKED, seed=seed, drifted=drifted, force=True)
+    frame = pd.read_csv(asked).drop(columns=["churned", "customer_id", "comment", "last_call"])
+    return [json.dumps({"rows": [row]}).encode() for row in json.loads(frame.to_json(orient="records"))]
 
 
 def _ask(seed: int, *, drifted: bool) -> None:

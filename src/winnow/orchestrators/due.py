@@ -73,7 +73,8 @@ def decide(facts: Facts, experiment: Experiment) -> Decision:
     """Whether a retraining is due, by the section `retrain` of the experiment.
 
     An attempt that was interrupted goes on. One that ended answers all that was a reason when it started, whatever its
-    end was: where gates refused its version, the same data and alarms are no reason for another one.
+    end was: where gates refused its version, the same data and alarms are no reason for another one. Nor are new alarms
+    until the data change, for training on the same rows would give the same model.
     """
     attempts = _since_last_end(facts.retrainings)
     study = attempts[-1][1].study if attempts else ""
@@ -146,7 +147,11 @@ def _alert(facts: Facts, experiment: Experiment, champion: Champion) -> tuple[bo
     at, record = counted[0]
     more = f" (and {len(counted) - 1} more)" if len(counted) > 1 else ""
     about = f" about {record.subject}" if record.subject else ""
-    return True, f"{record.name}{about} began at {_shown(at)}{more}: {record.summary}"
+    began = f"{record.name}{about} began at {_shown(at)}{more}"
+    end = _last_end(facts.retrainings)
+    if end is not None and end[1].data_sha256 == facts.data_sha256:  # else each new version's first alarm would train
+        return False, f"{began}, but the data have not changed since {end[1].study} was trained"
+    return True, f"{began}: {record.summary.rstrip('.')}"
 
 
 def _schedule(facts: Facts, experiment: Experiment, champion: Champion) -> tuple[bool, str]:

@@ -20,7 +20,7 @@ from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.experiment import Experiment
 from winnow.config.file_lock import try_locked
-from winnow.config.next_command import next_flag
+from winnow.config.next_command import next_command, next_flag
 from winnow.config.settings import Settings
 from winnow.config.user_code import changed_files, code_of
 from winnow.model_query.gates import STAGE_ALIASES, Stage
@@ -67,8 +67,8 @@ class Steps(Protocol):
     def promote(self, stage: Stage, version: str) -> Promotion:
         """Judge a version by the gates of a stage."""
 
-    def deploy(self) -> None:
-        """Serve the champion. Raises RolloutAbortedError and RejectedVersionError, and others."""
+    def deploy(self) -> bool:
+        """Serve the champion; False if its rollout is paused. Raises RolloutAbortedError and RejectedVersionError."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _run(
     say(f"retraining {model} as study {study}: {planned.reason}")
     note("started", planned.reason)
     try:
-        end = _carry_out(request, planned, settings, steps, claim)
+        end = _carry_out(request, planned, settings, steps, claim, say)
     except ClaimLostError as error:
         raise WinnowError(
             f"retraining of {model}: the study database was away for so long that another process has taken over"
@@ -212,7 +212,7 @@ def _run(
 
 
 def _carry_out(
-    request: RetrainRequest, planned: Retraining, settings: Settings, steps: Steps, claim: Claim
+    request: RetrainRequest, planned: Retraining, settings: Settings, steps: Steps, claim: Claim, say: Say
 ) -> Retraining:
     """The steps. No stage with gates is passed over."""
 
@@ -230,11 +230,13 @@ def _carry_out(
     if outcome.selection.winner is None or outcome.version is None:
         return ended("refused", f"no run of {study} passes the rules")
     version = outcome.version.version
+    say(f"version {version} is the candidate: {outcome.reason}")
     if request.stop_after == "select":
         return ended("selected", f"version {version} was selected: {outcome.reason}", version)
     for stage in outcome.stages:
         claim.check()
         promotion = steps.promote(stage, version)
+        say(promotion.reason)
         if not promotion.is_promoted:
             return ended("refused", promotion.reason, version)
     if outcome.stages and "production" not in outcome.stages:
@@ -243,9 +245,12 @@ def _carry_out(
         return ended("promoted", f"version {version} is @champion", version)
     claim.check()
     try:
-        steps.deploy()
+        is_served = steps.deploy()
     except (RolloutAbortedError, RejectedVersionError) as error:
         return ended("refused", str(error), version)
+    if not is_served:
+        resume = next_command("rollout-resume", name=planned.model)
+        return ended("promoted", f"the rollout of version {version} is paused until `{resume}`", version)
     return ended("deployed", f"version {version} is served", version)
 
 

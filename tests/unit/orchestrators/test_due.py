@@ -125,7 +125,19 @@ def test_a_retraining_that_gates_refused_answers_the_same_data_alarms_and_schedu
 
 def test_an_alarm_that_began_after_a_refused_retraining_is_a_reason_again() -> None:
     ended = [attempt("started", 2), attempt("refused", 1)]
-    assert decided(alerts=[(ago(0.5), alert())], retrainings=ended).reasons != ()
+    newer = {"alerts": [(ago(0.5), alert())], "data_sha256": "c" * 64, "retrainings": ended}
+    assert [reason.partition(" ")[0] for reason in decided(**newer).reasons] == ["the", "WinnowDrift"]
+
+
+def test_an_alarm_is_no_reason_to_train_on_the_same_data_again_and_again() -> None:
+    ended = [attempt("started", 2), attempt("deployed", 1)]
+    champion = Champion("4", ago(1.1), NEW)
+    found = decided(champion=champion, alerts=[(ago(0.5), alert(version="4"))], data_sha256=NEW, retrainings=ended)
+    began = "WinnowDrift about age began at 2026-11-29 11:30 UTC"
+    assert (found.reasons, found.against[1]) == (
+        (),
+        f"{began}, but the data have not changed since churn-2 was trained",
+    )
 
 
 def test_an_interrupted_retraining_goes_on_at_once() -> None:

@@ -91,10 +91,11 @@ class Verbs:
         is_refused = self.refused == stage
         return SimpleNamespace(is_promoted=not is_refused, reason=f"version {version} did not pass 1 of 1 gates")
 
-    def deploy(self) -> None:
+    def deploy(self) -> bool:
         self._do("deploy")
         if self.refused == "deploy":
             raise RolloutAbortedError("cells", "it errs", "all requests go to revision 1")
+        return self.refused != "pause"
 
     def _do(self, step: str) -> None:
         self.called.append(step)
@@ -188,6 +189,11 @@ def test_it_stops_where_it_is_told_to_and_deploys_no_version_that_is_no_champion
     ]
     assert states == ["selected", "promoted", "promoted"]
     assert (selected.called, promoted.called, staged.called) == (ALL[:2], ALL[:4], ALL[:3])
+
+
+def test_a_rollout_that_paused_is_left_to_a_person(tmp_path: Path) -> None:
+    found = retrained(Models(tmp_path), Verbs(refused="pause"))
+    assert (found.state, found.reason.partition("`")[0]) == ("promoted", "the rollout of version 2 is paused until ")
 
 
 @pytest.mark.parametrize("dies", ["sweep", "select", "promote 2 production", "deploy"])
