@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from winnow.bundle.profile import CONFIDENCE, PREDICTION, ColumnCounts, ColumnProfile, Profile
+from winnow.bundle.profile import CONFIDENCE, PREDICTION, ColumnCounts, ColumnProfile, Losses, Profile
 from winnow.monitoring.live import LiveCounts
 from winnow.serving.metrics import BUCKETS_S
 
@@ -14,7 +14,9 @@ AGE = ColumnProfile("age", "number", ColumnCounts((25, 25, 25, 25)), edges=(-1.0
 REGION = ColumnProfile("region", "category", ColumnCounts((60, 40)), labels=("north", "south"))
 CLASSES = ColumnProfile(PREDICTION, "category", ColumnCounts((70, 30)), labels=("benign", "malignant"))
 CERTAINTY = ColumnProfile(CONFIDENCE, "number", ColumnCounts((50, 50)), edges=(0.9,), centre=0.9, scale=0.1)
-PROFILE = Profile(100, (AGE, REGION), (CLASSES, CERTAINTY), 100, "holdout")
+PROFILE = Profile(
+    100, (AGE, REGION), (CLASSES, CERTAINTY), 100, "holdout", losses={"accuracy": Losses(100, 0.95, 0.0475)}
+)
 
 
 def counted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -148,6 +149,33 @@ def test_a_drift_is_one_alarm_until_it_is_over(tmp_path: Path) -> None:
     lines = site.store.lines_file.read_text().splitlines()
     assert len(lines) == 5
     assert '"drift":["age"],"alarms":[["WinnowDrift","age"]]' in lines[1]
+
+
+def test_outcomes_that_become_worse_are_one_alarm_until_no_evidence_is_left(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    site = Site(tmp_path / "home", quality={"outcomes": [str(log)], "window": "1h"})
+    found = []
+    for hour, right in enumerate((190, 120, 190, 190, 190)):
+        with log.open("a") as file:
+            for number in range(200):
+                line = {"time": START + hour * HOUR + number, "request_id": f"{hour}-{number}"}
+                known = {"event": "prediction", "deployment": "cells", "version": "3", "prediction": "benign"}
+                outcome = {"event": "outcome", "outcome": "benign" if number < right else "malignant"}
+                file.write(f"{json.dumps(line | known)}\n{json.dumps(line | outcome)}\n")
+        found.append(site.look())  # too few rows for what else the log would be read for
+
+    assert [[each.name for each in report.alarms] for report in found] == [
+        [],
+        ["WinnowQuality"],
+        ["WinnowQuality"],
+        ["WinnowQuality"],
+        [],
+    ]
+    assert found[3].alarms[0].since == (START + HOUR) // HOUR * HOUR
+    assert [(entry.status, entry.subject) for _, entry in site.history] == [
+        ("firing", "accuracy"),
+        ("resolved", "accuracy"),
+    ]
 
 
 def test_too_few_rows_are_said_and_wait_in_the_window(tmp_path: Path) -> None:
