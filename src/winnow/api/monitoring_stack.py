@@ -54,8 +54,8 @@ def monitoring_init(
 
     Args:
         platform: "docker" or "kubernetes".
-        hooks: addresses of `serve_hooks`, to which Alertmanager posts alerts that call for a rollback; by default this
-            machine's port 9119.
+        hooks: addresses of `serve_hooks`, to which Alertmanager posts alerts that call for a rollback; by default port
+            9119 of this machine, on Kubernetes of the Service winnow-hooks.
         alertmanager_config: a configuration file of Alertmanager's to use instead.
         scrape_interval_s: how often replicas are asked and rules evaluated, in seconds.
         grafana: start Grafana, too.
@@ -71,7 +71,7 @@ def monitoring_init(
     from winnow.platforms.monitoring_stack import PORTS, MonitoringRequest
 
     watched = _watched(config, study, name, stage)
-    addresses = (stack.DEFAULT_HOOK,) if hooks is None else tuple(hooks)
+    addresses = (stack.default_hook(platform),) if hooks is None else tuple(hooks)
     files = stack.files_for(watched, addresses, alertmanager_config)
     request = MonitoringRequest(files, scrape_interval_s, grafana, {**PORTS, **ports})
     plan = stack.init(platform, request, watched, say=say, timeout_s=timeout_s, is_dry_run=dry_run)

@@ -27,7 +27,7 @@ def _port_option(service: str, default: int) -> Callable[[Any], Any]:
         type=click.IntRange(1, 65535),
         default=default,
         show_default=True,
-        help=f"Port of this machine for {service.capitalize()}, on Docker.",
+        help=f"Port of this machine for {service.capitalize()}; on Kubernetes, of the command that opens it.",
     )
 
 
@@ -40,7 +40,8 @@ def _port_option(service: str, default: int) -> Callable[[Any], Any]:
     "--hooks",
     metavar="URL",
     multiple=True,
-    help="Where `serve-hooks` listens; may be repeated. By default this machine's port 9119.",
+    help="Where `serve-hooks` listens; may be repeated. By default port 9119 of this machine, on Kubernetes of the "
+    "Service winnow-hooks (k8s/hooks.yaml).",
 )
 @click.option(
     "--alertmanager-config",
@@ -94,7 +95,7 @@ def init(
         return
     for name, address in started.endpoints.items():
         click.echo(f"{name:<14}{address}")
-    click.echo(f"Deployments are watched until `{next_command('monitoring-remove')}`.")
+    click.echo(f"Deployments are watched until `{next_command('monitoring-remove', platform=options['platform'])}`.")
 
 
 @click.command("monitoring-remove")

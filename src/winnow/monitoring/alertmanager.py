@@ -21,10 +21,11 @@ def alertmanager_config(hooks: Sequence[str], token_file: str) -> str:
     rollback = {
         "matchers": ['rollback="true"'],
         "receiver": "hooks",
-        # A rollback does not wait for further alerts of its group. A failed one is tried again with the next message.
+        # A rollback does not wait for further alerts of its group. The next message tries a failed one again, such as
+        # one that was refused because the update to the bad version was not over.
         "group_wait": "0s",
         "group_interval": "10s",
-        "repeat_interval": "1m",
+        "repeat_interval": "10s",
     }
     config = {
         "route": {

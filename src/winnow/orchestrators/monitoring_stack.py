@@ -18,7 +18,7 @@ from winnow.monitoring.dashboard import dashboard
 from winnow.monitoring.prometheus_rules import rule_file
 from winnow.monitoring.rules import check_rules
 from winnow.orchestrators.profiles import profile_of, with_bundle
-from winnow.platforms.deployer import Deployer, Say, UnknownDeploymentError
+from winnow.platforms.deployer import Deployer, Say, UnknownDeploymentError, mute
 from winnow.platforms.monitoring_stack import (
     CONFIGURATION,
     DASHBOARD,
@@ -32,8 +32,6 @@ from winnow.platforms.stack import StackEnd
 from winnow.platforms.table import platform_for
 
 FOLDER = Path()
-DEFAULT_HOOK = "http://host.docker.internal:9119"
-"""Where Alertmanager in a container reaches `serve-hooks` of this machine."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Watched:
 
 
 def files_for(
-    watched: Watched | None, hooks: Sequence[str] = (DEFAULT_HOOK,), own_configuration: Path | None = None
+    watched: Watched | None, hooks: Sequence[str], own_configuration: Path | None = None
 ) -> dict[PurePosixPath, str]:
     """The files that are the same on every platform.
 
@@ -72,6 +70,11 @@ def files_for(
         CONFIGURATION: configuration,
         DASHBOARD: dashboard_text(),
     }
+
+
+def default_hook(platform: str) -> str:
+    """Where the platform's Alertmanager reaches `serve-hooks` by default."""
+    return _platform(platform, os.environ).monitoring_stack(folder=FOLDER, say=mute).hook
 
 
 def dashboard_text() -> str:

@@ -23,6 +23,8 @@ RULES, CONFIGURATION, DASHBOARD = (
 """Paths of `MonitoringRequest.files`: the folder of rule files, and two files."""
 TOKEN_FILE = "/etc/winnow/hooks.token"
 """Where Alertmanager finds the bearer token of `serve-hooks`, on every platform."""
+HOOKS_PORT = 9119
+"""Where `serve-hooks` listens by default."""
 PORTS: Mapping[str, int] = {PROMETHEUS: 9090, ALERTMANAGER: 9093, GRAFANA: 3000}
 
 
@@ -63,7 +65,12 @@ class MonitoringStack(Protocol):
 
     Every method raises InputError where the platform refuses or is not there, and UnreachableError where it stops
     answering.
+
+    Attributes:
+        hook: where Alertmanager reaches `serve-hooks` by default.
     """
+
+    hook: str
 
     def plan(self, request: MonitoringRequest, *, is_dry_run: bool = False) -> MonitoringPlan:
         """Plan a start; nothing is changed.

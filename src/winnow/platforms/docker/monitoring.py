@@ -39,6 +39,7 @@ from winnow.platforms.monitoring_stack import (
     CONFIGURATION,
     DASHBOARD,
     GRAFANA,
+    HOOKS_PORT,
     PORTS,
     PROMETHEUS,
     RULES,
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 COMPOSE_FILE = "compose.monitoring.yaml"
-HOOKS_PORT = 9119
 ADDRESS = "127.0.0.1"
 TOKEN = CONFIGURATION.with_name(PurePosixPath(TOKEN_FILE).name)
 _READY = {PROMETHEUS: "/-/ready", ALERTMANAGER: "/-/ready", GRAFANA: "/api/health"}
@@ -125,6 +125,8 @@ class DockerMonitoring:
     Raises:
         InputError: there is no compose.monitoring.yaml.
     """
+
+    hook = f"http://host.docker.internal:{HOOKS_PORT}"
 
     def __init__(
         self,

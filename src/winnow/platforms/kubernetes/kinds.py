@@ -54,6 +54,8 @@ DISRUPTION_BUDGET = _known("policy/v1", "PodDisruptionBudget", "poddisruptionbud
 AUTOSCALER = _known("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 ENDPOINT_SLICE = _known("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 HTTP_ROUTE = _known("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
+POD_MONITOR = _known("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
+PROMETHEUS_RULE = _known("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules")
 LEASE = _known("coordination.k8s.io/v1", "Lease", "leases")
 
 KINDS = tuple(_BY_NAME.values())

@@ -7,7 +7,6 @@ import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
 
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
@@ -21,6 +20,7 @@ from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 from winnow.platforms.kubernetes.executor import KubernetesExecutor
 from winnow.platforms.kubernetes.group_plan import KubernetesWorkers
+from winnow.platforms.kubernetes.monitoring import KubernetesMonitoring
 from winnow.platforms.kubernetes.stack_lifecycle import KubernetesStack
 from winnow.platforms.kubernetes.stores import cluster_named, local_settings, silence
 from winnow.platforms.kubernetes.sweep import KubernetesSweep
@@ -107,9 +107,9 @@ class KubernetesPlatform:
             environment=self._environment,
         )
 
-    def monitoring_stack(self, *, folder: Path, say: Say) -> NoReturn:
+    def monitoring_stack(self, *, folder: Path, say: Say) -> KubernetesMonitoring:
         """See `Platform.monitoring_stack`."""
-        raise InputError("platform", expected="docker", found=f"'{self.name}'", remedy="Choose another one.")
+        return KubernetesMonitoring(lambda: self.cluster, folder, say=say, environment=self._environment)
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
         """See `Platform.local_settings`: forwarded ports replace the stack's addresses in the cluster."""

@@ -339,7 +339,11 @@ def _deployment(made: Manifest, name: str, revision: Revision, selected: Mapping
     release, settings = revision.release, revision.settings
     marks = {**labels_of_revision(name, revision.number), labels.ROLE: REPLICA}
     server: FieldPath = ("spec", "template", "spec", "containers", Named(CONTAINER))
-    described = {MODEL: f"{release.model}/{release.version}", f"{MODEL}.sha256": release.digest}
+    described = {
+        **{MODEL: f"{release.model}/{release.version}", f"{MODEL}.sha256": release.digest},
+        # A Prometheus that follows this convention scrapes replicas; routers have no metrics at this port.
+        **{"prometheus.io/scrape": "true", "prometheus.io/port": str(SERVER_PORT), "prometheus.io/path": "/metrics"},
+    }
     made = merged(made, {"spec": {"template": {"metadata": {"annotations": described}}}})
     serving = _serving(settings, deployment=name, revision=revision.number)
     made = _pods(made, settings, serving, marks, selected)
