@@ -67,10 +67,10 @@ def monitoring_init(
         InputError: the file is wrong, a port is taken, the stack is another home's, or the platform refuses.
         StackError: a service does not become ready, or refuses its configuration.
     """
+    watched = _watched(config, study, name, stage)
     from winnow.orchestrators import monitoring_stack as stack
     from winnow.platforms.monitoring_stack import PORTS, MonitoringRequest
 
-    watched = _watched(config, study, name, stage)
     addresses = (stack.default_hook(platform),) if hooks is None else tuple(hooks)
     files = stack.files_for(watched, addresses, alertmanager_config)
     request = MonitoringRequest(files, scrape_interval_s, grafana, {**PORTS, **ports})
@@ -133,8 +133,11 @@ def _watched(config: Path | str | None, study: str | None, name: str | None, sta
     if config is None:
         return None
     from winnow.config.loader import load_experiment
-    from winnow.orchestrators.monitoring_stack import Watched
 
     deployment = deployment_name_of(config, study, name, stage)
     assert deployment is not None
-    return Watched(deployment, load_experiment(Path(config)).monitoring.rules, str(config))
+    rules = load_experiment(Path(config)).monitoring.rules
+    # Late, so that a wrong file is answered before NumPy is loaded.
+    from winnow.orchestrators.monitoring_stack import Watched
+
+    return Watched(deployment, rules, str(config))
