@@ -27,14 +27,16 @@ class Winnow:
         self.home = home
         self.uri = f"sqlite:///{home}/mlflow.db"
         prepare(self.uri)
-        tracker = MlflowTracker(self.uri)
-        sweep = made_up.sweep("cells")
-        parent = tracker.start_sweep(sweep)
+        self._tracker, self._sweep = MlflowTracker(self.uri), made_up.sweep("cells")
+        self._parent = self._tracker.start_sweep(self._sweep)
         self.versions: list[ModelVersion] = []
         for number, scale in enumerate((1.0, 2.0)):
-            bundle = bundles.classification(home / f"bundle-{number}", scale=scale)
-            trial = made_up.trial(number, study="cells")
-            self.versions.append(tracker.log_bundle(sweep, parent, trial, bundle))
+            self.register(bundles.classification(home / f"bundle-{number}", scale=scale))
+
+    def register(self, bundle: Path) -> None:
+        """Add a version."""
+        trial = made_up.trial(len(self.versions), study="cells")
+        self.versions.append(self._tracker.log_bundle(self._sweep, self._parent, trial, bundle))
 
     def crown(self, number: int) -> None:
         Registry(self.uri).crown(self.versions[number], "test")
