@@ -116,9 +116,9 @@ def monitoring_rules(
     Raises:
         InputError: the file is wrong.
     """
+    watched = _watched(config, study, name, stage)
     from winnow.monitoring.prometheus_rules import rule_file
 
-    watched = _watched(config, study, name, stage)
     return rule_file() if watched is None else rule_file(watched.deployment, watched.rules, with_general=True)
 
 
