@@ -33,6 +33,7 @@ from winnow.routing import Release, ReplicaSettings, Revision, Scale
 
 pytestmark = pytest.mark.docker
 
+SERVICES = ("prometheus", "alertmanager")
 SETTINGS = ReplicaSettings(cpu_request=0.05, drain_s=2)
 COLUMNS = tuple(
     ColumnProfile(name, "number", ColumnCounts((500, 500)), edges=(2.5,), centre=2.5, scale=1.4)
@@ -60,7 +61,9 @@ class Watched:
     home: Path
     env: dict[str, str]
     releases: dict[str, Release]
+    config: Path
     prometheus: str
+    alertmanager: str
     hooks: tuple[str, int]
 
     @property
@@ -102,6 +105,12 @@ def until(is_so: Callable[[], Any], within_s: float) -> Any:
     return found
 
 
+def experiment(**monitoring: Any) -> str:
+    """An experiment file of the releases' model."""
+    known = yaml.safe_load((ROOT / "experiments/breast_cancer.yaml").read_text())
+    return yaml.safe_dump({**known, "name": "cells", "monitoring": monitoring})
+
+
 def release(folder: Path, version: str, scale: float) -> Release:
     bundle = bundles.classification(folder, scale=scale)
     write_profile(bundle, Profile(1000, COLUMNS, OUTPUTS, 1000, "holdout"))
@@ -124,21 +133,18 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Rel
 def watched(releases: dict[str, Release], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """A deployment that served before `monitoring-init`, with a rule of its own that always fires."""
     folder = tmp_path_factory.mktemp("watched")
-    name, ports = f"t{secrets.token_hex(4)}", {each: free_port() for each in ("prometheus", "alertmanager", "hooks")}
+    name, ports = f"t{secrets.token_hex(4)}", {each: free_port() for each in (*SERVICES, "hooks")}
     env = {**clean_environment(folder / "home"), "WINNOW_PROJECT": name}
     gateway = connect().networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
-    made = Watched(
-        name, folder / "home", env, releases, f"http://127.0.0.1:{ports['prometheus']}", (gateway, ports["hooks"])
-    )
-    experiment = yaml.safe_load((ROOT / "experiments/breast_cancer.yaml").read_text())
+    config, (prometheus, alertmanager) = folder / "experiment.yaml", (f"http://127.0.0.1:{ports[x]}" for x in SERVICES)
+    made = Watched(name, folder / "home", env, releases, config, prometheus, alertmanager, (gateway, ports["hooks"]))
     rule = {"name": "FewReplicas", "metric": "live_replicas", "below": "9 replicas", "severity": "ticket"}
-    experiment |= {"name": name, "monitoring": {"rules": [rule]}}
-    (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-    flags = (f"--{each}-port={ports[each]}" for each in ("prometheus", "alertmanager"))
+    config.write_text(experiment(rules=[rule], alert={"alertmanager": alertmanager}))
+    flags = (f"--{each}-port={ports[each]}" for each in SERVICES)
     hooks = f"http://host.docker.internal:{ports['hooks']}"
     try:
         made.deploy("good")
-        options = ("--scrape-interval", "1", "--grafana", "off", "--config", str(folder / "experiment.yaml"))
+        options = ("--scrape-interval", "1", "--grafana", "off", "--config", str(config), "--name", name)
         started = made.winnow("monitoring-init", *options, *flags, "--hooks", hooks)
         assert started.returncode == 0, started.stderr
         yield made
@@ -197,16 +203,27 @@ def test_every_query_of_the_dashboard_has_an_answer(watched: Watched) -> None:
             until(lambda query=query: watched.asked("query", query=query)["result"], within_s=70)
 
 
+def test_a_look_reads_this_prometheus_and_tells_this_alertmanager(watched: Watched) -> None:
+    with running(watched.load(), lead_s=5):
+        which = ("--name", watched.name, "--platform", "docker", "--config", str(watched.config))
+        looked = watched.winnow("monitor", *which, "--prometheus", watched.prometheus, "--json")
+    assert looked.returncode == 3, looked.stderr
+    assert json.loads(looked.stdout)["source"] == watched.prometheus
+    with urllib.request.urlopen(f"{watched.alertmanager}/api/v2/alerts", timeout=10) as answer:
+        labels = [each["labels"] for each in json.load(answer)]
+    told = {(each["alertname"], each.get("subject")) for each in labels if each["deployment"] == watched.name}
+    assert {("WinnowDrift", name) for name in bundles.COLUMNS} <= told
+    assert ("FewReplicas", None) in told  # by Prometheus itself
+
+
 def test_what_is_wrong_is_one_error_and_changes_nothing(watched: Watched, tmp_path: Path) -> None:
-    experiment = yaml.safe_load((ROOT / "experiments/breast_cancer.yaml").read_text())
-    rule = {"name": "Missing", "metric": "missing", "column": "mean radus", "above": "5 %"}
-    experiment |= {"name": watched.name, "monitoring": {"rules": [rule]}}
-    (tmp_path / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-    ports = [f"--{each}-port={free_port()}" for each in ("prometheus", "alertmanager")]
+    config = tmp_path / "experiment.yaml"
+    config.write_text(experiment(rules=[{"name": "Gaps", "metric": "missing", "column": "mean radus", "above": "5 %"}]))
+    ports = [f"--{each}-port={free_port()}" for each in SERVICES]
     before = watched.asked("rules")
-    status, said = refused(watched, "--config", str(tmp_path / "experiment.yaml"), *ports)
+    status, said = refused(watched, "--config", str(config), "--name", watched.name, *ports)
     assert status == 2, said
-    assert "rules.Missing.column" in said
+    assert "rules.Gaps.column" in said
     assert "Did you mean 'mean radius'" in said
     taken = watched.deployer.observe(watched.name).url.rpartition(":")[2]
     status, said = refused(watched, f"--prometheus-port={taken}", *ports[1:])

@@ -62,7 +62,7 @@ def rule_groups(deployment: str | None = None, rules: Sequence[RuleConfig] = ())
         return [{"name": f"winnow-{deployment}", "rules": [_absent(deployment), *own]}]
     return [
         {"name": "winnow", "rules": _service_rules()},
-        {"name": "winnow-drift", "interval": "1m", "rules": [*_drift_rules(*FEATURES), *_drift_rules(*OUTPUTS)]},
+        {"name": "winnow-drift", "interval": "30s", "rules": [*_drift_rules(*FEATURES), *_drift_rules(*OUTPUTS)]},
     ]
 
 
