@@ -17,6 +17,7 @@ from winnow.orchestrators.new_project import STARTER
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements.lock").read_text()
 PINS = [line for line in LOCK.splitlines() if line and not line.lstrip().startswith("#")]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -92,16 +93,25 @@ def test_variables_of_the_environment_are_no_flags() -> None:
     assert "--port" not in dry_make("prod-local", variables={"PORT": "1"})
 
 
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", each) for each in re.findall(r"^#+ (.+)$", text, re.MULTILINE))
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
 def test_every_link_between_documents_leads_somewhere() -> None:
-    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
     links = [
-        (document, link)
-        for document in documents
-        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
+        (document, link, anchor)
+        for document in DOCUMENTS
+        for link, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", document.read_text(encoding="utf-8"))
         if "://" not in link
     ]
+    found = {(document, link, anchor): document.parent / link if link else document for document, link, anchor in links}
     assert links
-    assert [f"{document.name}: {link}" for document, link in links if not (document.parent / link).exists()] == []
+    assert [f"{document.name}: {link}" for (document, link, _), path in found.items() if not path.exists()] == []
+    named = [(key, path) for key, path in found.items() if key[2] and path.suffix == ".md"]
+    assert [f"{key[0].name}: {key[1]}#{key[2]}" for key, path in named if key[2] not in anchors(path)] == []
 
 
 def test_lint_refuses_words_that_name_no_subject(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def change_rollout(
     name: str | None = None,
     stage: str | None = None,
     platform: str | None = None,
+    reason: str = "",
     say: Callable[[str], None] = silent,
 ) -> RolloutStatus:
     """Promote, pause, resume or abort the open rollout of a deployment.
@@ -62,6 +63,7 @@ def change_rollout(
             "abort": all requests go to the stable revision.
         name: name of the deployment; by default that of the study or the file, else the only one.
         platform: "local", "docker" or "kubernetes"; by default the one that serves it.
+        reason: why it is aborted, as a clause, for the model's history.
 
     Returns:
         How the rollout goes afterwards.
@@ -75,7 +77,7 @@ def change_rollout(
     from winnow.config.settings import Settings
     from winnow.orchestrators.rollouts import find_rollout
 
-    return find_rollout(Settings.from_environment(), chosen, platform, say).change(wish)
+    return find_rollout(Settings.from_environment(), chosen, platform, say).change(wish, reason)
 
 
 def drive_rollout(

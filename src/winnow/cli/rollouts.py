@@ -54,7 +54,7 @@ def status(as_json: bool, **deployment: Any) -> None:
         click.echo("\n".join(lines_of(found)))
 
 
-def _wish(wish: Literal["promote", "pause", "abort"], text: str) -> click.Command:
+def _wish(wish: Literal["promote", "pause"], text: str) -> click.Command:
     @click.command(f"rollout-{wish}", help=text)
     @deployment_options
     def command(**deployment: Any) -> int:
@@ -63,12 +63,12 @@ def _wish(wish: Literal["promote", "pause", "abort"], text: str) -> click.Comman
     return command
 
 
-def _change(wish: Literal["promote", "pause", "resume", "abort"], deployment: dict[str, Any]) -> int:
+def _change(wish: Literal["promote", "pause", "resume", "abort"], deployment: dict[str, Any], reason: str = "") -> int:
     from winnow import api
 
     treat_sigterm_as_interrupt()
     with candidates_as_commands():
-        found = api.change_rollout(wish, **deployment, say=say)
+        found = api.change_rollout(wish, **deployment, reason=reason, say=say)
     return _shown(found, wish)
 
 
@@ -79,7 +79,14 @@ def _shown(found: RolloutStatus, wish: str) -> int:
 
 promote = _wish("promote", "Send all requests to the candidate, whatever the verdicts are.")
 pause = _wish("pause", "Leave the weights of the current step as they are until rollout-resume.")
-abort = _wish("abort", "Send all requests back to the revision that served before.")
+
+
+@click.command("rollout-abort")
+@deployment_options
+@click.option("--reason", default="", help="Why, for the model's history.")
+def abort(reason: str, **deployment: Any) -> int:
+    """Send all requests back to the revision that served before."""
+    return _change("abort", deployment, reason)
 
 
 @click.command("rollout-resume")

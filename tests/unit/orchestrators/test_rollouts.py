@@ -97,6 +97,14 @@ def test_a_rollout_without_a_driver_is_driven_by_the_process_that_is_asked(
     assert site.deployer().observe(NAME).wish == ""
 
 
+def test_an_abort_keeps_the_reason_of_the_person_who_asked_for_it() -> None:
+    site = begun()
+    driver = site.driver("2", CANARY)
+    found = ask(site.deployer(), NAME, "abort", "too many complaints", clock=driver.clock, wall=driver.wall)
+    record = site.deployer().observe(NAME).record
+    assert (found.reason, record.rejected[0].reason) == ("too many complaints", "too many complaints")
+
+
 def test_a_paused_rollout_is_resumed_to_its_end() -> None:
     site = begun()
     assert asked(site, "pause").state is RolloutState.PAUSED

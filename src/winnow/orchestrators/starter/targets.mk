@@ -152,7 +152,7 @@ rollout-pause: setup ## Leave the weights of a rollout as they are (NAME, STAGE,
 rollout-resume: setup ## Go on with a rollout that is paused, or whose process died (NAME, STAGE, PLATFORM, DETACH=1)
 	@$(WINNOW) rollout-resume $(FLAGS)
 
-rollout-abort: setup ## Send all requests back to the revision that served before (NAME, STAGE, PLATFORM)
+rollout-abort: setup ## Send all requests back to the revision that served before (NAME, STAGE, PLATFORM, REASON)
 	@$(WINNOW) rollout-abort $(FLAGS)
 
 render: setup ## Print what a platform would be sent, without asking it (PLATFORM, IMAGE=…@sha256:…, CONFIG, STAGE, VERSION)
