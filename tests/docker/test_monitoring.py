@@ -62,9 +62,16 @@ class Watched:
     env: dict[str, str]
     releases: dict[str, Release]
     config: Path
-    prometheus: str
-    alertmanager: str
-    hooks: tuple[str, int]
+    gateway: str
+    ports: dict[str, int]
+
+    @property
+    def prometheus(self) -> str:
+        return f"http://127.0.0.1:{self.ports['prometheus']}"
+
+    @property
+    def alertmanager(self) -> str:
+        return f"http://127.0.0.1:{self.ports['alertmanager']}"
 
     @property
     def deployer(self) -> DockerDeployer:
@@ -136,10 +143,10 @@ def watched(releases: dict[str, Release], tmp_path_factory: pytest.TempPathFacto
     name, ports = f"t{secrets.token_hex(4)}", {each: free_port() for each in (*SERVICES, "hooks")}
     env = {**clean_environment(folder / "home"), "WINNOW_PROJECT": name}
     gateway = connect().networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
-    config, (prometheus, alertmanager) = folder / "experiment.yaml", (f"http://127.0.0.1:{ports[x]}" for x in SERVICES)
-    made = Watched(name, folder / "home", env, releases, config, prometheus, alertmanager, (gateway, ports["hooks"]))
+    config = folder / "experiment.yaml"
+    made = Watched(name, folder / "home", env, releases, config, gateway, ports)
     rule = {"name": "FewReplicas", "metric": "live_replicas", "below": "9 replicas", "severity": "ticket"}
-    config.write_text(experiment(rules=[rule], alert={"alertmanager": alertmanager}))
+    config.write_text(experiment(rules=[rule], alert={"alertmanager": made.alertmanager}))
     flags = (f"--{each}-port={ports[each]}" for each in SERVICES)
     hooks = f"http://host.docker.internal:{ports['hooks']}"
     try:
@@ -155,9 +162,15 @@ def watched(releases: dict[str, Release], tmp_path_factory: pytest.TempPathFacto
 
 
 def test_an_alert_about_a_version_rolls_it_back(watched: Watched, tmp_path: Path) -> None:
-    host, port = watched.hooks
     token = watched.home / "monitoring-stack/docker/alertmanager/hooks.token"
-    argv = ["serve-hooks", "--action", "rollback", "--name", watched.name, "--host", host, "--port", str(port)]
+    argv = [
+        "serve-hooks",
+        "--action",
+        "rollback",
+        "--name",
+        watched.name,
+        *("--host", watched.gateway, "--port", str(watched.ports["hooks"])),
+    ]
     env = {**watched.env, "WINNOW_HOOKS_TOKEN_FILE": str(token)}
     said = tmp_path / "said"
     with said.open("w") as stderr:
@@ -230,6 +243,12 @@ def test_what_is_wrong_is_one_error_and_changes_nothing(watched: Watched, tmp_pa
     assert (status, f"prometheus's port {taken}: expected a free port" in said) == (2, True), said
     status, said = refused(watched, "--alertmanager-config", str(tmp_path / "none.yml"), *ports)
     assert (status, "a configuration file of Alertmanager's" in said) == (2, True), said
+    (tmp_path / "wrong.yml").write_text("route: {receiver: nowhere}\n")
+    given = [f"--{each}-port={watched.ports[each]}" for each in SERVICES]
+    status, said = refused(watched, "--alertmanager-config", str(tmp_path / "wrong.yml"), *given)
+    assert (status, "alertmanager refuses its configuration" in said, "nowhere" in said) == (1, True, True), said
+    kept = (watched.home / "monitoring-stack/docker/alertmanager/alertmanager.yml").read_text()
+    assert "host.docker.internal" in kept
     other = {**watched.env, "WINNOW_HOME": str(tmp_path / "home")}
     status, said = refused(replace(watched, env=other), *ports)
     assert (status, f"one that watches {watched.home}/deployments/docker" in said) == (2, True), said

@@ -12,7 +12,6 @@ import secrets
 import shlex
 import shutil
 import subprocess
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,10 +56,7 @@ COMPOSE_FILE = "compose.monitoring.yaml"
 ADDRESS = "127.0.0.1"
 TOKEN = CONFIGURATION.with_name(PurePosixPath(TOKEN_FILE).name)
 _READY = {PROMETHEUS: "/-/ready", ALERTMANAGER: "/-/ready", GRAFANA: "/api/health"}
-_RELOADED = {
-    PROMETHEUS: "prometheus_config_last_reload_successful 1",
-    ALERTMANAGER: "alertmanager_config_last_reload_successful 1",
-}
+_RELOADED = (PROMETHEUS, ALERTMANAGER)
 _WHAT = "monitoring"
 _PROJECT = "com.docker.compose.project"
 _ANSWER_S = 2.0
@@ -183,28 +179,25 @@ class DockerMonitoring:
     @asking(_WHAT)
     def start(self, plan: DockerMonitoringPlan, timeout_s: float) -> None:
         """See `MonitoringStack.start`."""
+        before = {path: _text(self._folder / path) for path in plan.files}
         self._write(plan)
         self._say(f"starting {', '.join(plan.services)}")
-        done = subprocess.run(
-            plan.command,
-            env={**subprocess_environment(self._environment), **plan.environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            raise StackError("monitoring: `docker compose up` failed:\n" + "\n".join(lines[-LOG_LINES:]))
+        self._up(plan)
         deadline = self._clock.now() + timeout_s
-        self._await(plan, {name: (path, "") for name, path in _READY.items()}, deadline)
-        for each in self._containers():
-            if each.labels[scraping.SERVICE] in _RELOADED:
-                scraping.reload(each)
+        try:
+            self._await_ready(plan, deadline)
+            for service in _RELOADED:
+                self._reload(service, plan.urls[service], deadline)
+        except StackError:
+            # What runs has its former configuration still, and is to find it again when it restarts.
+            for path, text in before.items():
+                if text:
+                    _write(self._folder, path, text)
+            raise
         for name in on_engine.names(self._engine):
             found = on_engine.find(self._engine, name, self._deployments / name)
             if found is not None and found.folder.parent == self._deployments and not found.is_previous:
                 scraping.scrape(self._engine, found)
-        self._await(plan, {name: ("/metrics", line) for name, line in _RELOADED.items()}, deadline)
 
     @asking(_WHAT)
     def plan_end(self, *, volumes: bool) -> StackEnd:
@@ -273,26 +266,46 @@ class DockerMonitoring:
         for folder in (RULES, RULES.with_name("targets")):
             _make(plan.folder, folder)
 
-    def _await(self, plan: DockerMonitoringPlan, wanted: Mapping[str, tuple[str, str]], deadline: float) -> None:
-        """Wait until services answer, at a path, with a line."""
+    def _up(self, plan: DockerMonitoringPlan) -> None:
+        done = subprocess.run(
+            plan.command,
+            env={**subprocess_environment(self._environment), **plan.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            raise StackError("monitoring: `docker compose up` failed:\n" + "\n".join(lines[-LOG_LINES:]))
+
+    def _await_ready(self, plan: DockerMonitoringPlan, deadline: float) -> None:
         for service, url in plan.urls.items():
-            if service not in wanted:
-                continue
-            path, line = wanted[service]
-            while not _answers(f"{url}{path}", line):
+            while _answer(f"{url}{_READY[service]}") is None:
                 if self._clock.now() > deadline or self._is_failing(service):
-                    raise StackError(self._not_ready(service, bool(line)))
+                    raise StackError(self._said(service, "is not ready"))
                 self._clock.sleep(0.1)
+
+    def _reload(self, service: str, url: str, deadline: float) -> None:
+        """Have a service read its configuration anew, and wait until it has."""
+        succeeded_at = f"{service}_config_last_reload_success_timestamp_seconds"
+        before = _value(url, succeeded_at)
+        for each in self._containers():
+            if each.labels[scraping.SERVICE] == service:
+                scraping.reload(each)
+        while _value(url, succeeded_at) == before:
+            if _value(url, f"{service}_config_last_reload_successful") == "0" or self._clock.now() > deadline:
+                raise StackError(self._said(service, "refuses its configuration"))
+            self._clock.sleep(0.1)
 
     def _is_failing(self, service: str) -> bool:
         """Whether the engine starts a service again and again."""
         found = [each for each in self._containers() if each.labels[scraping.SERVICE] == service]
         return any(each.status == "restarting" for each in found)
 
-    def _not_ready(self, service: str, is_configuration: bool) -> str:
+    def _said(self, service: str, what: str) -> str:
+        """A sentence about a service, and the end of its log."""
         found = next((each for each in self._containers() if each.labels[scraping.SERVICE] == service), None)
         lines = [] if found is None else on_engine.log(found, LOG_LINES)
-        what = "refuses its configuration" if is_configuration else "is not ready"
         return f"monitoring: {service} {what}. The end of its log:\n" + "\n".join(f"    {line}" for line in lines)
 
     def _containers(self) -> list[Container]:
@@ -373,12 +386,23 @@ def _make(folder: Path, path: PurePosixPath) -> None:
             (folder / each).chmod(0o755)  # despite the umask
 
 
-def _answers(url: str, line: str) -> bool:
+def _answer(url: str) -> str | None:
+    """What is answered with status 200; None where nothing is."""
     try:
         with urllib.request.urlopen(url, timeout=_ANSWER_S) as answer:
-            return line in answer.read().decode()
-    except (OSError, urllib.error.URLError):
-        return False
+            return str(answer.read().decode())
+    except OSError:
+        return None
+
+
+def _value(url: str, metric: str) -> str:
+    """The value of a metric without labels; empty where the service does not answer."""
+    lines = (_answer(f"{url}/metrics") or "").splitlines()
+    return next((line.partition(" ")[2] for line in lines if line.startswith(f"{metric} ")), "")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _published(container: Container) -> set[int]:
