@@ -57,6 +57,14 @@ def test_a_champion_is_served_asked_replaced_rolled_back_and_removed(winnow: Win
     assert [(each.version, each.replaced) for each in moves] == [("1", ""), ("2", "1"), ("1", "2"), ("2", "1")]
     assert {(each.deployment, each.platform, each.state) for each in moves} == {("cells", "local", "promoted")}
     assert "rolled it back: complaints" in moves[2].reason
+    why = winnow.run("why", "--study", "cells", "--version", "1", "--html", str(winnow.home / "why.html"))
+    assert (why.returncode, "version 1 took its place" in why.stdout) == (0, False), why.stderr
+    assert "answers all requests to cells on local in place of version 2: version 2 was sent away" in why.stdout
+    assert "complaints" in (winnow.home / "why.html").read_text()
+    run = Registry(winnow.uri).versions("cells")[0].run_id
+    assert "cells version 2" in winnow.run("why", "--run", run).stdout
+    assert winnow.run("why", "--study", "cells", "--version", "9").returncode == 2
+    assert winnow.run("why", "--run", "unknown").returncode == 2
 
     assert "no longer served" in winnow.run("prod-remove", "--study", "cells").stdout
     assert winnow.run("prod-remove", "--study", "cells").returncode == 0

@@ -38,6 +38,7 @@ from winnow.api.deployments import (
 from winnow.api.documents import Document, config_reference
 from winnow.api.evaluation import compare_ab, evaluate, predict_table, promote_model
 from winnow.api.generation import GeneratedData, generate_data
+from winnow.api.history import why
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
 from winnow.api.monitoring import monitor
 from winnow.api.monitoring_stack import (
@@ -134,6 +135,7 @@ if TYPE_CHECKING:
     )
     from winnow.study.fold_racing import FoldRacing
     from winnow.study.store import RefitResult
+    from winnow.study.story import Asked, Event, GateVerdict, ModelStory, Origin
     from winnow.tracking.records import FoldRecord, TrialRecord
     from winnow.tracking.run_search import Order, TrackedRun
     from winnow.tracking.tracker import ModelVersion
@@ -184,6 +186,7 @@ _LATE = {
         "serving.client": "NoAnswerError",
         "study.catalog": "StudySummary",
         "study.certainty": "Certainty Lead",
+        "study.story": "Asked Event GateVerdict ModelStory Origin",
         "study.experiments": "ChampionChange ExperimentStudy ExperimentVersion Sheet StudyComparison "
         "TrackedExperiment TrackedExperiments",
         "study.fold_racing": "FoldRacing",
@@ -199,6 +202,7 @@ _LATE = {
 __all__ = [
     "Access",
     "Alarm",
+    "Asked",
     "BuildFailedError",
     "BuildStep",
     "BuiltImage",
@@ -218,6 +222,7 @@ __all__ = [
     "Difference",
     "Document",
     "Evaluation",
+    "Event",
     "Experiment",
     "ExperimentStudy",
     "ExperimentVersion",
@@ -226,6 +231,7 @@ __all__ = [
     "FoldRacing",
     "FoldRecord",
     "Forecast",
+    "GateVerdict",
     "GeneratedData",
     "GroupState",
     "GroupStatus",
@@ -242,6 +248,7 @@ __all__ = [
     "ManualAccess",
     "MeasuredMetric",
     "Miss",
+    "ModelStory",
     "ModelVersion",
     "MonitoringReport",
     "MonitoringStart",
@@ -250,6 +257,7 @@ __all__ = [
     "NoAnswerError",
     "NoChampionError",
     "Order",
+    "Origin",
     "Outcome",
     "OutcomeCounts",
     "PlannedBuild",
@@ -361,6 +369,7 @@ __all__ = [
     "track_experiments",
     "train",
     "ui",
+    "why",
     "winner_certainty",
     "write_report",
 ]

@@ -31,6 +31,7 @@ GROUPS: Mapping[str, str] = {
     "Outcomes": "prediction_log",
     "Monitoring": "monitoring",
     "Retraining": "retraining",
+    "History": "history",
     "The tracking stack": "stack",
     "The monitoring stack": "monitoring_stack",
     "Data": "generation",

@@ -90,6 +90,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Watch": {
         "monitor": ("monitor:command", "Look for drift, worse outcomes and passed limits, and tell of alarms."),
+        "why": ("why:command", "Say where a version comes from, and what became of it."),
         "retrain": ("retrain:command", "Train a model again where data, an alarm or the schedule says so."),
     },
     "Stack": {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from winnow.cli.options import StoreVerb, json_option, say
-from winnow.cli.wording import aligned, as_text
+from winnow.cli.wording import as_text, sheet_lines
 from winnow.config.names import check_study_name
 from winnow.config.next_command import next_command
 
@@ -48,10 +48,4 @@ def experiment_lines(found: TrackedExperiments) -> Iterator[str]:
     """The tables as lines for people."""
     if not found.experiments:
         yield f"There is no study yet; `{next_command('train', config=...)}` starts one."
-    for index, sheet in enumerate(found.sheets()):
-        if index:
-            yield ""
-        yield sheet.title
-        yield from (f"  {note}" for note in sheet.notes)
-        if sheet.rows:
-            yield from aligned([sheet.head, *sheet.rows])
+    yield from sheet_lines(found.sheets())

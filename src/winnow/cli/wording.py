@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from winnow.api import Sheet
 
 
 def either(places: Sequence[str]) -> str:
@@ -27,6 +30,17 @@ def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """The same below a line: indented by two."""
     return [f"  {line}" for line in table(rows)]
+
+
+def sheet_lines(sheets: Iterable[Sheet]) -> Iterator[str]:
+    """Titled tables as lines for people."""
+    for index, sheet in enumerate(sheets):
+        if index:
+            yield ""
+        yield sheet.title
+        yield from (f"  {note}" for note in sheet.notes)
+        if sheet.rows:
+            yield from aligned([sheet.head, *sheet.rows])
 
 
 def as_text(found: Any) -> str:

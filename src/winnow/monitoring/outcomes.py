@@ -236,6 +236,23 @@ def joined_log(
     if metric not in METRICS:
         remedy = did_you_mean(metric, METRICS) or "Choose one of them."
         raise InputError("metric", expected=f"one of {', '.join(METRICS)}", found=f"'{metric}'", remedy=remedy)
+    with open_log(paths, place) as connection:
+        chosen = {"since_route": since_route, "since": since, "deployment": deployment}
+        connection.execute(_PREDICTIONS, chosen)
+        connection.execute(_OUTCOMES)
+        connection.execute(_JOINED.format(value=_VALUES[metric]))
+        _check_values(connection, metric)
+        yield connection
+
+
+@contextmanager
+def open_log(paths: Sequence[str], place: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with the view `lines`, of all lines of the log, while the context is open.
+
+    Raises:
+        InputError: there is no file.
+        WinnowError: the files cannot be read.
+    """
     with local_files(paths, place) as files, tempfile.TemporaryDirectory(prefix="winnow-outcomes-") as folder:
         connection = duckdb.connect(
             str(Path(folder) / "joined.duckdb"),
@@ -244,11 +261,6 @@ def joined_log(
         try:
             names = "[" + ", ".join("'" + each.replace("'", "''") + "'" for each in files) + "]"
             connection.execute(_LINES.format(files=names, longest=LONGEST_LINE))
-            chosen = {"since_route": since_route, "since": since, "deployment": deployment}
-            connection.execute(_PREDICTIONS, chosen)
-            connection.execute(_OUTCOMES)
-            connection.execute(_JOINED.format(value=_VALUES[metric]))
-            _check_values(connection, metric)
             yield connection
         except duckdb.Error as error:
             raise WinnowError(f"{place}: the prediction log cannot be read: {str(error).splitlines()[0]}") from error

@@ -72,9 +72,9 @@ def track_experiments(
     is_compared = (bool(studies) or name is not None) and len(chosen) > 1
     tracked = TrackedExperiments(experiments, compare_studies(chosen) if is_compared else None)
     if page is not None:
-        from winnow.report.experiments import render_experiments
+        from winnow.report.sheets import render_sheets
 
-        write_html(render_experiments(tracked), page)
+        write_html(render_sheets("Experiments", tracked.sheets(), "There is no study yet."), page)
         share(page)
     return tracked
 

@@ -8,7 +8,8 @@ reads and writes them, and keeps the history of aliases the same way.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -82,7 +83,7 @@ class RetrainRecord(Struct, frozen=True):
 
 
 ModelRecord = RejectedRecord | RolloutRecord | AlertRecord | RetrainRecord
-KINDS: dict[type, str] = {
+KINDS: Mapping[type[Any], str] = {
     RejectedRecord: "rejected",
     RolloutRecord: "rollout",
     AlertRecord: "alert",

@@ -79,6 +79,11 @@ class Registry:
         found = every_page(self._client.search_model_versions, f"name = '{name}' and run_id = '{run_id}'")
         return next(iter(_newest_first(found)), None)
 
+    def registered_by(self, run_id: str) -> list[ModelVersion]:
+        """The versions of all models that a run has registered, newest first."""
+        quoted = run_id.replace("'", "")
+        return _newest_first(every_page(self._client.search_model_versions, f"run_id = '{quoted}'"))
+
     def champion(self, name: str, alias: str = ALIAS) -> ModelVersion | None:
         """The version with the alias; None if there is none."""
         model = self._model(name)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from tests.unit.report.sample_study import SampleStudy
-from winnow.report.experiments import render_experiments
+from winnow.report.sheets import render_sheets
 from winnow.study.catalog import StudySummary
 from winnow.study.experiments import (
     ChampionChange,
@@ -98,7 +98,9 @@ def test_a_study_is_described_by_its_winner_and_shows_no_environment_variable() 
 
 def test_the_page_loads_nothing_and_shows_markup_as_text() -> None:
     studies = (_study(), replace(_study("two"), params={"lr": "<script src=x>"}))
-    page = render_experiments(TrackedExperiments((TrackedExperiment("churn", studies),), compare_studies(studies)))
+    page = render_sheets(
+        "Experiments", TrackedExperiments((TrackedExperiment("churn", studies),), compare_studies(studies)).sheets()
+    )
     seen: list[tuple[str, dict[str, str | None]]] = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: seen.append((tag, dict(attributes)))  # type: ignore[method-assign]

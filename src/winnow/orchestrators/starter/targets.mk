@@ -18,7 +18,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
         track-experiments report ui dashboard select-model evaluate compare-ab predict promote-model prod-local prod-docker prod-kubernetes \
         prod-status prod-remove rollback monitor outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
-        inference-one inference-one-input retrain build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
+        inference-one inference-one-input why retrain build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs monitoring-init monitoring-remove monitoring-rules diff schema
 
 ##@ Start
@@ -167,6 +167,9 @@ inference-one inference-one-input: setup ## Get one prediction from a served mod
 ##@ Watch
 monitor: setup ## Look for drift, worse outcomes and passed limits, and tell of alarms (NAME, STAGE, PLATFORM, PROMETHEUS, HTML=page.html, OUTPUT=gauges.prom, EVIDENTLY=page.html, JSON=1)
 	@$(WINNOW) monitor $(FLAGS)
+
+why: setup ## Say where a version comes from and what became of it (VERSION, ALIAS, RUN or REQUEST, INPUT, HTML=page.html, JSON=1)
+	@$(WINNOW) why $(FLAGS)
 
 retrain: setup ## Train the model again: next study, selection, gates, rollout (IF_DUE=1, CONFIG, RULES, PLATFORM, DRY_RUN=1, JSON=1)
 	@$(WINNOW) retrain $(FLAGS)

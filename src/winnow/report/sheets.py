@@ -1,12 +1,13 @@
-"""The HTML page of the experiments: their tables, in the style of a study's report."""
+"""Tables as one HTML page, in the style of a study's report: the experiments, and the story of a version."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 
-from winnow.study.experiments import Sheet, TrackedExperiments
+from winnow.study.experiments import Sheet
 
 _THEME = """document.getElementById("theme").addEventListener("click", () => {
   const root = document.documentElement, isDark = matchMedia("(prefers-color-scheme: dark)").matches;
@@ -14,17 +15,21 @@ _THEME = """document.getElementById("theme").addEventListener("click", () => {
 });"""
 
 
-def render_experiments(found: TrackedExperiments) -> str:
-    """One self-contained HTML page."""
-    sections = "".join(_section(f"sheet-{index}", sheet) for index, sheet in enumerate(found.sheets()))
-    empty = '<p class="empty">There is no study yet.</p>'
+def render_sheets(title: str, sheets: Sequence[Sheet], empty: str = "") -> str:
+    """One self-contained HTML page.
+
+    Args:
+        empty: what it says where there are no tables.
+    """
+    sections = "".join(_section(f"sheet-{index}", sheet) for index, sheet in enumerate(sheets))
+    empty_section = f'<p class="empty">{escape(empty)}</p>'
     body = (
-        '<header><h1>Experiments</h1><button id="theme" type="button">Dark / light</button></header>'
-        f'<main class="grid">{sections or empty}</main>'
+        f'<header><h1>{escape(title)}</h1><button id="theme" type="button">Dark / light</button></header>'
+        f'<main class="grid">{sections or empty_section}</main>'
     )
     parts = files(__package__)
     return Template((parts / "template.html").read_text("utf-8")).substitute(
-        title="Experiments", style=(parts / "report.css").read_text("utf-8"), body=body, data="", script=_THEME
+        title=escape(title), style=(parts / "report.css").read_text("utf-8"), body=body, data="", script=_THEME
     )
 
 
