@@ -5,8 +5,9 @@ two samples of one distribution, as large as the reference and the live one, exc
 check is divided among the statistics, so that the expected number of false findings of a check is at most α, however
 columns depend on each other, and that of a month what the file says.
 
-A date grows by nature, so that only its missing values are tested. Rows of one client are not independent, and neither
-are those of one hour of the day: a check should span what is usual (`monitoring.every`). docs/monitoring.md says more.
+A date grows by nature, so that only its missing values are tested. The rows of one request are one observation, as they
+may be alike: counts of requests with ten rows each weigh a tenth. Rows of one client, or of one hour of the day, may be
+alike, too: a check should span what is usual (`monitoring.every`). docs/monitoring.md says more.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def alpha_per_check(false_alarms_per_month: float, every_s: float) -> float:
     return min(false_alarms_per_month * every_s / MONTH_S, MOST_ALPHA)
 
 
-def needed_rows(profile: Profile, alpha: float) -> int:
+def needed_rows(profile: Profile, alpha: float, rows_per_request: float = 1.0) -> int:
     """How many live rows it takes before drift is judged.
 
     So many that a number whose values all move by half a standard deviation is found with a probability of about 0.9
@@ -73,12 +74,14 @@ def needed_rows(profile: Profile, alpha: float) -> int:
 
     Args:
         alpha: as for `find_drift`.
+        rows_per_request: `LiveCounts.rows_per_request`.
     """
     alphas = _alphas(profile, alpha)
     z = math.sqrt(2 * math.log(2 / (alphas[False] or alphas[True] or alpha))) + POWER_Z
     inverse = (SHIFT / z) ** 2 - 1 / max(profile.rows, 1)
     enough = 4 * profile.rows
-    return min(max(enough, 1), MOST_ROWS, math.ceil(1 / inverse) if inverse > 0 else enough)
+    needed = min(max(enough, 1), MOST_ROWS, math.ceil(1 / inverse) if inverse > 0 else enough)
+    return math.ceil(needed * rows_per_request)
 
 
 def find_drift(
@@ -96,7 +99,8 @@ def find_drift(
     Raises:
         ValueError: counts of other bins than the profile's.
     """
-    needed, alphas = needed_rows(profile, alpha), _alphas(profile, alpha)
+    together, alphas = live.rows_per_request, _alphas(profile, alpha)
+    needed = needed_rows(profile, alpha, together)
     since = {(known.is_output, known.name): known.since for known in earlier}
     found = []
     for is_output, column in _compared(profile):
@@ -109,7 +113,7 @@ def find_drift(
             wanted = f"{len(column.counts.bins)} bins of '{column.name}', as in the profile"
             raise ValueError(f"expected {wanted}, found {len(counts.bins)}")
         findings = tuple(
-            _finding(name, column, counts, alphas[is_output])
+            _finding(name, column, counts, together, alphas[is_output])
             if counts.rows >= needed
             else _few(name, counts.rows, needed)
             for name in names
@@ -174,10 +178,10 @@ def _alphas(profile: Profile, alpha: float) -> dict[bool, float]:
     return {True: outputs * alpha / max(tests[True], 1), False: (1 - outputs) * alpha / max(tests[False], 1)}
 
 
-def _finding(name: str, column: ColumnProfile, live: ColumnCounts, alpha: float) -> Finding:
+def _finding(name: str, column: ColumnProfile, live: ColumnCounts, together: float, alpha: float) -> Finding:
     if name in ("missing", "unknown"):
-        return _share_finding(name, column, live, alpha)
-    mine, reference = _at_most(live.bins), _at_most(column.counts.bins)
+        return _share_finding(name, column, live, together, alpha)
+    mine, reference = _weighed(live.bins, together), _weighed(column.counts.bins, 1.0)
     if not mine.sum() or not reference.sum():
         whose = "live" if not mine.sum() else "training"
         return _unjudged(name, 0, f"No {whose} row has a value.")
@@ -194,7 +198,7 @@ def _finding(name: str, column: ColumnProfile, live: ColumnCounts, alpha: float)
     shift = mean_shift(column, live) if name == "wasserstein" else None
     moved = "" if shift is None else f"; the mean moved by {shift:+.3g} standard deviations"
     reason = (
-        f"{WORDS[name]} {estimate:.3g}, above {limit}, which {sum(live.bins):,} rows exceed by chance"
+        f"{WORDS[name]} {estimate:.3g}, above {limit}, which samples as large exceed by chance"
         f" once in {1 / alpha:,.0f} checks at most{moved}."
         if has_moved
         else f"{WORDS[name]} {estimate:.3g}, up to {limit} is chance{moved}."
@@ -204,11 +208,11 @@ def _finding(name: str, column: ColumnProfile, live: ColumnCounts, alpha: float)
     return Finding(name, estimate, (None, None), sum(live.bins), threshold, rule, result, reason)
 
 
-def _share_finding(name: str, column: ColumnProfile, live: ColumnCounts, alpha: float) -> Finding:
+def _share_finding(name: str, column: ColumnProfile, live: ColumnCounts, together: float, alpha: float) -> Finding:
     """Whether more rows, or fewer, are without a value than in training; whether more have a new category."""
     counts, rule = column.counts, f"Fisher's exact test, α = {alpha:.2g}"
     rows = live.rows
-    n, reference_rows = min(rows, MOST_ROWS), min(counts.rows, MOST_ROWS)
+    n, reference_rows = min(round(rows / together), MOST_ROWS), min(counts.rows, MOST_ROWS)
     value, before = (live.missing, counts.missing) if name == "missing" else (live.unknown, counts.unknown)
     if name == "unknown":
         # By definition training rows have no new category. About as many live rows have one as training rows had a
@@ -220,18 +224,19 @@ def _share_finding(name: str, column: ColumnProfile, live: ColumnCounts, alpha: 
     least = n - most_rows(reference_rows - known, reference_rows, n, each) if name == "missing" else 0
     has_moved = not least <= taken <= most
     share, margin = value / rows, (most if taken >= least else least) / n
-    what = "without a value" if name == "missing" else "with a category that training rows do not have"
-    trained = f"{before / max(counts.rows, 1):.1%} in training"
+    what = "have a category that training rows do not have"
+    if name == "missing":
+        what = f"have no value, {before / max(counts.rows, 1):.1%} had none in training"
     side = "at least" if taken < least else "up to"
-    reason = f"{share:.1%} of the rows {what}, {trained}; {side} {margin:.1%} is chance."
+    reason = f"{share:.1%} of the rows {what}; {side} {margin:.1%} is chance."
     return Finding(name, share, (None, None), rows, margin, rule, Result.FAIL if has_moved else Result.PASS, reason)
 
 
-def _at_most(bins: Sequence[int]) -> Counts:
-    """Counts of `MOST_ROWS` rows at most, in the same proportions."""
+def _weighed(bins: Sequence[int], together: float) -> Counts:
+    """Counts of `MOST_ROWS` observations at most, in the same proportions. `together`: rows of one observation."""
     counts = np.asarray(bins, dtype=np.int64)
-    total = int(counts.sum())
-    return counts if total <= MOST_ROWS else np.rint(counts * (MOST_ROWS / total)).astype(np.int64)
+    weight = min(1 / together, MOST_ROWS / max(int(counts.sum()), 1))
+    return counts if weight == 1 else np.rint(counts * weight).astype(np.int64)
 
 
 def _few(name: str, rows: int, needed: int) -> Finding:

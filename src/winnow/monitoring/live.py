@@ -32,3 +32,8 @@ class LiveCounts(Struct, frozen=True):
     errors: int = 0
     latency: tuple[int, ...] = ()
     replicas: int = 0
+
+    @property
+    def rows_per_request(self) -> float:
+        """At least 1, also where requests were not counted."""
+        return max(self.rows / self.requests, 1.0) if self.requests else 1.0

@@ -225,7 +225,8 @@ def judge(
     config, release, profile = watched.config, watched.release, watched.profile
     window = in_bins_of(profile, state.window)
     now, alpha = window.until, _alpha(watched, window, "drift")
-    needed, drift = needed_rows(profile, alpha), find_drift(profile, window, alpha, earlier=state.drift)
+    needed = needed_rows(profile, alpha, window.rows_per_request)
+    drift = find_drift(profile, window, alpha, earlier=state.drift)
     rules = tuple(evaluate(rule, profile, _last(watched, state, seconds_of(rule.over))) for rule in config.rules)
     holding = still_holding(rules, state.holding, now)
     found = changes(
@@ -346,7 +347,7 @@ def compare_importances(watched: Watched, state: MonitoringState) -> tuple[Findi
 
 def _is_enough(watched: Watched, window: LiveCounts) -> bool:
     """Whether drift is judged."""
-    return window.rows >= needed_rows(watched.profile, _alpha(watched, window, "drift"))
+    return window.rows >= needed_rows(watched.profile, _alpha(watched, window, "drift"), window.rows_per_request)
 
 
 def _alpha(watched: Watched, window: LiveCounts, test: str) -> float:

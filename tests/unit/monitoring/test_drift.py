@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from winnow.bundle.profile import CONFIDENCE, PREDICTION, QUANTILES, ColumnCounts, ColumnProfile, Profile
 from winnow.finding import Result
@@ -160,6 +161,20 @@ def test_below_the_needed_rows_nothing_is_judged():
     found = find_drift(known, counted(live), ALPHA)
     assert {each.result for each in found} == {Result.NOT_ENOUGH_DATA}
     assert found[0].findings[0].reason == "180 of 181 rows that it takes."
+
+
+def test_rows_of_one_request_may_be_alike_and_are_one_observation():
+    def seen(requests: Rows, count: int) -> LiveCounts:
+        """Requests of 50 rows each that are alike, counted as `count` requests."""
+        live = counted(Rows(**{name: np.repeat(values, 50) for name, values in vars(requests).items()}))
+        return structs.replace(live, requests=count)
+
+    months = [rows(200, 10 + seed) for seed in range(20)]
+    assert any(moved(find_drift(profile(), seen(each, 10_000), 0.5)) for each in months)
+    assert not any(moved(find_drift(profile(), seen(each, 200), 0.5)) for each in months)
+    months[0].age += 15.0
+    assert list(moved(find_drift(profile(), seen(months[0], 200), ALPHA))) == ["age"]
+    assert needed_rows(profile(), ALPHA, seen(months[0], 200).rows_per_request) == 50 * needed_rows(profile(), ALPHA)
 
 
 def test_more_columns_and_rarer_alarms_need_more_rows_and_a_small_reference_only_so_many():
