@@ -243,14 +243,16 @@ def _quality(quality: LiveQuality) -> str:
         lag = f"Half of the outcomes came within {half}, nine tenths within {most}."
     notes = "".join(f'<p class="note">{_marked(each)}</p>' for each in quality.notes)
     windows = [(_span(each.since, each.until), each) for each in reversed(quality.windows)]
-    tables = f"<details><summary>Every window</summary>{_parts('window', 'Window', windows)}</details>"
+    tables = f"<details><summary>Every window</summary>{_parts('window', 'Window', windows, quality)}</details>"
     if quality.slices:
-        slices = [(escape(each.name), each) for each in quality.slices]
-        tables = f"<h3>By slice</h3>{_parts('slice', 'Slice', slices)}{tables}"
+        shown = "" if quality.since is None else f"Since {_when(quality.since)}. "
+        bold = "" if quality.reference is None else "Bold: the whole interval is beyond what is allowed."
+        slices = _parts("slice", "Slice", [(escape(each.name), each) for each in quality.slices], quality)
+        tables = f'<h3>By slice</h3><p class="note">{shown}{bold}</p>{slices}{tables}'
     return _section("quality", "Quality", f'{text}{keys}{drawing}<p class="note">{lag}{waiting}</p>{notes}{tables}')
 
 
-def _parts(name: str, title: str, parts: Iterable[tuple[str, QualityPart]]) -> str:
+def _parts(name: str, title: str, parts: Iterable[tuple[str, QualityPart]], quality: LiveQuality) -> str:
     rows = [
         (
             text,
@@ -258,10 +260,24 @@ def _parts(name: str, title: str, parts: Iterable[tuple[str, QualityPart]]) -> s
             f"{each.outcomes:,} ({percent(each.outcomes / max(each.requests, 1))})",
             score(each.estimate),
             "–" if None in each.interval else " to ".join(map(score, each.interval)),
+            _against(each, quality),
         )
         for text, each in parts
     ]
-    return _table(name, (title, "Requests", "Outcomes", "Metric", "95 % interval"), rows)
+    return _table(name, (title, "Requests", "Outcomes", "Metric", "95 % interval", "Against held-out rows"), rows)
+
+
+def _against(part: QualityPart, quality: LiveQuality) -> str:
+    """The difference from the held-out rows; bold where the whole interval is beyond what is allowed."""
+    if part.estimate is None or quality.reference is None or quality.allowed is None:
+        return "–"
+    low, high = part.interval
+    if quality.allowed < quality.reference:
+        is_worse = high is not None and high < quality.allowed
+    else:
+        is_worse = low is not None and low > quality.allowed
+    text = f"{part.estimate - quality.reference:+.3g}"
+    return f"<b>{text}</b>" if is_worse else text
 
 
 def _rules(report: MonitoringReport) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from msgspec import Struct, structs
@@ -115,7 +116,11 @@ def judge_quality(
         degradation=degradation,
         since=None if began is None else began * window_s,
         windows=tuple(_window(each, metric, window_s, until) for each in log.windows[-SHOWN_WINDOWS:]),
-        slices=tuple(part for name, found in log.slices.items() for part in _slices(name, found, bounds[name], metric)),
+        slices=tuple(
+            part
+            for name, found in log.slices.items()
+            for part in _slices(name, _since(found or (), began), bounds[name], metric)
+        ),
         waiting=log.waiting,
         lag_s=(log.halves[0].median_s, log.halves[0].most_s) if log.halves else None,
         notes=tuple(_notes(log, profile, metric, seconds_of(config.delay), window_s)),
@@ -158,7 +163,7 @@ def _judged(log: LoggedQuality, standard: Standard, is_open: bool) -> tuple[Find
     threshold = math.log(len(keys) if is_open else standard.evidence) if len(keys) else 0.0
     is_worse = len(keys) > 0 and float(logsumexp(log_e)) >= threshold
     began = int(keys[np.argmax(log_e)]) if is_worse else None
-    found = _together([each for each in log.windows if began is None or each.key >= began], standard.metric)
+    found = _together(_since(log.windows, began), standard.metric)
     n, side = found.outcomes, "below" if standard.metric == "accuracy" else "above"
     rule = f"mean {side} {score(standard.allowed)}, by a sequential test that may be looked at at every check"
     known = f"{score(standard.known.mean)} on {standard.known.rows:,} rows of {standard.source}"
@@ -188,24 +193,24 @@ def _evidence(log: LoggedQuality, standard: Standard) -> tuple[NDArray[np.int64]
     return keys, log_since(excess)
 
 
-def _together(windows: Sequence[Sums], metric: str) -> QualityPart:
-    columns = ([each.requests, each.outcomes, each.total, each.square_total] for each in windows)
+def _since(sums: Sequence[Sums], began: int | None) -> list[Sums]:
+    """Those of the window that a degradation began in, and later ones; all without one."""
+    return [each for each in sums if began is None or each.window >= began]
+
+
+def _together(sums: Sequence[Sums], metric: str, name: str = "") -> QualityPart:
+    columns = ([each.requests, each.outcomes, each.total, each.square_total] for each in sums)
     requests, outcomes, total, squares = map(sum, zip((0, 0, 0.0, 0.0), *columns, strict=True))
-    since, until = (windows[0].since, windows[-1].until) if windows else (0.0, 0.0)
-    return _part(Sums(None, since, until, requests, outcomes, total, squares), metric, "")
-
-
-def _part(sums: Sums, metric: str, name: str) -> QualityPart:
-    estimate = sums.total / sums.outcomes if sums.outcomes else None
-    counts = OutcomeCounts(0, sums.requests, sums.outcomes, sums.total, sums.square_total)
-    interval = mean_interval(counts, metric)
-    return QualityPart(name, sums.since, sums.until, sums.requests, sums.outcomes, estimate, interval)
+    since, until = (sums[0].since, sums[-1].until) if sums else (0.0, 0.0)
+    estimate = total / outcomes if outcomes else None
+    interval = mean_interval(OutcomeCounts(0, requests, outcomes, total, squares), metric)
+    return QualityPart(name, since, until, requests, outcomes, estimate, interval)
 
 
 def _window(sums: Sums, metric: str, window_s: float, until: float) -> QualityPart:
     """A window with its own bounds, not those of its predictions."""
-    start = sums.key * window_s
-    return structs.replace(_part(sums, metric, ""), since=start, until=min(start + window_s, until))
+    start = sums.window * window_s
+    return structs.replace(_together([sums], metric), since=start, until=min(start + window_s, until))
 
 
 def _quarters(profile: Profile, name: str) -> tuple[float, ...]:
@@ -216,19 +221,28 @@ def _quarters(profile: Profile, name: str) -> tuple[float, ...]:
     return tuple(sorted({column.quantiles[QUANTILES.index(share)] for share in QUARTERS}))
 
 
-def _slices(name: str, found: Sequence[Sums] | None, bounds: Sequence[float], metric: str) -> Iterator[QualityPart]:
-    for each in found or ():
-        if each.key is None:
+def _slices(name: str, found: Sequence[Sums], bounds: Sequence[float], metric: str) -> Iterator[QualityPart]:
+    """The most frequent values first, intervals in order, what is rare or missing last."""
+    by_key: dict[Any, list[Sums]] = {}
+    for each in found:
+        by_key.setdefault(each.key, []).append(each)
+
+    def place(key: Any) -> tuple[Any, ...]:
+        requests = sum(each.requests for each in by_key[key])
+        return (key is None, key) if bounds else (key is None, key == "", -requests, key)
+
+    for key in sorted(by_key, key=place):
+        if key is None:
             text = f"{name} missing"
         elif not bounds:
-            text = f"{name} = {each.key}" if each.key else f"{name}: others"
-        elif each.key == 0:
+            text = f"{name} = {key}" if key else f"{name}: others"
+        elif key == 0:
             text = f"{name} up to {number(bounds[0])}"
-        elif each.key == len(bounds):
+        elif key == len(bounds):
             text = f"{name} above {number(bounds[-1])}"
         else:
-            text = f"{name} {number(bounds[each.key - 1])} to {number(bounds[each.key])}"
-        yield _part(each, metric, text)
+            text = f"{name} {number(bounds[key - 1])} to {number(bounds[key])}"
+        yield _together(by_key[key], metric, text)
 
 
 def _notes(log: LoggedQuality, profile: Profile, metric: str, delay_s: float, window_s: float) -> Iterator[str]:

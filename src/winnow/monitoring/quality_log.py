@@ -19,16 +19,19 @@ PLACE = "monitoring.quality.outcomes"
 
 _WHOSE = "version = $version AND kind IN ('assigned', 'fallback')"
 _JUDGED = f"""
-CREATE TABLE judged AS SELECT request_id, time, value, outcome_time - time AS delay, fields FROM joined
+CREATE TABLE judged AS SELECT request_id, time, CAST(floor(time / $window_s) AS BIGINT) AS time_window, value,
+    outcome_time - time AS delay, fields FROM joined
 WHERE {_WHOSE} AND time <= $until
 """
 _WAITING = f"SELECT count(DISTINCT request_id) FROM predictions WHERE {_WHOSE} AND time > $until"
 _REQUESTS = """
-SELECT {key} AS key, min(time) AS time, avg(value) AS value FROM judged GROUP BY key, request_id
+SELECT {key} AS key, time_window, min(time) AS time, avg(value) AS value FROM judged
+GROUP BY key, time_window, request_id
 """
 _PARTS = """
-SELECT key, min(time), max(time), count(*), count(value), coalesce(sum(value), 0), coalesce(sum(value ** 2), 0)
-FROM ({requests}) GROUP BY key ORDER BY {order}
+SELECT key, time_window, min(time), max(time), count(*), count(value), coalesce(sum(value), 0),
+    coalesce(sum(value ** 2), 0)
+FROM ({requests}) GROUP BY key, time_window ORDER BY time_window
 """
 _DELAYS = """
 SELECT count(*), avg(value), var_samp(value), min(half), min(most) FROM (
@@ -39,17 +42,18 @@ GROUP BY delay > half ORDER BY delay > half
 
 
 class Sums(Struct, frozen=True):
-    """Sums over the requests of a window or a slice; the rows of one request are one observation, their mean.
+    """Sums over the requests of a window, or of a slice in it. The rows of one request are one observation: their mean.
 
     Attributes:
-        key: the window's number since the epoch; of slices the value, None where it is missing, or of numbers the index
-            of the interval.
+        key: of slices the value, None where it is missing, or of numbers the index of the interval.
+        window: its number since the epoch.
         since, until: of the first and the last of these predictions, in seconds since the epoch.
         outcomes: requests with an outcome.
         total, square_total: of the metric's value for these, and of its square.
     """
 
     key: Any
+    window: int
     since: float
     until: float
     requests: int
@@ -80,8 +84,7 @@ class LoggedQuality:
     Attributes:
         windows: those with predictions, in order of time.
         outcome_windows, values: the window and the metric of each request with an outcome.
-        slices: by column, the most frequent first; numbers in the order of the intervals. None where no prediction has
-            the column.
+        slices: by column, those of every window. None where no prediction has the column.
         halves: the outcomes by their delay, the earlier half first; one where all took equally long, none without any.
         waiting: requests that are too new.
     """
@@ -121,13 +124,12 @@ def read_quality(
     with joined_log(paths, metric, since=since, deployment=deployment, place=PLACE) as log:
         whose = {"version": version, "until": until}
         waiting = log.execute(_WAITING, whose).fetchall()[0][0]
-        log.execute(_JUDGED, whose)
-        window = f"CAST(floor(time / {window_s!r}) AS BIGINT)"
-        known = f"SELECT key, value FROM ({_REQUESTS.format(key=window)}) WHERE value IS NOT NULL"
+        log.execute(_JUDGED, {**whose, "window_s": window_s})
+        known = f"SELECT time_window, value FROM ({_REQUESTS.format(key='NULL')}) WHERE value IS NOT NULL"
         columns = log.execute(known).fetchnumpy()
         return LoggedQuality(
-            windows=_sums(log, window, "key"),
-            outcome_windows=np.asarray(columns["key"], dtype=np.int64),
+            windows=_sums(log, "NULL"),
+            outcome_windows=np.asarray(columns["time_window"], dtype=np.int64),
             values=np.asarray(columns["value"], dtype=np.float64),
             slices={name: _slices(log, name, bounds) for name, bounds in slices.items()},
             halves=tuple(Half(*row) for row in log.execute(_DELAYS).fetchall()),
@@ -135,8 +137,8 @@ def read_quality(
         )
 
 
-def _sums(log: duckdb.DuckDBPyConnection, key: str, order: str) -> tuple[Sums, ...]:
-    query = _PARTS.format(requests=_REQUESTS.format(key=key), order=order)
+def _sums(log: duckdb.DuckDBPyConnection, key: str) -> tuple[Sums, ...]:
+    query = _PARTS.format(requests=_REQUESTS.format(key=key))
     return tuple(Sums(*row) for row in log.execute(query).fetchall())
 
 
@@ -148,10 +150,9 @@ def _slices(log: duckdb.DuckDBPyConnection, name: str, bounds: Sequence[float]) 
     if bounds:
         number = f"TRY_CAST({text} AS DOUBLE)"
         cases = " ".join(f"WHEN {number} <= {bound!r} THEN {index}" for index, bound in enumerate(bounds))
-        return _sums(log, f"CASE WHEN {number} IS NULL THEN NULL {cases} ELSE {len(bounds)} END", "key NULLS LAST")
+        return _sums(log, f"CASE WHEN {number} IS NULL THEN NULL {cases} ELSE {len(bounds)} END")
     frequent = (
         f"SELECT text FROM (SELECT {text} AS text FROM judged) WHERE text IS NOT NULL"
         f" GROUP BY text ORDER BY count(*) DESC, text LIMIT {MOST_SLICES}"
     )
-    key = f"CASE WHEN {text} IS NULL OR {text} IN ({frequent}) THEN {text} ELSE '' END"
-    return _sums(log, key, "key IS NULL, key = '', count(*) DESC, key")
+    return _sums(log, f"CASE WHEN {text} IS NULL OR {text} IN ({frequent}) THEN {text} ELSE '' END")

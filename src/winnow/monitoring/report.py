@@ -76,7 +76,7 @@ class LiveQuality(Struct, frozen=True):
             is the metric since `since`, else since the first window.
         since: when the degradation began, as far as the windows tell; None without one.
         windows: in order of time. At most those of `quality.LOOKBACK_S`.
-        slices: by the values of each column, the most frequent first, over the same time.
+        slices: by the values of each column, the most frequent first, since `since`, else over the same time.
         waiting: requests that are too new to be judged.
         lag_s: after how many seconds half of the outcomes and 90 % of them had arrived, of those that did.
         notes: what may distort the figures, a sentence each.

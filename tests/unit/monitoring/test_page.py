@@ -65,6 +65,7 @@ def test_the_page_says_what_moved_how_and_how_much_it_matters(sample: tuple[Moni
         "0% → 7.5% of the rows of a category that training did not have",
         "0% → 8.6% of the rows without a value",
         "Accuracy is 0.7682 (0.7081 to 0.8191, 220 outcomes) since 2024-10-02 00:03 UTC",
+        "Since 2024-10-02 00:00 UTC. Bold: the whole interval is beyond what is allowed.",
         "Not judged: importances: the reference rows cannot be read.",
     ):
         assert said in page.text()

@@ -167,6 +167,18 @@ def test_slices_are_values_of_categories_and_quarters_of_numbers(tmp_path: Path)
     assert found.notes == ("No logged prediction has the column 'weight': add it to `serving.log.fields`.",)
 
 
+def test_slices_are_those_since_a_degradation_began(tmp_path: Path) -> None:
+    lines = days(*[(190, 10)] * 5, (120, 80))
+    for line in lines:
+        if line["event"] == "prediction":
+            line["fields"] = {"region": "north" if line["time"] % DAY < 150 else "south"}
+
+    found = judged(tmp_path, *lines, slices=["region"])
+
+    shown = [(each.name, each.requests, each.estimate) for each in found.slices]
+    assert (found.since, shown) == (NOW - DAY, [("region = north", 150, 0.8), ("region = south", 50, 0.0)])
+
+
 def test_rare_values_are_one_slice(tmp_path: Path) -> None:
     shops = [*range(12), *range(30)]
     lines = [predicted(n, NOW - 9, fields={"shop": f"s{shop:02d}"}) for n, shop in enumerate(shops)]
