@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -275,3 +277,16 @@ def test_a_report_becomes_gauges(tmp_path: Path) -> None:
         if line.startswith(f'winnow_monitor_drift{labels},kind="feature",column="{AGE.name}",statistic="psi"}}')
     )
     assert float(psi.rpartition(" ")[2]) > 0.2
+
+
+def test_two_looks_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.look(LIKE_TRAINING)
+    with ThreadPoolExecutor(1) as threads:
+        with site.store.held(on_wait=lambda: None):
+            second = threads.submit(site.look, LIKE_TRAINING)
+            while not site.said:
+                time.sleep(0.01)
+            assert not second.done()
+        assert second.result(timeout=30).rows == 1000
+    assert site.said == ["waiting for another process that looks at 'cells'"]
