@@ -114,6 +114,23 @@ class Watched:
         return share * self.config.false_alarms_per_month
 
 
+@dataclass(frozen=True)
+class LogFindings:
+    """What the prediction log shows; None where that was not judged.
+
+    Attributes:
+        joint: all columns together.
+        importances: of the columns, by rank.
+        quality: of the outcomes.
+        skipped: what was not judged and why, a sentence each.
+    """
+
+    joint: Finding | None = None
+    importances: Finding | None = None
+    quality: LiveQuality | None = None
+    skipped: tuple[str, ...] = ()
+
+
 def monitor(
     settings: Settings, request: MonitorRequest, say: Say, wall: Callable[[], float] = time.time
 ) -> MonitoringReport:
@@ -155,11 +172,7 @@ def look(
     """
     with store.held(on_wait=lambda: say(f"waiting for another process that looks at '{watched.name}'")):
         state, source = count(watched, store.read(), wall())
-        quality, unjudged = judge_outcomes(watched, state, say)
-        joint, skipped = judge_together(watched, state)
-        importances, uncompared = compare_importances(watched, state)
-        reasons = [each for each in (skipped, uncompared, unjudged) if each]
-        report, state = judge(watched, state, joint, importances, quality, source, reasons)
+        report, state = judge(watched, state, judge_logs(watched, state, say), source)
         store.write(state)
         store.append(report)
         state = tell(watched, store, state, say)
@@ -207,20 +220,12 @@ def count(watched: Watched, state: MonitoringState, now: float) -> tuple[Monitor
 
 
 def judge(
-    watched: Watched,
-    state: MonitoringState,
-    joint: Finding | None,
-    importances: Finding | None,
-    quality: LiveQuality | None,
-    source: str,
-    skipped: Sequence[str],
+    watched: Watched, state: MonitoringState, logs: LogFindings, source: str
 ) -> tuple[MonitoringReport, MonitoringState]:
     """What a look finds, and the state after it, with what receivers have to be told. Pure.
 
     Args:
-        joint, importances, quality: what the logs show; None where they were not judged.
         source: where the counts come from.
-        skipped: what was not judged and why.
     """
     config, release, profile = watched.config, watched.release, watched.profile
     window = in_bins_of(profile, state.window)
@@ -232,8 +237,8 @@ def judge(
     found = changes(
         state.alarms,
         [
-            *of_drift(drift, joint, release.version, window.since),
-            *of_quality(quality, release.version, window.since),
+            *of_drift(drift, logs.joint, release.version, window.since),
+            *of_quality(logs.quality, release.version, window.since),
             *of_rules(config.rules, rules, holding, release.version, now),
         ],
         release.version,
@@ -251,11 +256,11 @@ def judge(
         needed_rows=needed,
         source=source,
         drift=drift,
-        joint=joint,
-        importances=importances,
-        quality=quality,
+        joint=logs.joint,
+        importances=logs.importances,
+        quality=logs.quality,
         rules=rules,
-        skipped=(*_unjudged(window, needed), *skipped),
+        skipped=(*_unjudged(window, needed), *logs.skipped),
         alarms=found.held,
         false_alarms_per_month=config.false_alarms_per_month,
     )
@@ -302,47 +307,45 @@ def record(
         store.write(structs.replace(state, unrecorded=()))
 
 
-def judge_outcomes(watched: Watched, state: MonitoringState, say: Say) -> tuple[LiveQuality | None, str]:
+def judge_logs(watched: Watched, state: MonitoringState, say: Say) -> LogFindings:
+    """Judge the logs of `monitoring.quality.outcomes`; rows of the window only where there are enough to judge drift.
+
+    Logs that cannot be read are said, and leave drift and rules to be judged all the same.
+    """
+    paths, window = watched.config.quality.outcomes, state.window
+    if not paths:
+        return LogFindings(skipped=("Outcomes were not judged: `monitoring.quality.outcomes` names no logs.",))
+    quality, unjudged = _quality(watched, state, say)
+    if not _is_enough(watched, window):
+        skipped = (f"{SKIPPED}: there are too few rows.", unjudged)
+        return LogFindings(quality=quality, skipped=tuple(filter(None, skipped)))
+    name, release, alpha = watched.name, watched.release, _alpha(watched, window, "joint")
+    joint, apart = judge_rows(name, release, watched.config, window.since, window.until, alpha, watched.settings)
+    importances, uncompared = judge_importances(name, release, watched.profile, paths, IMPORTANCES_ALPHA)
+    return LogFindings(joint, importances, quality, tuple(filter(None, (apart, uncompared, unjudged))))
+
+
+def _quality(watched: Watched, state: MonitoringState, say: Say) -> tuple[LiveQuality | None, str]:
     """What became of the predictions; or None, and why that is not known."""
-    config = watched.config
-    if not config.quality.outcomes:
-        return None, "Quality was not judged: `monitoring.quality.outcomes` names no logs."
     # It imports DuckDB.
     from winnow.monitoring.quality import judge_quality
 
-    is_open = any(each.name == QUALITY and each.version == watched.release.version for each in state.alarms)
+    config, version = watched.config, watched.release.version
     try:
         found = judge_quality(
             config.quality.outcomes,
             watched.profile,
             config.quality,
             deployment=watched.name,
-            version=watched.release.version,
+            version=version,
             now=state.sums[-1].until,
             false_alarms_per_month=watched.share("quality"),
-            is_open=is_open,
+            is_open=any(each.name == QUALITY and each.version == version for each in state.alarms),
         )
-    except WinnowError as error:  # drift and rules are judged all the same
+    except WinnowError as error:
         say(f"warning: {error}")
-        return None, f"Quality was not judged: {error}"
+        return None, f"Outcomes were not judged: {error}"
     return found, ""
-
-
-def judge_together(watched: Watched, state: MonitoringState) -> tuple[Finding | None, str]:
-    """What the logged rows as a whole show, once drift is judged; or None, and why they were not judged."""
-    window = state.window
-    if not _is_enough(watched, window):
-        return None, f"{SKIPPED}: there are too few rows."
-    alpha, since, until = _alpha(watched, window, "joint"), window.since, window.until
-    return judge_rows(watched.name, watched.release, watched.config, since, until, alpha, watched.settings)
-
-
-def compare_importances(watched: Watched, state: MonitoringState) -> tuple[Finding | None, str]:
-    """What logged rows with outcomes say of the columns that the model goes by; or None, and why they do not."""
-    paths = watched.config.quality.outcomes
-    if not paths or not _is_enough(watched, state.window):
-        return None, ""  # what is said of the columns together holds here, too
-    return judge_importances(watched.name, watched.release, watched.profile, paths, IMPORTANCES_ALPHA)
 
 
 def _is_enough(watched: Watched, window: LiveCounts) -> bool:
