@@ -28,8 +28,9 @@ OTHER_NAMES = {
     "report": "write_report",
 }
 WITHOUT = {
-    # It runs other verbs' commands, to show them.
+    # They run other verbs' commands, to show them.
     "demo",
+    "demo-loop",
 }
 HEAVY = {"torch", "mlflow", "optuna", "pandas", "sklearn", "pydantic"}
 
