@@ -50,7 +50,7 @@ from winnow.api.monitoring_stack import (
 )
 from winnow.api.prediction_log import outcomes
 from winnow.api.project import init, schema
-from winnow.api.retraining import retrain
+from winnow.api.retraining import render_calls, retrain
 from winnow.api.rollouts import (
     change_rollout,
     detach_rollout,
@@ -354,6 +354,7 @@ __all__ = [
     "promote_model",
     "remove_deployment",
     "render",
+    "render_calls",
     "retrain",
     "retry",
     "rollback",

@@ -72,6 +72,30 @@ def retrain(
         return orchestrator.retrain(request, settings, registry, steps, say=say)
 
 
+def render_calls(kind: Literal["timer", "cronjob"], config: Path | str, *, image: str = "") -> str:
+    """Return what calls `monitor` and `retrain` as often as `monitoring.every` says: no scheduler of winnow's own.
+
+    Args:
+        kind: "timer": systemd units for this machine; "cronjob": manifests for a cluster, whose image holds the file.
+        config: the experiment file, in the working directory.
+        image: CronJobs: the workers' image by its digest.
+
+    Raises:
+        InputError: the file is wrong, cron cannot express `monitoring.every`, or there is no image.
+    """
+    from winnow.config.loader import load_experiment
+
+    file = Path(config)
+    experiment = load_experiment(file)
+    from winnow.config.settings import Settings
+    from winnow.platforms.regular_calls import RegularCalls
+    from winnow.platforms.table import regular_calls
+
+    every_s, stop_after = experiment.monitoring.every_s, experiment.retrain.stop_after
+    calls = RegularCalls(experiment.name, file, Path.cwd(), every_s, stop_after, image)
+    return regular_calls(kind, calls, Settings.from_environment())
+
+
 @dataclass(frozen=True)
 class _Verbs:
     """The steps of a retraining, which are the verbs of this package."""

@@ -116,23 +116,35 @@ def resume(is_detached: bool, as_driver: bool, replaced: bool, **deployment: Any
 @click.command("render", cls=StoreVerb)
 @config_option
 @click.option(
+    "--kind",
+    type=click.Choice(["deployment", "timer", "cronjob"]),
+    default="deployment",
+    show_default=True,
+    help="timer: systemd units that call monitor and retrain; cronjob: CronJobs that do.",
+)
+@click.option(
     "--platform", type=click.Choice(PLATFORMS), default="kubernetes", show_default=True, help="Platform it is for."
 )
-@click.option("--image", metavar="IMAGE@sha256:…", default="", help="The replicas' image, by its digest.")
+@click.option(
+    "--image", metavar="IMAGE@sha256:…", default="", help="The replicas' image by its digest; of CronJobs the workers'."
+)
 @model_options
 @stage_option
 @version_options
 @click.option("--replicas", type=click.IntRange(min=1), help="Number of servers, instead of the file's.")
 @click.option("--host", help="Address to listen on; on Kubernetes the host of the Ingress.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port, instead of the file's.")
-def render(config: Path, **options: Any) -> None:
+def render(config: Path, kind: Literal["deployment", "timer", "cronjob"], **options: Any) -> None:
     """Print everything that a first deployment would send to a platform. The platform is not asked.
 
     Equal input gives equal text: `winnow render … > model.yaml` can be kept under version control.
     """
     from winnow import api
 
-    click.echo(api.render(config, **options), nl=False)
+    if kind == "deployment":
+        click.echo(api.render(config, **options), nl=False)
+    else:
+        click.echo(api.render_calls(kind, config, image=options["image"]), nl=False)
 
 
 @click.command("plan-rollout")

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from winnow.config.platforms import PLATFORMS, unknown_platform
 from winnow.config.settings import Settings
 from winnow.platforms.images import Images
 from winnow.platforms.platform import Platform
+from winnow.platforms.regular_calls import RegularCalls
 
+CallKind = Literal["timer", "cronjob"]
 _Factory: TypeAlias = Callable[[Settings, Mapping[str, str]], Platform]
 
 
@@ -43,6 +45,21 @@ def images(environment: Mapping[str, str] = os.environ) -> Images:
     from winnow.platforms.docker.images import DockerImages
 
     return DockerImages(environment)
+
+
+def regular_calls(kind: CallKind, calls: RegularCalls, settings: Settings) -> str:
+    """What calls `winnow monitor` and `winnow retrain` again and again: systemd units, or CronJobs as YAML.
+
+    Raises:
+        InputError: a CronJob cannot make these calls.
+    """
+    if kind == "timer":
+        from winnow.platforms.systemd import units
+
+        return units(calls, settings.home)
+    from winnow.platforms.kubernetes.cron_jobs import cron_jobs
+
+    return cron_jobs(calls)
 
 
 def _local(settings: Settings, _environment: Mapping[str, str]) -> Platform:

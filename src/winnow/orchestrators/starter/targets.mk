@@ -155,7 +155,7 @@ rollout-resume: setup ## Go on with a rollout that is paused, or whose process d
 rollout-abort: setup ## Send all requests back to the revision that served before (NAME, STAGE, PLATFORM, REASON)
 	@$(WINNOW) rollout-abort $(FLAGS)
 
-render: setup ## Print what a platform would be sent, without asking it (PLATFORM, IMAGE=…@sha256:…, CONFIG, STAGE, VERSION)
+render: setup ## Print what a platform would be sent, without asking it (PLATFORM, IMAGE=…@sha256:…, CONFIG, STAGE, VERSION, KIND=timer|cronjob)
 	@$(WINNOW) render $(FLAGS)
 
 outcomes: setup ## Measure each revision by the outcomes of its predictions (INPUT, METRIC, NAME, OUTPUT=joined.parquet, JSON=1)
