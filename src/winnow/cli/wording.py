@@ -40,7 +40,7 @@ def sheet_lines(sheets: Iterable[Sheet]) -> Iterator[str]:
         yield sheet.title
         yield from (f"  {note}" for note in sheet.notes)
         if sheet.rows:
-            yield from aligned([sheet.head, *sheet.rows])
+            yield from aligned([sheet.head, *sheet.rows] if sheet.head else sheet.rows)
 
 
 def as_text(found: Any) -> str:

@@ -20,6 +20,7 @@ from winnow.orchestrators import evidence
 from winnow.orchestrators.evidence import VersionRegistry
 from winnow.orchestrators.releases import CHAMPION, choose_version
 from winnow.orchestrators.select_model import CANDIDATE
+from winnow.tracking.history import GateRecord
 from winnow.tracking.tracker import ModelVersion
 
 
@@ -31,6 +32,9 @@ class PromotingRegistry(VersionRegistry, Protocol):
 
     def keep_verdict(self, version: ModelVersion, stage: str, verdict: str) -> None:
         """Keep the last verdict of a stage's gates with a version, as JSON."""
+
+    def note(self, name: str, record: GateRecord, at: datetime) -> None:
+        """Add a record to a model's history."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,9 @@ def promote(
     promotion = Promotion(
         name, stage, alias, chosen.version, _number(champion), found.source, findings, is_promoted, False, reason
     )
-    registry.keep_verdict(chosen, stage, _kept(promotion, now()))
+    at = now()
+    registry.keep_verdict(chosen, stage, _kept(promotion, at))
+    registry.note(name, GateRecord(chosen.version, stage, is_promoted, reason), at)
     if not is_promoted:
         return promotion
     return replace(promotion, is_new=registry.crown(chosen, reason, alias))

@@ -137,7 +137,7 @@ def _story(version: ModelVersion, registry: HistoryRegistry, settings: Settings)
             records += registry.records(version.name, kind)
         verdicts = tuple(_verdict(stage, text) for stage, text in registry.verdicts(version).items())
         aliases = tuple(each for each in ALIASES if registry.champion(version.name, each) == version)
-    return ModelStory(origin, aliases, verdicts, events_of(origin, changes, verdicts, records))
+    return ModelStory(origin, aliases, verdicts, events_of(origin, changes, records))
 
 
 def _origin(version: ModelVersion, registry: HistoryRegistry, settings: Settings) -> Origin:

@@ -37,9 +37,8 @@ def _section(name: str, sheet: Sheet) -> str:
     kind = " class=alarm" if sheet.is_alarm else ""
     notes = "".join(f"<p{kind}>{escape(each)}</p>" for each in sheet.notes)
     head = "".join(f'<th scope="col">{escape(each)}</th>' for each in sheet.head)
-    table = (
-        f"<table class=incidents><thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, sheet.rows))}</tbody></table>"
-    )
+    above = f"<thead><tr>{head}</tr></thead>" if head else ""
+    table = f"<table class=incidents>{above}<tbody>{''.join(map(_row, sheet.rows))}</tbody></table>"
     scroll = f'<div class="scroll" role="region" aria-labelledby="{name}" tabindex="0">{table}</div>'
     title = f'<h2 id="{name}">{escape(sheet.title)}</h2>'
     return f'<section class="wide" aria-labelledby="{name}">{title}{notes}{scroll if sheet.rows else ""}</section>'

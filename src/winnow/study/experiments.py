@@ -147,7 +147,7 @@ class Sheet:
     Attributes:
         title: its heading.
         notes: lines above the table.
-        head, rows: the columns' names, and the cells of each row.
+        head, rows: the columns' names (none where they need none), and the cells of each row.
         is_alarm: whether the notes warn.
     """
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from winnow.study.experiments import Sheet
 from winnow.study.formatting import one_line, score, setting
-from winnow.tracking.history import AlertRecord, RejectedRecord, RetrainRecord, RolloutRecord
+from winnow.tracking.history import AlertRecord, GateRecord, ModelRecord, RejectedRecord, RolloutRecord
 
 EventKind = Literal["trained", "gates", "alias", "rollout", "rejected", "alert", "retrain"]
 
@@ -150,8 +150,7 @@ class ModelStory:
 def events_of(
     origin: Origin,
     changes: Sequence[AliasChange],
-    verdicts: Sequence[GateVerdict],
-    records: Sequence[tuple[datetime, RejectedRecord | RolloutRecord | AlertRecord | RetrainRecord]],
+    records: Sequence[tuple[datetime, ModelRecord]],
 ) -> tuple[Event, ...]:
     """What happened to one version, oldest first.
 
@@ -162,7 +161,6 @@ def events_of(
     found = [
         *_of_training(origin),
         *_of_aliases(origin.version, changes),
-        *(Event(each.at, "gates", f"gates of {each.stage}: {each.reason}") for each in verdicts),
         *(event for at, record in records if (event := _of_record(origin, at, record)) is not None),
     ]
     return tuple(sorted(found, key=lambda each: each.at))
@@ -190,10 +188,11 @@ def _of_aliases(version: str, changes: Sequence[AliasChange]) -> Iterator[Event]
             yield Event(each.at, "alias", f"version {each.version} became @{each.alias} in its place: {each.reason}")
 
 
-def _of_record(
-    origin: Origin, at: datetime, record: RejectedRecord | RolloutRecord | AlertRecord | RetrainRecord
-) -> Event | None:
+def _of_record(origin: Origin, at: datetime, record: ModelRecord) -> Event | None:
     version = origin.version
+    if isinstance(record, GateRecord):
+        text = f"gates of {record.stage}: {record.reason}"
+        return Event(at, "gates", text) if record.version == version else None
     if isinstance(record, RejectedRecord):
         text = f"was sent away from {record.deployment}: {record.reason}"
         return Event(at, "rejected", text) if record.version == version else None
@@ -276,7 +275,7 @@ def _origin(origin: Origin, aliases: Sequence[str]) -> Sheet:
         "bundle": f"sha256 {origin.digest[:12]}",
     }
     rows = tuple((name, value) for name, value in facts.items() if value)
-    return Sheet(f"{origin.name} version {origin.version}", (), ("", "where it comes from"), rows)
+    return Sheet(f"Where {origin.name} version {origin.version} comes from", (), (), rows)
 
 
 def _listed(params: Mapping[str, Any]) -> str:

@@ -27,6 +27,19 @@ class RejectedRecord(Struct, frozen=True):
     reason: str
 
 
+class GateRecord(Struct, frozen=True):
+    """What the gates of a stage said of a version.
+
+    Attributes:
+        reason: one sentence, which names the gates that it did not pass.
+    """
+
+    version: str
+    stage: str
+    is_promoted: bool
+    reason: str
+
+
 class RolloutRecord(Struct, frozen=True):
     """A rollout that ended, or an update that was made at once.
 
@@ -82,8 +95,9 @@ class RetrainRecord(Struct, frozen=True):
     data_sha256: str = ""
 
 
-ModelRecord = RejectedRecord | RolloutRecord | AlertRecord | RetrainRecord
+ModelRecord = GateRecord | RejectedRecord | RolloutRecord | AlertRecord | RetrainRecord
 KINDS: Mapping[type[Any], str] = {
+    GateRecord: "gate",
     RejectedRecord: "rejected",
     RolloutRecord: "rollout",
     AlertRecord: "alert",

@@ -20,6 +20,7 @@ from winnow.config.settings import Settings
 from winnow.finding import Result
 from winnow.model_query.rules import Rules
 from winnow.orchestrators.promote import Promotion, promote
+from winnow.tracking.history import GateRecord
 from winnow.tracking.tracker import ModelVersion
 
 ROWS = 600
@@ -48,6 +49,7 @@ class Models:
     trained: dict[str, Any] = field(default_factory=dict)
     kept: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     history: list[tuple[str, str, str]] = field(default_factory=list)
+    noted: list[tuple[datetime, GateRecord]] = field(default_factory=list)
 
     def versions(self, name: str) -> list[ModelVersion]:
         return [ModelVersion(name, number, f"run-{number}") for number in sorted(self.scales, reverse=True)]
@@ -77,6 +79,9 @@ class Models:
 
     def keep_verdict(self, version: ModelVersion, stage: str, verdict: str) -> None:
         self.kept[version.version, stage] = json.loads(verdict)
+
+    def note(self, name: str, record: GateRecord, at: datetime) -> None:
+        self.noted.append((at, record))
 
 
 def promoted(models: Models, stage: Any, rows: Path | None, **options: Any) -> Promotion:
@@ -114,6 +119,9 @@ def test_a_worse_candidate_stays_one_and_its_verdicts_are_kept(tmp_path: Path, r
     assert (found.is_promoted, models.aliases["champion"], models.history) == (False, "1", [])
     assert [each.result for each in found.findings] == [Result.FAIL, Result.FAIL]
     assert models.kept["2", "production"]["is_promoted"] is False
+    assert models.noted == [
+        (datetime(2026, 11, 21, 12, tzinfo=UTC), GateRecord("2", "production", False, found.reason))
+    ]
 
 
 def test_staging_moves_its_own_alias_and_a_version_can_be_named(tmp_path: Path, rows: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from winnow.study.story import AliasChange, Asked, GateVerdict, ModelStory, Origin, events_of
-from winnow.tracking.history import AlertRecord, RejectedRecord, RetrainRecord, RolloutRecord
+from winnow.tracking.history import AlertRecord, GateRecord, RejectedRecord, RetrainRecord, RolloutRecord
 
 
 def at(minute: int) -> datetime:
@@ -40,6 +40,8 @@ CHANGES = [
 ]
 VERDICT = GateVerdict(at(6), "production", "version 2 passed the gate", (("f1", "pass", "0.9 is above 0.8."),))
 RECORDS = [
+    (at(6), GateRecord("2", "production", True, "version 2 passed the gate")),
+    (at(6), GateRecord("3", "production", False, "version 3 did not pass")),
     (at(4), RetrainRecord("wine-2", "started", "the data have changed")),
     (at(4), RetrainRecord("wine-3", "started", "an alert")),
     (at(8), RolloutRecord("2", "wine", "local", "1", "canary", "promoted", "All steps passed.")),
@@ -52,7 +54,7 @@ RECORDS = [
 
 
 def test_the_time_line_of_a_version_leaves_out_what_is_about_others() -> None:
-    found = events_of(ORIGIN, CHANGES, [VERDICT], RECORDS)
+    found = events_of(ORIGIN, CHANGES, RECORDS)
     assert [(each.at.minute, each.kind, each.text) for each in found] == [
         (0, "trained", "study wine-2 was started by ada"),
         (4, "retrain", "retraining by study wine-2 started: the data have changed"),
@@ -71,7 +73,7 @@ def test_the_time_line_of_a_version_leaves_out_what_is_about_others() -> None:
 def test_the_tables_say_where_a_version_comes_from() -> None:
     origin, gates, _ = ModelStory(ORIGIN, ("champion",), (VERDICT,), ()).sheets()
     facts = dict(origin.rows)
-    assert origin.title == "wine version 2"
+    assert origin.title == "Where wine version 2 comes from"
     assert facts["cross-validation"] == "f1 0.9000 ± 0.0100"
     assert facts["holdout"] == "f1 0.8800"
     assert facts["data"] == "wine.csv (data/wine.csv), 1,234 rows, sha256 aaaaaaaaaaaa"
@@ -81,7 +83,7 @@ def test_the_tables_say_where_a_version_comes_from() -> None:
 
 def test_a_version_whose_study_is_gone_has_what_its_bundle_says() -> None:
     alone = replace(ORIGIN, data_source="", data_rows=None, environment={}, study_started_at=None, git_commit="")
-    facts = dict(ModelStory(alone, (), (), events_of(alone, [], [], [])).sheets()[0].rows)
+    facts = dict(ModelStory(alone, (), (), events_of(alone, [], [])).sheets()[0].rows)
     assert (facts["data"], facts["code"]) == ("wine.csv, sha256 aaaaaaaaaaaa", "no commit known")
     assert (facts["made with"], facts["aliases"]) == ("not known", "none")
 

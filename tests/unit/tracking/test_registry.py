@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from tests.unit.tracking.made_up import STUDY, bundle, new_store, sweep, trial
 from winnow.bundle.manifest import read_manifest
 from winnow.bundle.row_digests import TRAINED_ROWS, write_digests
+from winnow.tracking.history import AlertRecord, RejectedRecord
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import ChampionRecord, Registry
 from winnow.tracking.tracker import ModelVersion, Sent, TrackingUnavailableError
@@ -141,6 +143,21 @@ def test_verdicts_are_kept_with_a_version_by_stage(tmp_path: Path) -> None:
     registry.keep_verdict(first, "staging", '{"is_promoted":true}')
     assert registry.verdicts(first) == {"staging": '{"is_promoted":true}'}
     assert registry.verdicts(second) == {}
+
+
+def test_records_of_one_time_are_all_kept_in_order_and_none_twice(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    alerts = [AlertRecord("1", "wine", "firing", "WinnowDrift", str(number), "moved") for number in range(24)]
+    rejected = RejectedRecord("1", "wine", "ada rolled it back")
+    registry = Registry(uri)
+    registry.note("wine", rejected, NOON + timedelta(minutes=1))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda each: Registry(uri).note("wine", each, NOON), [*alerts, *alerts]))
+    registry.note("wine", alerts[0], NOON - timedelta(seconds=1))
+    first, *others = registry.records("wine", AlertRecord)
+    assert first == (NOON - timedelta(seconds=1), alerts[0])
+    assert sorted((at, each.subject) for at, each in others) == sorted((NOON, each.subject) for each in alerts)
+    assert registry.records("wine", RejectedRecord) == [(NOON + timedelta(minutes=1), rejected)]
 
 
 def test_the_folds_scores_of_a_version_come_in_the_order_of_the_folds(tmp_path: Path) -> None:
