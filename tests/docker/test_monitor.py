@@ -110,14 +110,15 @@ def published(replicas: Replicas) -> Iterator[str]:
 
 
 def scraping(address: str, *names: str) -> dict[str, Any]:
-    """A configuration that scrapes replicas of the deployment `cells` every second."""
+    """A configuration by which two jobs scrape the replicas of the deployment `cells` every second."""
     jobs = [
         {
-            "job_name": name,
+            "job_name": f"{name}-{job}",
             "metrics_path": f"/{name}",
             "static_configs": [{"targets": [address], "labels": {"deployment": "cells", "replica": name}}],
         }
         for name in names
+        for job in ("first", "second")
     ]
     return {"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}
 

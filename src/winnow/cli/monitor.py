@@ -58,7 +58,7 @@ def command(as_json: bool, html: Path | None, **options: Any) -> int:
     """
     from winnow import api
 
-    with candidates_as_commands():
+    with candidates_as_commands(keeps_config=True):
         found = api.monitor(html=html, say=say, **options)
     click.echo(as_text(found) if as_json else "\n".join(lines_of(found)))
     if html is not None:

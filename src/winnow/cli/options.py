@@ -176,29 +176,33 @@ def warn(line: str) -> None:
     say(f"warning: {line}")
 
 
-def command_for(name: str, platform: str | None = None) -> str:
-    """The running command with the flags that were typed, but for one deployment."""
+def command_for(name: str, platform: str | None = None, *, keeps_config: bool = False) -> str:
+    """The running command with the flags that were typed, but for one deployment.
+
+    Args:
+        keeps_config: the experiment file says more than which deployment is meant.
+    """
     context = click.get_current_context()
     flags: dict[str, Value] = {
         each.opts[0].removeprefix("--"): context.params[each.name]
         for each in context.command.params
         if each.name is not None and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
     }
-    flags |= {"name": name, "study": None, "config": None, "stage": None}
+    flags |= {"name": name, "study": None, "stage": None} | ({} if keeps_config else {"config": None})
     if platform is not None:
         flags["platform"] = platform
     return next_command(str(context.command.name), **flags)
 
 
 @contextmanager
-def candidates_as_commands() -> Iterator[None]:
-    """If several deployments match, list the running command for each of them in the error."""
+def candidates_as_commands(*, keeps_config: bool = False) -> Iterator[None]:
+    """If several deployments match, list the running command for each of them in the error. See `command_for`."""
     from winnow import api
 
     try:
         yield
     except api.SeveralDeploymentsError as error:
-        error.suggest([command_for(*each) for each in error.candidates])
+        error.suggest([command_for(*each, keeps_config=keeps_config) for each in error.candidates])
         raise
 
 

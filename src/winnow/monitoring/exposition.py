@@ -153,6 +153,13 @@ def _added(one: Sequence[int], other: Sequence[int], sign: int) -> tuple[int, ..
     return tuple(a + sign * b for a, b in itertools.zip_longest(one, other, fillvalue=0))
 
 
+def series_text(name: str, labels: Mapping[str, str]) -> str:
+    """A series as the text format has it: `name{label="value"}`."""
+    escaped = {key: text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for key, text in labels.items()}
+    quoted = ",".join(f'{key}="{text}"' for key, text in escaped.items())
+    return f"{name}{{{quoted}}}"
+
+
 Parsed = tuple[str, dict[str, str], float]
 
 

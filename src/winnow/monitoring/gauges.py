@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from winnow.finding import Finding
+from winnow.monitoring.exposition import series_text
 from winnow.monitoring.report import MonitoringReport
 
 Sample = tuple[dict[str, str], float]
@@ -17,8 +18,7 @@ def gauges(report: MonitoringReport) -> str:
         lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
         for labels, value in samples:
             given = {"deployment": report.deployment, "version": report.version, **labels}
-            quoted = ",".join(f'{key}="{_escaped(each)}"' for key, each in given.items())
-            lines.append(f"{name}{{{quoted}}} {value!r}")
+            lines.append(f"{series_text(name, given)} {value!r}")
     return "\n".join(lines) + "\n"
 
 
@@ -55,7 +55,3 @@ def _families(report: MonitoringReport) -> Iterator[tuple[str, str, Sequence[Sam
 
 def _estimates(found: Sequence[tuple[dict[str, str], Finding]]) -> list[Sample]:
     return [(labels, float(finding.estimate)) for labels, finding in found if finding.estimate is not None]
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -17,12 +17,15 @@ import msgspec
 
 from winnow.config.addresses import holds_password, reached, without_password
 from winnow.config.errors import InputError, UnreachableError
+from winnow.monitoring.exposition import series_text
 
 TIMEOUT_S = 30.0
 SERIES = (
     "winnow_model_info|process_start_time_seconds|winnow_counted_rows_total|winnow_requests_total"
     "|winnow_request_duration_seconds_bucket|winnow_(feature|output)_(values|above|below|squares)_total"
 )
+
+TARGET_LABELS = frozenset({"__name__", "job", "instance", "deployment", "revision", "replica"})
 
 
 def check_address(address: str, place: str) -> None:
@@ -53,11 +56,14 @@ def replica_texts(
     """
     name = deployment.replace("\\", "\\\\").replace('"', '\\"')
     query = f'last_over_time({{__name__=~"{SERIES}",deployment="{name}"}}[{max(round(lookback_s), 1)}s])'
-    lines: dict[str, list[str]] = {}
+    series: dict[str, dict[str, str]] = {}
     for labels, value in _instant(address, query, at, place):
-        lines.setdefault(_identifier(labels), []).append(_line(labels, value))
+        series.setdefault(_identifier(labels), {})[_series(labels)] = value
     alive = _instant(address, f'winnow_model_info{{deployment="{name}"}}', at, place)
-    texts = {identifier: "\n".join(found) for identifier, found in lines.items()}
+    texts = {
+        identifier: "\n".join(f"{name} {value}" for name, value in found.items())
+        for identifier, found in series.items()
+    }
     return texts, frozenset(_identifier(labels) for labels, _ in alive)
 
 
@@ -65,16 +71,10 @@ def _identifier(labels: dict[str, str]) -> str:
     return f"{labels.get('replica', '')}@{labels.get('instance', '')}"
 
 
-def _line(labels: dict[str, str], value: str) -> str:
-    quoted = (
-        f'{name}="{text}"'
-        for name, text in (
-            (name, text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n"))
-            for name, text in labels.items()
-            if name != "__name__"
-        )
-    )
-    return f"{labels['__name__']}{{{','.join(quoted)}}} {value}"
+def _series(labels: dict[str, str]) -> str:
+    """Name and labels as the replica published them, so that one which two jobs scrape counts once."""
+    own = {name: text for name, text in labels.items() if name not in TARGET_LABELS}
+    return series_text(labels["__name__"], own)
 
 
 def _instant(address: str, query: str, at: float, place: str) -> list[tuple[dict[str, str], str]]:
