@@ -92,7 +92,7 @@ class Cells:
 
 def ask(url: str, asked: NDArray[np.float32]) -> None:
     """Ask for predictions, and wait until the replica has counted them."""
-    for part in np.array_split(asked, 5):
+    for part in np.array_split(asked, len(asked) // 2):
         posted(f"{url}/predict", {"rows": part.tolist()})
     time.sleep(1.0)
 

@@ -368,7 +368,9 @@ def _unjudged(window: LiveCounts, needed: int) -> Iterator[str]:
     if not window.replicas:
         yield "No replica answered."
     if window.rows < needed:
-        yield f"Drift was not judged: {window.rows:,} of the {needed:,} rows that it takes were counted."
+        each = f"; the rows of one request are one observation, and here it has {window.rows_per_request:.3g}"
+        why = each if window.rows_per_request > 1 else ""
+        yield f"Drift was not judged: {window.rows:,} of the {needed:,} rows that it takes were counted{why}."
 
 
 def _notices(watched: Watched, found: AlarmChanges, now: float) -> list[Notice]:
