@@ -160,7 +160,7 @@ def test_the_experiments_rule_fires_and_reaches_alertmanager(watched: Watched) -
 def test_another_start_keeps_the_rules_of_other_experiments(watched: Watched) -> None:
     assert watched.winnow(*_init()).returncode == 0
     rules = watched.site.place.admin.json("get", "configmap", "winnow-rules")["data"]
-    assert set(rules) == {"winnow.yaml", f"{watched.name}.yaml"}
+    assert set(rules) == {"all_deployments.yaml", f"{watched.name}.yaml"}
 
 
 def test_an_alert_about_a_version_rolls_it_back(watched: Watched, train_image: str) -> None:

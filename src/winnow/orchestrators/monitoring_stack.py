@@ -22,6 +22,7 @@ from winnow.platforms.deployer import Deployer, Say, UnknownDeploymentError, mut
 from winnow.platforms.monitoring_stack import (
     CONFIGURATION,
     DASHBOARD,
+    GENERAL_RULES,
     RULES,
     TOKEN_FILE,
     MonitoringPlan,
@@ -65,7 +66,7 @@ def files_for(
     )
     configuration = alertmanager_config(hooks, TOKEN_FILE) if own_configuration is None else _text(own_configuration)
     return {
-        RULES / "winnow.yaml": rule_file(),
+        GENERAL_RULES: rule_file(),
         **own,
         CONFIGURATION: configuration,
         DASHBOARD: dashboard_text(),

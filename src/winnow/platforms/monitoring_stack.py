@@ -21,6 +21,8 @@ RULES, CONFIGURATION, DASHBOARD = (
     PurePosixPath("grafana/dashboards/winnow.json"),
 )
 """Paths of `MonitoringRequest.files`: the folder of rule files, and two files."""
+GENERAL_RULES = RULES / "all_deployments.yaml"
+"""The rules that watch all deployments: no deployment's name has an underscore."""
 TOKEN_FILE = "/etc/winnow/hooks.token"
 """Where Alertmanager finds the bearer token of `serve-hooks`, on every platform."""
 HOOKS_PORT = 9119

@@ -40,6 +40,7 @@ from winnow.platforms.monitoring_stack import (
     ALERTMANAGER,
     CONFIGURATION,
     DASHBOARD,
+    GENERAL_RULES,
     GRAFANA,
     PORTS,
     PROMETHEUS,
@@ -210,7 +211,7 @@ def _prometheus_rule(file: str, text: str) -> Manifest:
         "apiVersion": PROMETHEUS_RULE.api_version,
         "kind": PROMETHEUS_RULE.kind,
         "metadata": {
-            "name": RULES_MAP if file == "winnow.yaml" else f"{RULES_MAP}-{PurePosixPath(file).stem}",
+            "name": RULES_MAP if file == GENERAL_RULES.name else f"{RULES_MAP}-{PurePosixPath(file).stem}",
             "labels": {**LABELS, ROLE: PROMETHEUS, **MANAGED_BY},
         },
         "spec": {"groups": yaml.safe_load(text)["groups"]},

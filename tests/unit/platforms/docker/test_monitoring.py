@@ -14,7 +14,7 @@ from winnow.platforms.monitoring_stack import CONFIGURATION, DASHBOARD, RULES, M
 
 ROOT = Path(__file__).parents[4]
 NO_ENGINE = {"DOCKER_HOST": "tcp://127.0.0.1:1"}
-FILES = {RULES / "winnow.yaml": "groups: []\n", CONFIGURATION: "route: {}\n", DASHBOARD: "{}\n"}
+FILES = {RULES / "all_deployments.yaml": "groups: []\n", CONFIGURATION: "route: {}\n", DASHBOARD: "{}\n"}
 
 
 def test_targets_name_containers_by_their_short_identifiers() -> None:
@@ -48,7 +48,7 @@ def test_a_plan_is_shown_without_an_engine(tmp_path: Path) -> None:
     folder = tmp_path / "monitoring-stack/docker"
     variables = f"MONITORED={tmp_path}/deployments/docker MONITORING_FOLDER={folder} PROMETHEUS_PORT=9191"
     assert plan.render().splitlines() == [
-        f"write {folder}/prometheus/rules/winnow.yaml",
+        f"write {folder}/prometheus/rules/all_deployments.yaml",
         f"write {folder}/alertmanager/alertmanager.yml",
         f"write {folder}/prometheus/prometheus.yml",
         f"write {folder}/alertmanager/hooks.token unless it exists",

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[4]
 GROUPS = [{"name": "winnow", "rules": [{"alert": "Down", "expr": "up == 0"}]}]
 RULE = yaml.safe_dump({"groups": GROUPS})
 FILES = {
-    RULES / "winnow.yaml": RULE,
+    RULES / "all_deployments.yaml": RULE,
     RULES / "wine.yaml": "groups: []\n",
     CONFIGURATION: "route: {receiver: none}\n",
     DASHBOARD: "{}\n",
@@ -82,7 +82,7 @@ def test_prometheus_scrapes_and_evaluates_as_often_as_asked() -> None:
 
 def test_rules_of_other_experiments_stay_and_those_of_the_same_one_are_replaced() -> None:
     rules = named(own(rules={"wine.yaml": "old", "iris.yaml": "kept"}), "ConfigMap", "winnow-rules")["data"]
-    assert rules == {"winnow.yaml": RULE, "wine.yaml": "groups: []\n", "iris.yaml": "kept"}
+    assert rules == {"all_deployments.yaml": RULE, "wine.yaml": "groups: []\n", "iris.yaml": "kept"}
 
 
 @pytest.mark.parametrize(
