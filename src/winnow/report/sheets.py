@@ -9,6 +9,8 @@ from string import Template
 
 from winnow.study.experiments import Sheet
 
+_WRAPPED_ABOVE = 32
+"""Columns with longer texts, in characters, are wrapped."""
 _THEME = """document.getElementById("theme").addEventListener("click", () => {
   const root = document.documentElement, isDark = matchMedia("(prefers-color-scheme: dark)").matches;
   root.style.colorScheme = (root.style.colorScheme || (isDark ? "dark" : "light")) === "dark" ? "light" : "dark";
@@ -37,13 +39,18 @@ def _section(name: str, sheet: Sheet) -> str:
     kind = " class=alarm" if sheet.is_alarm else ""
     notes = "".join(f"<p{kind}>{escape(each)}</p>" for each in sheet.notes)
     head = "".join(f'<th scope="col">{escape(each)}</th>' for each in sheet.head)
+    is_long = [max(map(len, column)) > _WRAPPED_ABOVE for column in zip(*sheet.rows, strict=True)]
     above = f"<thead><tr>{head}</tr></thead>" if head else ""
-    table = f"<table class=incidents>{above}<tbody>{''.join(map(_row, sheet.rows))}</tbody></table>"
+    rows = "".join(_row(each, is_long) for each in sheet.rows)
+    table = f"<table class=incidents>{above}<tbody>{rows}</tbody></table>"
     scroll = f'<div class="scroll" role="region" aria-labelledby="{name}" tabindex="0">{table}</div>'
     title = f'<h2 id="{name}">{escape(sheet.title)}</h2>'
     return f'<section class="wide" aria-labelledby="{name}">{title}{notes}{scroll if sheet.rows else ""}</section>'
 
 
-def _row(cells: tuple[str, ...]) -> str:
-    first, *rest = map(escape, cells)
-    return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{each}</td>" for each in rest)}</tr>'
+def _row(cells: Sequence[str], is_long: Sequence[bool]) -> str:
+    cell = "".join(
+        f"<td{' class=reason' if wraps else ''}>{escape(each)}</td>"
+        for each, wraps in zip(cells[1:], is_long[1:], strict=True)
+    )
+    return f'<tr><th scope="row">{escape(cells[0])}</th>{cell}</tr>'

@@ -200,7 +200,11 @@ def _of_record(origin: Origin, at: datetime, record: ModelRecord) -> Event | Non
         return _of_rollout(version, at, record)
     if isinstance(record, AlertRecord):
         about = f" ({record.subject})" if record.subject else ""
-        text = f"alert {record.name}{about} {'began' if record.status == 'firing' else 'ended'}: {record.summary}"
+        text = (
+            f"{record.name}{about} began: {record.summary}"
+            if record.status == "firing"
+            else f"{record.name}{about} ended"
+        )
         return Event(at, "alert", text) if record.version == version else None
     if record.study == origin.study or record.version == version:
         return Event(at, "retrain", f"retraining by study {record.study} {record.state}: {record.reason}")

@@ -63,7 +63,7 @@ def test_the_time_line_of_a_version_leaves_out_what_is_about_others() -> None:
         (7, "alias", "became @champion in place of version 1: passed all gates"),
         (8, "rollout", "answers all requests to wine on local in place of version 1 after a rollout (canary): All "
          "steps passed."),
-        (9, "alert", "alert WinnowDrift (age) began: age moved"),
+        (9, "alert", "WinnowDrift (age) began: age moved"),
         (20, "rejected", "was sent away from wine: ada rolled it back"),
         (20, "rollout", "version 1 took its place in wine on local: version 2 was sent away"),
         (30, "alias", "version 3 became @champion in its place: passed all gates"),

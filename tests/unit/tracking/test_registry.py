@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -69,6 +71,26 @@ def test_the_history_says_who_was_champion_since_when_and_why(tmp_path: Path) ->
         ChampionRecord(second, NOON + timedelta(hours=1), "better f1"),
         ChampionRecord(first, NOON + timedelta(hours=2), "rolled back"),
     ]
+
+
+WRITER = """
+import sys
+from datetime import UTC, datetime
+from winnow.tracking.history import AlertRecord
+from winnow.tracking.registry import Registry
+
+registry, noon = Registry(sys.argv[1]), datetime(2026, 11, 21, 12, tzinfo=UTC)
+for number in range(20):
+    registry.note("cells", AlertRecord("1", sys.argv[2], "firing", "WinnowDrift", str(number), "moved"), noon)
+"""
+
+
+def test_processes_that_write_at_the_same_time_lose_no_record(tmp_path: Path) -> None:
+    uri, deployments = new_store(tmp_path), ("east", "west")
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, uri, each]) for each in deployments]
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
+    found = {(each.deployment, each.subject) for _, each in Registry(uri).records("cells", AlertRecord)}
+    assert found == {(deployment, str(number)) for deployment in deployments for number in range(20)}
 
 
 @pytest.mark.parametrize("is_copied", [False, True])
