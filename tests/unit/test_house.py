@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements.lock").read_text()
 PINS = [line for line in LOCK.splitlines() if line and not line.lstrip().startswith("#")]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+OF_MAKE = {"PYTHON", "TORCH_INDEX", "WINNOW", "DIR"}
+"""Variables that are no flags."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -112,6 +114,33 @@ def test_every_link_between_documents_leads_somewhere() -> None:
     assert [f"{document.name}: {link}" for (document, link, _), path in found.items() if not path.exists()] == []
     named = [(key, path) for key, path in found.items() if key[2] and path.suffix == ".md"]
     assert [f"{key[0].name}: {key[1]}#{key[2]}" for key, path in named if key[2] not in anchors(path)] == []
+
+
+def test_every_make_command_of_the_documents_has_a_target_and_flags() -> None:
+    makefiles = "".join((ROOT / path).read_text() for path in ("Makefile", STARTER / "targets.mk"))
+    verbs = {
+        target: command.removeprefix("$(WINNOW) ").split()[0] if command.startswith("$(WINNOW) ") else ""
+        for targets, command in re.findall(r"^([a-z][a-z0-9 -]*):.*\n\t@(.*)$", makefiles, re.MULTILINE)
+        for target in targets.split()
+    }
+    variable = r"""[A-Z_]+=(?:"[^"]*"|'[^']*'|[^\s`]*)"""
+    command = re.compile(rf"(?:^ *|`|&& |\w=\S+ )make ([a-z][a-z0-9-]*[a-z])\b(?![-*])((?: {variable})*)", re.MULTILINE)
+    unknown = []
+    for document in DOCUMENTS:
+        for target, given in command.findall(document.read_text(encoding="utf-8")):
+            names_given = {each.partition("=")[0] for each in re.findall(variable, given)} - OF_MAKE
+            names_known = flags_of(verbs[target]) if verbs.get(target) else set()
+            if target not in verbs or (verbs[target] and not names_given <= names_known):
+                unknown.append(f"{document.name}: make {target}{given}")
+    assert unknown == []
+
+
+def flags_of(verb: str) -> set[str]:
+    """The flags of a verb, as variables of make."""
+    command = winnow.get_command(click.Context(winnow), verb)
+    assert command is not None
+    flags = [flag for option in command.params for flag in (*option.opts, *option.secondary_opts)]
+    return {flag[2:].upper().replace("-", "_") for flag in flags if flag.startswith("--")}
 
 
 def test_lint_refuses_words_that_name_no_subject(tmp_path: Path) -> None:
