@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from winnow.api import SweepResult
 
 NAME = "churn-loop"
-STEPS = 7
+STEPS = 8
 OTHERS = ("MLFLOW_TRACKING_URI", "WINNOW_STORAGE", "WINNOW_API_KEY")
 """Variables that would lead out of the demo's own folder, or into its deployment."""
 ROWS, ASKED = 2000, 1500
-REQUESTS_PER_S = 150.0
+REQUESTS_PER_S, ASKED_PER_S = 150.0, 400.0
+COUNTED_WITHIN_S = 1.5
+"""How long replicas may take until their counters have all that they were asked."""
 
 EXPERIMENT = """\
 # Which customers leave, from the latest month's rows. docs/configuration.md explains every key.
@@ -129,6 +131,8 @@ def _loop(folder: Path, config: Path) -> None:
         _ask(seed=15, drifted=True)
         _expect(_call("monitor", config), 0, "no alarm")
         _expect(_call("retrain", config, "--if-due"), 0, "nothing to do")
+    with _step(8, "Why: where the champion comes from, and what happened", next_command("why", config=config)):
+        _expect(_call("why", config), 0, "a history")
 
 
 @contextmanager
@@ -223,6 +227,8 @@ def _ask(seed: int, *, drifted: bool) -> None:
     client = _Client()
     for body in _bodies(seed, drifted=drifted):
         client.send(body)
+        time.sleep(1 / ASKED_PER_S)
+    time.sleep(COUNTED_WITHIN_S)
     say(client.told)
 
 
