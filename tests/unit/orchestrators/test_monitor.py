@@ -82,13 +82,16 @@ class Site:
         self.store = MonitoringStore(folder, "local", "cells")
         self.said: list[str] = []
         self.history: list[tuple[datetime, AlertRecord]] = []
-        self.is_registry_away = False
+        self.is_registry_away, self.kills = False, 0
         self.config = MonitoringConfig.model_validate(config)
         self.looks = 0
         self.prometheus: str | None = None
         self.settings = Settings.from_environment({"WINNOW_HOME": str(folder)})
 
     def note(self, model: str, entry: AlertRecord, at: datetime) -> None:
+        if self.kills:
+            self.kills -= 1
+            raise KeyboardInterrupt
         if self.is_registry_away:
             raise TrackingUnavailableError("connection refused")
         assert model == "cells"
@@ -290,3 +293,15 @@ def test_two_looks_at_once_wait_for_each_other(tmp_path: Path) -> None:
             assert not second.done()
         assert second.result(timeout=30).rows == 1000
     assert site.said == ["waiting for another process that looks at 'cells'"]
+
+
+def test_a_look_that_is_killed_while_it_tells_loses_nothing(tmp_path: Path) -> None:
+    receiver = Posted(200)
+    with receiver.listening() as url:
+        site = Site(tmp_path, alert={"webhook": url})
+        site.kills = 1
+        with pytest.raises(KeyboardInterrupt):
+            site.look(SHIFTED)
+        assert site.look(SHIFTED).alarms[0].since == START
+    assert [entry.status for _, entry in site.history] == ["firing"]
+    assert len(receiver.requests) == 1
