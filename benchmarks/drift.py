@@ -26,16 +26,17 @@ from msgspec.structs import replace as with_
 from numpy.typing import NDArray
 from scipy.stats import chi2, norm
 
-from winnow.bundle.profile import CONFIDENCE, PREDICTION, QUANTILES, ColumnCounts, ColumnProfile, Profile
+from winnow.bundle.columns import Column
+from winnow.bundle.profile import CONFIDENCE, PREDICTION, ColumnCounts, ColumnProfile, Profile
 from winnow.finding import Result
 from winnow.monitoring.drift import OUTPUTS, alpha_per_check, find_drift, gaps_between
 from winnow.monitoring.live import LiveCounts
 from winnow.monitoring.thresholds import CURVATURE, divergence, wasserstein
+from winnow.training.profiling import column_profiles
 
 Floats = NDArray[np.float64]
 CHECKS, ROWS = 720, 1000
 ALPHA = alpha_per_check(1.0, 3600)
-BINS = 20
 LEAST_VALUES = 5
 """Columns that are shifted, or change their unit, have as many distinct values, and not mostly the smallest one."""
 SCREEN = 1e-4
@@ -168,35 +169,33 @@ def reference(source: Population, random: np.random.Generator) -> Profile:
     rows = len(source.values)
     trained = source.values[random.integers(0, rows, round(0.8 * rows))]
     held_out = source.predict(source.values[random.integers(0, rows, round(0.2 * rows))])
-    columns = tuple(_column(name, trained[:, index], source.labels[index]) for index, name in enumerate(source.names))
+    columns = [_codec(name, labels) for name, labels in zip(source.names, source.labels, strict=True)]
+    outputs = [Column("target")]
     if source.classes:
-        classes = tuple(map(str, range(source.classes)))
-        outputs = (_column(PREDICTION, held_out[0], classes), _column(CONFIDENCE, held_out[1], ()))
-    else:
-        outputs = (_column("target", held_out[0], ()),)
-    return Profile(len(trained), columns, outputs, len(held_out[0]), "holdout")
+        outputs = [_codec(PREDICTION, tuple(map(str, range(source.classes)))), Column(CONFIDENCE)]
+    profiles = [_counted(columns, trained), _counted(outputs, np.stack(held_out, axis=1))]
+    return Profile(len(trained), *profiles, len(held_out[0]), "holdout")
 
 
-def _column(name: str, values: Floats, labels: tuple[str, ...]) -> ColumnProfile:
-    present = values[~np.isnan(values)]
-    if labels:
-        column = ColumnProfile(name, "category", ColumnCounts(()), labels=labels)
-    else:
-        edges = np.unique(np.quantile(present, np.arange(1, BINS) / BINS))
-        quantiles = tuple(np.quantile(present, QUANTILES).tolist())
-        middle, spread = float(np.median(present)), float(present.std()) or 1.0
-        column = ColumnProfile(
-            name, "number", ColumnCounts(()), tuple(edges.tolist()), centre=middle, scale=spread, quantiles=quantiles
-        )
-    *bins, missing, unknown, total, square = _added(column, values).sum(axis=0).tolist()
-    counts = ColumnCounts(tuple(map(round, bins)), round(missing), round(unknown), total, square)
-    return ColumnProfile(name, column.kind, counts, column.edges, labels, column.centre, column.scale, column.quantiles)
+def _codec(name: str, labels: tuple[str, ...]) -> Column:
+    return Column(name, "category", "string", labels) if labels else Column(name)
+
+
+def _counted(columns: list[Column], values: Floats) -> tuple[ColumnProfile, ...]:
+    """The profile that a refit would compute of these rows."""
+    found = []
+    for column, mine in zip(column_profiles(values.astype(np.float32), columns), values.T, strict=True):
+        *bins, missing, unknown, total, square = _added(column, mine).sum(axis=0).tolist()
+        counts = ColumnCounts(tuple(map(round, bins)), round(missing), round(unknown), total, square)
+        found.append(with_(column, counts=counts))
+    return tuple(found)
 
 
 def _added(column: ColumnProfile, values: Floats) -> Floats:
     """What each row adds to bins, missing, unknown, sum and sum of squares, [rows, bins + 4]."""
     bins = len(column.labels) or len(column.edges) + 1
-    index = values if column.labels else np.searchsorted(np.array(column.edges), values)
+    edges = np.array(column.edges, dtype=np.float32)
+    index = values if column.labels else np.searchsorted(edges, values.astype(np.float32))
     index = np.where(np.isnan(values), bins, np.where((index < 0) & bool(column.labels), bins + 1, index)).astype(int)
     added = np.zeros((len(values), bins + 4))
     added[np.arange(len(values)), index] = 1
