@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
+from threadpoolctl import threadpool_limits
 
 from winnow.bundle.columns import Column, encode_frame
 from winnow.finding import Finding, Result
@@ -25,6 +26,8 @@ LEAST_ROWS, MOST_ROWS = 100, 2000
 """Rows of each kind: the normal distribution fits from the first on, and the second bounds the time to about 1 s."""
 NAMED = 3
 REPETITIONS = 3
+LEAST_LOSS = 0.005
+"""Of the AUC, of a column that is named."""
 
 
 def joint_drift(
@@ -49,6 +52,15 @@ def joint_drift(
         found = "no column in both" if not used else f"{len(live):,} live and {len(reference):,} reference rows"
         reason = f"It takes {LEAST_ROWS} rows of each kind with a column in both; there are {found}."
         return Finding(CONDITION, None, (None, None), n, 0.0, "not judged", Result.NOT_ENOUGH_DATA, reason)
+    # On a busy machine OpenMP's threads wait for one another longer than they compute. The limit holds for libraries
+    # that are loaded.
+    import sklearn.ensemble  # noqa: F401
+
+    with threadpool_limits(1, "openmp"):
+        return _judged(used, reference, live, alpha, seed)
+
+
+def _judged(used: Sequence[Column], reference: pd.DataFrame, live: pd.DataFrame, alpha: float, seed: int) -> Finding:
     random = np.random.default_rng(seed)
     parts = [_drawn(encode_frame(used, each), random) for each in (reference, live)]
     X = np.concatenate(parts)
@@ -96,5 +108,5 @@ def _told_by(model: object, X: NDArray[np.float32], y: NDArray[np.int64], names:
 
     found = permutation_importance(model, X, y, scoring="roc_auc", n_repeats=REPETITIONS, random_state=seed)
     losses = found["importances_mean"]
-    most = [each for each in np.argsort(-losses)[:NAMED] if losses[each] > 0]
+    most = [each for each in np.argsort(-losses)[:NAMED] if losses[each] >= LEAST_LOSS]
     return ", ".join(f"{names[each]} ({losses[each]:.2f})" for each in most) or "several columns together"
