@@ -20,7 +20,8 @@ OTHER = "(other)"
 """Label of the last bin of a category with more codes than bins: that of all codes without a bin of their own."""
 MOST_LABELS = 50
 ROW_STATISTICS = ("mean of the row", "deviation of the row", "smallest of the row", "largest of the row")
-"""What stands for the columns of tensors and images."""
+"""What stands for the columns of tensors and images: statistics of `sampled` values of each row."""
+MOST_VALUES = 4096
 FARTHEST = 1000.0
 """Distances from the centre are summed up to so many times the scale: otherwise one absurd value would use up the
 digits of the sums, which later values need. Of n training rows none is farther than about sqrt(n)."""
@@ -56,9 +57,14 @@ class Answering:
         return np.where(outputs[:, self.positive] >= self.threshold, self.positive, 1 - self.positive)
 
 
+def sampled(flat: Numbers) -> Numbers:
+    """Of rows of many values, [rows, values], every n-th value, so that they are `MOST_VALUES` at most."""
+    return flat[:, :: -(-flat.shape[1] // MOST_VALUES)]
+
+
 def row_statistics(matrix: Numbers) -> Numbers:
     """The `ROW_STATISTICS` of tensors [rows, …], float32 [rows, 4]; NaN where a row has no value."""
-    flat = matrix.reshape(len(matrix), -1)
+    flat = sampled(matrix.reshape(len(matrix), -1))
     is_missing = np.isnan(flat)
     present = np.maximum((~is_missing).sum(axis=1), 1)
     zeros = np.where(is_missing, np.float32(0), flat).astype(np.float64)

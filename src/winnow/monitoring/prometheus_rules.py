@@ -238,14 +238,6 @@ def _service_rules() -> list[dict[str, Any]]:
             severity="ticket",
             summary="replica {{ $labels.replica }} lost {{ $value | humanize }} lines of the prediction log",
         ),
-        _alert(
-            "WinnowRowsNotCounted",
-            f"sum by (deployment, revision) (increase(winnow_uncounted_rows_total{{{where}}}[1h])) / "
-            f"sum by (deployment, revision) (increase(winnow_rows_total{{{where}}}[1h])) > 0.1",
-            wait_s=600,
-            severity="ticket",
-            summary="{{ $value | humanizePercentage }} of the rows are not counted: drift is judged on the others",
-        ),
     ]
 
 

@@ -113,8 +113,6 @@ class App:
     def close(self) -> None:
         """Release the worker thread, and write the last lines of the log."""
         self._worker.shutdown(wait=False)
-        if self._counts is not None:
-            self._counts.close()
         if self._log is not None:
             self._log.close()
 

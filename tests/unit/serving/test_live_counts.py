@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.serving import bundles
@@ -52,13 +54,10 @@ def counting_app(folder: Path) -> Iterator[App]:
 
 
 def exposed(app: App, rows: int) -> str:
-    """The metrics once so many rows are counted."""
-    for _ in range(200):
-        text = call(app, "GET", "/metrics").body.decode()
-        if f"winnow_counted_rows_total {rows}\n" in text:
-            return text
-        time.sleep(0.02)
-    raise AssertionError(text)
+    """The metrics, which count so many rows."""
+    text = call(app, "GET", "/metrics").body.decode()
+    assert f"winnow_counted_rows_total {rows}\n" in text
+    return text
 
 
 def test_requests_are_counted_in_the_bins_of_the_profile(tmp_path: Path) -> None:
@@ -95,15 +94,30 @@ def test_every_series_exists_before_the_first_request_with_what_it_is_compared_w
     assert expected - set(lines) == set()
 
 
-def test_rows_that_there_is_no_room_for_are_left_out_and_counted_as_such(tmp_path: Path) -> None:
+def test_rows_beyond_the_time_for_counting_are_left_out_and_counted_as_such(tmp_path: Path) -> None:
     predictor = Predictor(with_profile(tmp_path))
     assert predictor.profile is not None
-    counts = LiveCounts(predictor.signature, predictor.profile, most_waiting_bytes=100)
-    for rows in (4, 50, 2):
+    time, used = [0.0], itertools.count()  # each count takes a second of the processor
+    counts = LiveCounts(predictor.signature, predictor.profile, share=0.01, now=lambda: time[0], used=used.__next__)
+    seen = []
+    for time[0], rows in ((0, 4), (70, 50), (80, 2), (81, 3)):
         counts.add(np.zeros((rows, 3), np.float32), np.zeros((rows, 2), np.float32))
-    counts.close()
-    lines = counts.exposition().splitlines()
-    assert {b"winnow_counted_rows_total 4", b"winnow_uncounted_rows_total 52"} <= set(lines)
+        text = counts.exposition().decode()
+        seen.append([text.split(f"\nwinnow_{name}_rows_total ")[1].split()[0] for name in ("counted", "uncounted")])
+    assert seen == [["4", "0"], ["4", "50"], ["6", "50"], ["6", "53"]]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 600, 5000])
+def test_a_request_of_any_size_is_counted_once(tmp_path: Path, rows: int) -> None:
+    predictor = Predictor(with_profile(tmp_path))
+    assert predictor.profile is not None
+    counts = LiveCounts(predictor.signature, predictor.profile)
+    matrix = np.random.default_rng(0).normal(1.5, size=(rows, 3)).astype(np.float32)
+    for _ in range(3):
+        counts.add(matrix, predictor.outputs(matrix))
+    found = replica_counts(f'winnow_model_info{{name="m"}} 1\n{counts.exposition().decode()}', 0).counts
+    bins = 3 * np.histogram(matrix[:, 0], [-np.inf, 1, 2, np.inf])[0]
+    assert (found.rows, found.columns["mean radius"].bins) == (3 * rows, tuple(bins))
 
 
 def test_every_client_of_prometheus_reads_the_series_whatever_the_columns_names(tmp_path: Path) -> None:
@@ -111,7 +125,6 @@ def test_every_client_of_prometheus_reads_the_series_whatever_the_columns_names(
     profile = Profile(6, (ColumnProfile(name, "number", ColumnCounts((4, 2)), edges=(1.0,)),), OUTPUTS, 6, "holdout")
     manifest = msgspec.structs.replace(read_manifest(bundles.classification(tmp_path)), feature_names=(name, "b", "c"))
     counts = LiveCounts(signature_of(manifest, "1"), profile)
-    counts.close()
     text = counts.exposition().decode()
     families = {each.name: each for each in text_string_to_metric_families(text)}
     assert {each.labels["column"] for each in families["winnow_feature_values"].samples} == {name}
