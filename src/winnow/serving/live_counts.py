@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from winnow.bundle.columns import width_of
 from winnow.bundle.profile import PREDICTION, ColumnProfile, Profile
 from winnow.bundle.row_counter import Answering, InputCounter, OutputCounter, RowCounter, sampled
 from winnow.serving.signature import Signature
@@ -58,10 +59,11 @@ class LiveCounts:
         self._then, self._saved_s, self._rests_until = now(), MOST_SAVED_S, 0.0
         self._left_out = self._filled = self._copied = 0
         self._text = _template(profile)
-        width = sampled(np.empty((1, signature.row_values), np.float32)).shape[1]
         self._is_table = signature.columns is not None
+        encoded = signature.row_values if signature.columns is None else width_of(signature.columns)
+        width = sampled(np.empty((1, encoded), np.float32)).shape[1]
         self._room = min(max(BUFFER_BYTES // (4 * width), FEWEST_ROWS), MOST_ROWS)
-        self._matrix = np.empty((self._room, signature.row_values if self._is_table else width), np.float32)
+        self._matrix = np.empty((self._room, encoded if self._is_table else width), np.float32)
         self._answers = np.empty((self._room, signature.outputs), np.float32)
         self._lock = threading.Lock()
 

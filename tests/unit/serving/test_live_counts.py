@@ -37,7 +37,11 @@ OUTPUTS = (
 
 def with_profile(folder: Path, inputs: Sequence[ColumnProfile] = INPUTS) -> Path:
     bundles.classification(folder)
-    write_profile(folder, Profile(6, tuple(inputs), OUTPUTS, 6, "holdout"))
+    return profiled(folder, Profile(6, tuple(inputs), OUTPUTS, 6, "holdout"))
+
+
+def profiled(folder: Path, profile: Profile) -> Path:
+    write_profile(folder, profile)
     manifest = read_manifest(folder)
     files = {**manifest.files, PROFILE: sha256_of(folder / PROFILE)}
     write_manifest(folder, msgspec.structs.replace(manifest, files=files))
@@ -105,6 +109,19 @@ def test_rows_beyond_the_time_for_counting_are_left_out_and_counted_as_such(tmp_
         text = counts.exposition().decode()
         seen.append([text.split(f"\nwinnow_{name}_rows_total ")[1].split()[0] for name in ("counted", "uncounted")])
     assert seen == [["4", "0"], ["4", "50"], ["6", "50"], ["6", "53"]]
+
+
+def test_rows_of_a_table_are_counted_whose_dates_are_several_numbers(tmp_path: Path) -> None:
+    inputs = (
+        ColumnProfile("signup", "date", ColumnCounts((6,))),
+        ColumnProfile("calls", "number", ColumnCounts((3, 3)), edges=(3.0,), centre=3.0),
+    )
+    outputs = (ColumnProfile("prediction", "category", ColumnCounts((2, 4)), labels=("yes", "no")),)
+    folder = profiled(bundles.mixed(tmp_path), Profile(6, inputs, outputs, 6, "holdout"))
+    with counting_app(folder) as app:
+        answer = call(app, "POST", "/predict", {"rows": [bundles.TABLE_ROW]}, JSON)
+        found = replica_counts(exposed(app, 1), 0).counts
+    assert (answer.status, found.columns["calls"].bins) == (200, (0, 1))
 
 
 @pytest.mark.parametrize("rows", [1, 7, 600, 5000])
