@@ -45,7 +45,7 @@ from winnow.platforms.kubernetes.prune import apply_all, orphans
 from winnow.platforms.kubernetes.refusals import NotFoundError
 from winnow.platforms.kubernetes.revision_plan import MANAGED_BY
 from winnow.platforms.kubernetes.services import Services, ServicesError
-from winnow.platforms.monitoring_stack import HOOKS_PORT, MonitoringRequest
+from winnow.platforms.monitoring_stack import HOOKS_PORT, PROMETHEUS, MonitoringRequest
 from winnow.platforms.stack import StackEnd, StackError
 
 GONE_WITHIN_S = 120.0
@@ -116,10 +116,13 @@ class KubernetesMonitoring:
         try:
             Services(cluster, plan.services, LABELS, self._say, self._clock).wait(timeout_s)
         except ServicesError as error:
-            account = f"kubectl --namespace {cluster.namespace} apply -f k8s/prometheus.yaml"
+            account = (
+                "Prometheus needs the ServiceAccount winnow-prometheus, which the namespace's owner makes: "
+                f"`kubectl --namespace {cluster.namespace} apply -f k8s/prometheus.yaml`. "
+            )
             raise StackError(
-                f"the monitoring in namespace {cluster.namespace}: {', '.join(error.names)} {error.why}. Prometheus "
-                f"needs the ServiceAccount winnow-prometheus, which the namespace's owner makes: `{account}`. "
+                f"the monitoring in namespace {cluster.namespace}: {', '.join(error.names)} {error.why}. "
+                f"{account if PROMETHEUS in error.names else ''}"
                 f"`{next_command('monitoring-remove', platform='kubernetes')}` removes it all.\n{error.said}".rstrip()
             ) from error
 
