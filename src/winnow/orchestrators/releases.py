@@ -77,7 +77,7 @@ def choose_version(
         f"registered model '{name}' in {store}",
         expected=f"one of its versions: {numbers}" if known else "a model with versions",
         found=f"version '{number}'" if known else "none",
-        remedy="Name one of them, or leave it out to serve the champion."
+        remedy="Name one of them, or leave it out for the champion."
         if known
         else f"Run `{next_command('select-model', study=name)}` to choose one.",
     )

@@ -102,7 +102,7 @@ def test_an_unknown_version_lists_the_versions_there_are(bundle: Path) -> None:
         choose_version(FakeRegistry(bundle, ("10", "9", "2")), "cells", store="here", number="3")
     assert str(unknown.value) == (
         "registered model 'cells' in here: expected one of its versions: 2, 9, 10, found version '3'. "
-        "Name one of them, or leave it out to serve the champion."
+        "Name one of them, or leave it out for the champion."
     )
     with pytest.raises(InputError, match=r"expected a model with versions, found none\. Run `make select-model"):
         choose_version(FakeRegistry(None), "cells", store="here", number="3")
