@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tests.unit.training.test_jobs import PARTS, _jobs
 from winnow.bundle.manifest import ONNX, read_manifest
+from winnow.bundle.profile import read_profile
 from winnow.config.experiment import Experiment
 from winnow.training.custom_loop import run_loop
 from winnow.training.failures import ExportDiffersError
@@ -137,6 +138,10 @@ def test_a_model_of_another_library_is_exported_and_scored_as_it_answers(world, 
     refitted = jobs.refit(Refit(0, {"lr": 0.01}, {"accuracy": 1.0}, str(tmp_path / "bundle")))
     assert refitted.metrics["accuracy"] > 0.9
     assert 0 < refitted.metrics["loss"] < 0.5
+    profile = read_profile(tmp_path / "bundle")
+    assert profile is not None
+    assert profile.losses["accuracy"].mean == pytest.approx(refitted.metrics["accuracy"])
+    assert max(each.importance for each in profile.columns) > 0.1
     manifest = read_manifest(tmp_path / "bundle")
     session = onnxruntime.InferenceSession(tmp_path / "bundle" / ONNX, providers=["CPUExecutionProvider"])
     (answers,) = session.run(["output"], {"input": np.zeros((2, 4), np.float32)})

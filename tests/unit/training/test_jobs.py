@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from winnow.bundle.manifest import ONNX, REFERENCE, read_manifest
+from winnow.bundle.profile import read_profile
 from winnow.config.experiment import Experiment
 from winnow.training.failures import DivergedError, ExportError
 from winnow.training.fitting import check_finite, seeds_of
@@ -58,6 +59,10 @@ def test_a_fold_is_learned_and_a_refit_answers_in_onnx_as_in_torch(world, tmp_pa
     assert refitted.metrics[metric] > least
     manifest = read_manifest(tmp_path / "bundle")
     assert manifest.parity == refitted.parity
+    profile, rows = read_profile(tmp_path / "bundle"), 0.2 * jobs._prepared.data.rows
+    assert profile is not None
+    assert (profile.output_source, profile.output_rows) == ("holdout", pytest.approx(rows, abs=1))
+    assert {each.counts.rows for each in profile.columns} == {profile.rows}
     session = onnxruntime.InferenceSession(tmp_path / "bundle" / ONNX, providers=["CPUExecutionProvider"])
     with np.load(tmp_path / "bundle" / REFERENCE, allow_pickle=False) as reference:
         (answers,) = session.run(["output"], {"input": reference["inputs"][:1]})

@@ -16,6 +16,7 @@ from tests.unit.training.test_jobs import _jobs
 from tests.unit.training.test_packs import folds, packed
 from winnow.bundle.columns import decode_row
 from winnow.bundle.manifest import EXAMPLE, ONNX, REFERENCE, read_manifest
+from winnow.bundle.profile import read_profile
 from winnow.config.experiment import Experiment
 from winnow.data.dataset import DataSet
 from winnow.data.inputs import Category, InputPlan
@@ -63,6 +64,10 @@ def test_a_mixed_table_is_learned_and_its_bundle_answers_raw_rows(world, tmp_pat
     assert jobs.train_fold(FoldJob(0, 1, {"lr": 0.02})).metrics["accuracy"] > 0.75
     refitted = jobs.refit(Refit(0, {"lr": 0.02}, {}, str(tmp_path / "bundle")))
     assert refitted.metrics["accuracy"] > 0.75
+    profile = read_profile(tmp_path / "bundle")
+    assert profile is not None
+    assert {each.kind for each in profile.columns} == {"number", "category", "boolean", "date"}
+    assert {each.counts.rows for each in profile.columns} == {profile.rows}
     manifest = read_manifest(tmp_path / "bundle")
     kinds = {column.name: (column.kind, column.dtype, len(column.categories)) for column in manifest.columns}
     assert kinds == {

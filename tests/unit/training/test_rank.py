@@ -14,6 +14,7 @@ import pytest
 
 from tests.unit.training.group import KILL, Group, environment, wait_until_gone, write_files
 from winnow.bundle.manifest import read_manifest
+from winnow.bundle.profile import read_profile
 from winnow.config.experiment import Experiment
 from winnow.training.fork_client import ForkServer
 from winnow.training.launch import plan_ranks
@@ -88,6 +89,7 @@ def test_two_ranks_agree_on_a_loss_that_diverged_and_name_the_guilty_one_otherwi
         assert group.do(_fold()).metrics == scored.metrics
         refitted = group.do(Refit(0, {"lr": 0.01, "fault": "none"}, {}, str(tmp_path / "bundle")))
         assert isinstance(refitted, Refitted), refitted
+        assert read_profile(tmp_path / "bundle") is not None
         began = time.monotonic()
         assert group.do(_fold(fold=2, fault="rank 1", trial=7)) is None
         assert group.process.wait(timeout=30) != 0
