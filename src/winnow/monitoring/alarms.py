@@ -16,7 +16,9 @@ from winnow.finding import Finding, Result
 from winnow.monitoring.report import Alarm, ColumnDrift, LiveQuality
 from winnow.monitoring.rules import ABOUT_ANSWERS
 
-DRIFT, QUALITY = "WinnowDrift", "WinnowQuality"
+DRIFT, QUALITY, NO_REPLICA = "WinnowDrift", "WinnowQuality", "WinnowNoReplica"
+OWN = (DRIFT, QUALITY, NO_REPLICA)
+"""Names of the alarms that need no rule."""
 JOINT = "all columns"
 """Subject of the alarm about all columns together."""
 
@@ -50,7 +52,7 @@ class AlarmChanges(Struct, frozen=True):
 
 def runbook_of(alarm: Alarm) -> str:
     """Where a person on call reads what to do."""
-    return RUNBOOKS + (alarm.name.lower() if alarm.name in (DRIFT, QUALITY) else "rule")
+    return RUNBOOKS + (alarm.name.lower() if alarm.name in OWN else "rule")
 
 
 def changes(held: Sequence[Alarm], judged: Sequence[Judged], version: str, rules: Sequence[RuleConfig]) -> AlarmChanges:
@@ -62,7 +64,7 @@ def changes(held: Sequence[Alarm], judged: Sequence[Judged], version: str, rules
         rules: those of the experiment file.
     """
     results = {each.alarm.identity: each for each in judged}
-    known = {DRIFT, QUALITY, *(rule.name for rule in rules)}
+    known = {*OWN, *(rule.name for rule in rules)}
 
     def holds(alarm: Alarm) -> bool:
         found = results.get(alarm.identity)
@@ -92,6 +94,12 @@ def of_drift(drift: Sequence[ColumnDrift], joint: Finding | None, version: str, 
     if joint is not None:
         found.append(Judged(Alarm(DRIFT, JOINT, joint.reason, since, version), joint.result))
     return found
+
+
+def of_replicas(replicas: int, version: str, now: float) -> Judged:
+    """What a look says of the replicas. `replicas`: how many answered."""
+    summary = f"No replica of version {version} answers."
+    return Judged(Alarm(NO_REPLICA, "", summary, now, version), Result.PASS if replicas else Result.FAIL)
 
 
 def of_quality(quality: LiveQuality | None, version: str, since: float) -> list[Judged]:

@@ -10,6 +10,7 @@ from winnow.config.cron import cron_of
 from winnow.config.experiment import Experiment
 from winnow.config.monitoring import RuleMetric
 from winnow.config.quantities import seconds_of
+from winnow.monitoring.alarms import NO_REPLICA
 from winnow.tracking.history import AlertRecord, RetrainRecord
 
 LONGEST_PAUSE = timedelta(days=7)
@@ -129,7 +130,7 @@ def _alert(facts: Facts, experiment: Experiment, champion: Champion) -> tuple[bo
     if not experiment.retrain.on_alert:
         return False, "`retrain.on_alert` is false"
     since = _answered(facts, champion)
-    operational = {rule.name for rule in experiment.monitoring.rules if rule.metric in _OPERATIONAL}
+    operational = {NO_REPLICA} | {rule.name for rule in experiment.monitoring.rules if rule.metric in _OPERATIONAL}
     open_ones: dict[tuple[str, str, str], tuple[datetime, AlertRecord]] = {}
     for at, record in facts.alerts:
         key = (record.deployment, record.name, record.subject)

@@ -24,7 +24,16 @@ from winnow.config.private import make_home, share
 from winnow.config.quantities import seconds_of
 from winnow.config.settings import Settings
 from winnow.finding import Finding, Result
-from winnow.monitoring.alarms import QUALITY, AlarmChanges, changes, of_drift, of_quality, of_rules, still_holding
+from winnow.monitoring.alarms import (
+    QUALITY,
+    AlarmChanges,
+    changes,
+    of_drift,
+    of_quality,
+    of_replicas,
+    of_rules,
+    still_holding,
+)
 from winnow.monitoring.drift import alpha_per_check, find_drift, needed_rows
 from winnow.monitoring.evidently_page import check_environment
 from winnow.monitoring.exposition import in_bins_of
@@ -238,6 +247,7 @@ def judge(
         state.alarms,
         [
             *of_drift(drift, logs.joint, release.version, window.since),
+            of_replicas(window.replicas, release.version, now),
             *of_quality(logs.quality, release.version, window.since),
             *of_rules(config.rules, rules, holding, release.version, now),
         ],

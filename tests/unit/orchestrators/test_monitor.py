@@ -239,16 +239,16 @@ def test_a_replica_of_another_model_is_one_error_and_changes_nothing(tmp_path: P
     assert site.store.state_file.read_bytes() == before
 
 
-def test_without_replicas_only_a_rule_about_them_fires(tmp_path: Path) -> None:
-    rule = {"name": "Gone", "metric": "live_replicas", "below": "1 replicas"}
-    site = Site(tmp_path, rules=[rule])
+def test_that_no_replica_answers_is_an_alarm_until_one_does(tmp_path: Path) -> None:
+    site = Site(tmp_path)
     site.look(LIKE_TRAINING)
+    bins = dict(site.replicas.bins)
     site.replicas.bins.clear()
     found = site.look()
-    assert found.alarms == (
-        Alarm("Gone", "", "The number of replicas that answer is 0, below 1 replicas.", START + 2 * HOUR, "3"),
-    )
+    assert found.alarms == (Alarm("WinnowNoReplica", "", "No replica of version 3 answers.", START + 2 * HOUR, "3"),)
     assert found.skipped[0] == "No replica answered."
+    site.replicas.bins.update(bins)
+    assert site.look(LIKE_TRAINING).alarms == ()
 
 
 def test_a_damaged_state_is_one_error(tmp_path: Path) -> None:
