@@ -124,6 +124,14 @@ def test_rows_of_a_table_are_counted_whose_dates_are_several_numbers(tmp_path: P
     assert (answer.status, found.columns["calls"].bins) == (200, (0, 1))
 
 
+def test_a_request_that_cannot_be_counted_is_left_out_and_raises_nothing(tmp_path: Path) -> None:
+    predictor = Predictor(with_profile(tmp_path))
+    assert predictor.profile is not None
+    counts = LiveCounts(predictor.signature, predictor.profile)
+    counts.add(np.zeros((2, 4), np.float32), np.zeros((2, 2), np.float32))
+    assert "\nwinnow_uncounted_rows_total 2\n" in counts.exposition().decode()
+
+
 @pytest.mark.parametrize("rows", [1, 7, 600, 5000])
 def test_a_request_of_any_size_is_counted_once(tmp_path: Path, rows: int) -> None:
     predictor = Predictor(with_profile(tmp_path))
