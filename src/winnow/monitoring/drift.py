@@ -198,8 +198,7 @@ def _finding(name: str, column: ColumnProfile, live: ColumnCounts, together: flo
     shift = mean_shift(column, live) if name == "wasserstein" else None
     moved = "" if shift is None else f"; the mean moved by {shift:+.3g} standard deviations"
     reason = (
-        f"{WORDS[name]} {estimate:.3g}, above {limit}, which samples as large exceed by chance"
-        f" once in {1 / alpha:,.0f} checks at most{moved}."
+        f"{WORDS[name]} {estimate:.3g}, where chance alone gives up to {limit}{moved}."
         if has_moved
         else f"{WORDS[name]} {estimate:.3g}, up to {limit} is chance{moved}."
     )

@@ -270,7 +270,7 @@ def judge(
         importances=logs.importances,
         quality=logs.quality,
         rules=rules,
-        skipped=(*_unjudged(window, needed), *logs.skipped),
+        skipped=(*_unjudged(window, needed, profile.left_out), *logs.skipped),
         alarms=found.held,
         false_alarms_per_month=config.false_alarms_per_month,
     )
@@ -374,13 +374,17 @@ def _last(watched: Watched, state: MonitoringState, seconds: float) -> LiveCount
     return in_bins_of(watched.profile, state.last(seconds))
 
 
-def _unjudged(window: LiveCounts, needed: int) -> Iterator[str]:
+def _unjudged(window: LiveCounts, needed: int, left_out: int) -> Iterator[str]:
     if not window.replicas:
         yield "No replica answered."
+    if window.since > window.until:
+        yield "The clock says that the look before is still to come: it was ahead then, or is behind now."
     if window.rows < needed:
         each = f"; the rows of one request are one observation, and here it has {window.rows_per_request:.3g}"
         why = each if window.rows_per_request > 1 else ""
         yield f"Drift was not judged: {window.rows:,} of the {needed:,} rows that it takes were counted{why}."
+    if left_out:
+        yield f"{left_out} columns of the least importance are not counted."
 
 
 def _notices(watched: Watched, found: AlarmChanges, now: float) -> list[Notice]:

@@ -35,6 +35,10 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(tmp_path: Path) -> No
     profile = f"--user-data-dir={tmp_path / 'profile'}"
     command = [BROWSER, *FLAGS, profile, "--virtual-time-budget=5000", "--dump-dom", (tmp_path / "frame.html").as_uri()]
 
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-
-    assert re.findall(r'<p id="said">(.*)</p>', shown) == ["[true,true,true,true,true,true]"]
+    said = [""]
+    for _ in range(3):  # on a busy machine Chromium may give up before the frame has said anything
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        said = re.findall(r'<p id="said">(.*)</p>', shown)
+        if said != [""]:
+            break
+    assert said == ["[true,true,true,true,true,true]"]
