@@ -86,13 +86,14 @@ def of_drift(drift: Sequence[ColumnDrift], joint: Finding | None, version: str, 
     """
     found = [
         Judged(
-            Alarm(DRIFT, each.name, f"{each.name}: {_worst(each).reason}", each.since or since, version), each.result
+            Alarm(DRIFT, each.name, f"{each.name}: {_worst(each).reason}", each.since or since, version, "ticket"),
+            each.result,
         )
         for each in drift
         if each.findings
     ]
     if joint is not None:
-        found.append(Judged(Alarm(DRIFT, JOINT, joint.reason, since, version), joint.result))
+        found.append(Judged(Alarm(DRIFT, JOINT, joint.reason, since, version, "ticket"), joint.result))
     return found
 
 

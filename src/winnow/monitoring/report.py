@@ -105,7 +105,7 @@ class Alarm(Struct, frozen=True):
         summary: one sentence: what was found, against what.
         since: when it was first found, in seconds since the epoch.
         version: of the model that it is about.
-        severity: of the rule.
+        severity: `page` wakes a person, `ticket` waits for the morning: that of the rule; drift is a ticket.
         is_about_answers: it says that answers are late or wrong, so that another version may mend it.
     """
 

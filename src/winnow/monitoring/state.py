@@ -19,7 +19,7 @@ KEPT_SUMS = 12
 """How many sums are kept of the longest time that a rule looks back."""
 
 
-class MonitoringState(Struct, frozen=True):
+class MonitoringState(Struct, frozen=True, forbid_unknown_fields=True):
     """What the next look needs.
 
     Attributes:

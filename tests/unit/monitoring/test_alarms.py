@@ -66,5 +66,5 @@ def test_an_alarm_about_a_column_has_the_words_of_its_largest_drift() -> None:
     findings = (moved("psi", 0.2, FAIL), moved("missing", 0.05, PASS), moved("wasserstein", 0.3, FAIL))
     drift = ColumnDrift("age", "number", False, 0.2, AGE.counts, counted().columns["age"], findings, since=50.0)
     assert of_drift([drift], None, "3", 90.0) == [
-        Judged(Alarm(DRIFT, "age", "age: wasserstein is 0.3.", 50.0, "3"), FAIL)
+        Judged(Alarm(DRIFT, "age", "age: wasserstein is 0.3.", 50.0, "3", "ticket"), FAIL)
     ]

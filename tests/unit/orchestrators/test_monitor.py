@@ -254,7 +254,7 @@ def test_that_no_replica_answers_is_an_alarm_until_one_does(tmp_path: Path) -> N
 def test_a_damaged_state_is_one_error(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.look(LIKE_TRAINING)
-    site.store.state_file.write_text('{"sums": 3}')
+    site.store.state_file.write_text('{"sum": []}')
     with pytest.raises(InputError, match=r"cells\.json: expected the state that `winnow monitor` has written, found"):
         site.look(LIKE_TRAINING)
 
