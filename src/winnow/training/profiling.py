@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -40,8 +40,10 @@ from winnow.training.metrics import LOSS
 from winnow.training.out_of_fold import FoldOutputs
 from winnow.training.preparation import Prepared
 
-MOST_ROWS, MOST_BYTES = 100_000, 2**27
+MOST_ROWS, MOST_BYTES = 100_000, 2**28
 """Rows that are counted, spread over all: more would move no quantile by a hundredth of a bin."""
+TABLE_BYTES, BLOCK_BYTES = 2**26, 2**23
+"""Rows of a table that are in memory at a time, and rows of tensors, which need not fit in it."""
 BINS = 20
 FEWEST_ROWS = 5
 """No edge and no quantile rests on fewer rows, so that none is the value of a rare row."""
@@ -62,17 +64,16 @@ def profile_of(
         temperature: that divides their logits.
     """
     data, holdout = prepared.data, prepared.holdout
-    trained = _sample(data, holdout.rest)
-    inputs = data.features[trained]
+    inputs, codec = _inputs(data, _sample(data, holdout.rest))
     outputs, target, source = _unseen(model, prepared, folds, temperature)
     measured = holdout.holdout if len(holdout.holdout) else holdout.rest
-    columns = column_profiles(inputs, data.columns or _plain(data))
+    columns = column_profiles(inputs, codec)
     importances = _importances(model, prepared, measured, [each.name for each in columns])
     columns = [msgspec.structs.replace(each, **importances.get(each.name, {})) for each in columns]
     kept = _most_important(columns)
     return Profile(
         rows=len(inputs),
-        columns=tuple(counted_inputs(kept, inputs, data.columns or _plain(data))),
+        columns=tuple(counted_inputs(kept, inputs, codec)),
         outputs=tuple(_counted_outputs(_output_profiles(outputs, data, answering), outputs, answering)),
         output_rows=len(outputs),
         output_source=source,
@@ -82,15 +83,24 @@ def profile_of(
     )
 
 
-def column_profiles(inputs: Numbers, columns: Sequence[Column] | None) -> list[ColumnProfile]:
-    """The bins of every column of training rows, float32 [rows, *input_shape], without counts.
+def _inputs(data: DataSet, rows: NDArray[np.int64]) -> tuple[Numbers, tuple[Column, ...]]:
+    """What is profiled of some rows, [rows, width], and its codec: a table's columns, of tensors `ROW_STATISTICS`."""
+    codec = data.columns or _plain(data)
+    if codec is not None:
+        return data.features[rows[spread(len(rows), rows_in(TABLE_BYTES, data.features.shape))]], codec
+    statistics = [row_statistics(data.features[block]) for block in _blocks(data, rows)]
+    return np.concatenate(statistics), tuple(Column(name) for name in ROW_STATISTICS)
 
-    Args:
-        columns: of a table; None for tensors, of which `ROW_STATISTICS` are profiled.
-    """
-    if columns is None:
-        statistics = row_statistics(inputs)
-        return [_of_numbers(name, "number", statistics[:, at]) for at, name in enumerate(ROW_STATISTICS)]
+
+def _blocks(data: DataSet, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Rows, some megabytes at a time."""
+    step = rows_in(BLOCK_BYTES, data.features.shape)
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def column_profiles(inputs: Numbers, columns: Sequence[Column]) -> list[ColumnProfile]:
+    """The bins of every column of encoded training rows, float32 [rows, width], without counts."""
     found = []
     for column, part in zip(columns, slices_of(columns), strict=True):
         values = inputs[:, part.start]
@@ -140,7 +150,7 @@ def _of_codes(name: str, kind: str, texts: Sequence[str], counts: NDArray[np.int
 
 
 def counted_inputs(
-    profiles: Sequence[ColumnProfile], inputs: Numbers, columns: Sequence[Column] | None
+    profiles: Sequence[ColumnProfile], inputs: Numbers, columns: Sequence[Column]
 ) -> list[ColumnProfile]:
     """The same profiles with the counts of these rows."""
     counter = InputCounter(profiles, columns)
@@ -178,7 +188,9 @@ def _unseen(
         return functional.softmax(logits / temperature, dim=1).numpy(), target.numpy(), "folds"
     rows = _sample(data, holdout.holdout if len(holdout.holdout) else holdout.rest)
     source = "holdout" if len(holdout.holdout) else "training"
-    return answer_of(model)(data.features[rows]), data.target[rows], source
+    answer = answer_of(model)
+    outputs = [answer(data.features[block]) for block in _blocks(data, rows)]
+    return np.concatenate(outputs), data.target[rows], source
 
 
 def _losses(outputs: Numbers, target: NDArray[np.generic], answering: Answering) -> dict[str, Losses]:

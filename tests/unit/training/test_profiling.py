@@ -71,8 +71,12 @@ def test_the_most_frequent_of_many_categories_have_bins_of_their_own() -> None:
 
 
 def test_tensors_are_profiled_by_statistics_of_their_rows() -> None:
-    found = column_profiles(RANDOM.normal(size=(100, 3, 8, 8)).astype(np.float32), None)
-    assert [each.name for each in found] == list(ROW_STATISTICS)
+    experiment = prepared("sklearn:digits", "accuracy", holdout=0.2)
+    uniform = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(-1)).eval()
+    profile = profile_of(uniform, experiment, Answering(experiment.data.class_names), None, 1.0)
+    assert [each.name for each in profile.columns] == list(ROW_STATISTICS)
+    assert {each.counts.rows for each in profile.columns} == {profile.rows}
+    assert profile.metric == ""
 
 
 def test_a_profile_of_a_hundred_columns_is_small(tmp_path: Path) -> None:
