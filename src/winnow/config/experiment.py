@@ -115,6 +115,35 @@ class ReadConfig(Frozen):
     )
 
 
+def _without_decimal(read: ReadConfig) -> ReadConfig:
+    if read.decimal is not None:
+        raise ValueError("no decimal mark: raw columns of CSV files stay text")
+    return read
+
+
+class RawConfig(Frozen):
+    """Where `winnow ingest` reads the raw data."""
+
+    source: Source = Field(
+        description="CSV, Parquet or Arrow files, or a list, pattern or folder of them, a URL (https, s3, gs, …), or a "
+        "database (`sqlite:PATH`, `postgresql://…`)."
+    )
+    query: str | None = Field(default=None, description="A database's SQL query, or the name of a table to read whole.")
+    by: str | None = Field(
+        default=None,
+        description="Of a database the column by which rows are added (a number, time or text without nulls): only rows "
+        "with greater values than the last one's are read. By default, all rows are read each time.",
+    )
+    read: Annotated[ReadConfig, AfterValidator(_without_decimal)] = Field(
+        default=ReadConfig(), description="How files are read, as `data.read` without `decimal`: CSV columns stay text."
+    )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source as a list."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+
 class AugmentConfig(Frozen):
     """How training rows are changed by chance. A name, or a mapping; other keys are its arguments."""
 
@@ -192,6 +221,7 @@ class DataConfig(Frozen):
         "second. If it is set, f1 and its like are those of this class (`average: binary`).",
     )
     weight: str | None = Field(default=None, description="Column with each row's weight in the loss, at least 0.")
+    raw: RawConfig | None = Field(default=None, description="The raw data, which `winnow ingest` copies to the home.")
 
     @model_validator(mode="before")
     @classmethod
@@ -737,4 +767,5 @@ class Experiment(Frozen):
         # `number` accepts a column that would be refused, and changes nothing that is computed.
         columns = {name: kind for name, kind in kept["data"]["columns"].items() if kind != "number"}
         kept["data"] = {**kept["data"], "columns": columns}
+        del kept["data"]["raw"]  # trials train on `data.source`
         return {**kept, "search": search}

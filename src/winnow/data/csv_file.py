@@ -68,9 +68,7 @@ def _options(
     content: IO[bytes], name: str, read: ReadConfig, texts: Collection[str], labels: Collection[str]
 ) -> dict[str, Any]:
     """How pandas reads a file, which is checked line by line here."""
-    encoding = _decoding(read.encoding)
-    delimiter = read.delimiter or _recognized_delimiter(content, encoding)
-    names = _check_csv(content, name, delimiter, read.encoding)
+    delimiter, encoding, names = checked_csv(content, name, read)
     content.seek(0)
     named_by_pandas = [column or f"Unnamed: {index}" for index, column in enumerate(names)]
     missing = sorted(MISSING.union(read.missing))
@@ -78,12 +76,24 @@ def _options(
         "index_col": False,
         "sep": delimiter,
         "decimal": read.decimal or ".",
-        "encoding": "utf-8" if encoding == "utf-8-sig" else encoding,
+        "encoding": encoding,
         "dtype": {column: "str" for column in names if column in labels or column in texts},
         "keep_default_na": False,
         "na_values": {column: ["", *read.missing] if column in labels else missing for column in named_by_pandas},
         "dtype_backend": "numpy_nullable",  # integers stay exact beside missing values
     }
+
+
+def checked_csv(content: IO[bytes], name: str, read: ReadConfig) -> tuple[str, str, list[str]]:
+    """Read a CSV file line by line to its end: its delimiter, its encoding for readers, and the names of its columns.
+
+    Raises:
+        InputError: as `read_csv`.
+    """
+    encoding = _decoding(read.encoding)
+    delimiter = read.delimiter or _recognized_delimiter(content, encoding)
+    names = _check_csv(content, name, delimiter, read.encoding)
+    return delimiter, "utf-8" if encoding == "utf-8-sig" else encoding, names
 
 
 def _with_decimals(frame: Any, delimiter: str, name: str, read: ReadConfig, labels: Collection[str]) -> Any:

@@ -21,7 +21,10 @@ from winnow.data.names import refuse_double_names
 from winnow.data.table_files import no_such_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import pandas as pd
+    import pyarrow as pa
     from sqlalchemy import Connection, Engine
 
 SOURCE, QUERY = "data.source", "data.query"
@@ -30,6 +33,7 @@ DIALECTS = (
     "clickhouse",
 )  # fmt: skip
 PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "pymysql": "PyMySQL"}
+ROWS_AT_ONCE = 50_000
 TABLE = re.compile(r"\w+(\.\w+)?")
 
 
@@ -81,6 +85,74 @@ def read_query(address: str, query: str | None) -> pd.DataFrame:
         remedy = "Correct its conditions, or the database."
         raise InputError(QUERY, expected=f"rows of {shown}", found="a query that returns nothing", remedy=remedy)
     return frame
+
+
+def query_parts(address: str, query: str | None, by: str | None, after: Any) -> Iterator[pa.RecordBatch]:
+    """What a database answers, in parts, of which each has the types of its own values; at least one, perhaps empty.
+
+    Args:
+        address: with the values of its variables.
+        query: SQL, or a table's name.
+        by: column to order the rows by, which has no nulls; None: in the query's own order.
+        after: only rows with a greater value in that column; None: all rows.
+
+    Raises:
+        InputError: as `read_query`; no such column, a null in it, or a column whose values have no common type.
+    """
+    from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    engine, shown = _engine(address), name_of_database(address)
+    try:
+        with _connected(engine, address, shown) as connection:
+            statement = _statement(connection, query, shown)
+            streamed = connection.execution_options(stream_results=True, max_row_buffer=ROWS_AT_ONCE)
+            # Without parameters, drivers leave `%` and `:name` in the query as they are.
+            plain = streamed.execution_options(no_parameters=True)
+            if by is not None:
+                rows = f"SELECT * FROM ({statement.strip().rstrip(';')}\n) AS winnow_rows"
+                _check_by(by, list(plain.exec_driver_sql(f"{rows} WHERE 1 = 0").keys()), shown)
+                column = connection.dialect.identifier_preparer.quote(by)
+                statement = f"{rows} ORDER BY {column}"
+            if after is None:
+                result = plain.exec_driver_sql(statement)
+            else:
+                escaped = (part.replace(":", r"\:") for part in (rows, column))
+                newer = "{0} WHERE {1} > :after OR {1} IS NULL ORDER BY {1}".format(*escaped)
+                result = streamed.execute(text(newer), {"after": after})
+            names = list(result.keys())
+            refuse_double_names(names, shown)
+            yield _batch(names, [], by, shown)
+            for block in result.partitions(ROWS_AT_ONCE):
+                yield _batch(names, block, by, shown)
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise _failed(error, shown) from error
+    finally:
+        engine.dispose()
+
+
+def _check_by(by: str, names: list[str], shown: str) -> None:
+    if by not in names:
+        remedy = did_you_mean(by, names) or f"Its columns are {', '.join(names[:12])}."
+        raise InputError("data.by", expected=f"a column that the query to {shown} gives", found=f"'{by}'", remedy=remedy)
+
+
+def _batch(names: list[str], rows: Sequence[Any], by: str | None, shown: str) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    arrays = []
+    for name, values in zip(names, columns, strict=True):
+        try:
+            arrays.append(pa.array(values))
+        except (pa.ArrowException, OverflowError) as error:
+            remedy = f"Give it one with CAST({name} AS …) in the query."
+            expected, found = f"values of one type in column '{name}' of {shown}", f"'{_first_line(error)}'"
+            raise InputError(QUERY, expected=expected, found=found, remedy=remedy) from error
+    if by is not None and arrays[names.index(by)].null_count and rows:
+        expected, remedy = f"a value in every row of column '{by}'", "Name another column, or leave such rows out."
+        raise InputError("data.by", expected=expected, found="a null", remedy=remedy)
+    return pa.RecordBatch.from_arrays(arrays, names=names)
 
 
 def _engine(address: str) -> Engine:

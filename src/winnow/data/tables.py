@@ -53,7 +53,7 @@ def read_table(config: DataConfig, labels: Collection[str] = (), environment: Ma
         InputError: they are missing, empty or unreadable, of an unknown format, have two columns of one name or differ
             in their columns; a variable that is not set; or settings that the source has no use for.
     """
-    sources = [_with_variables(source, environment) for source in config.sources]
+    sources = [with_environment(source, environment) for source in config.sources]
     if len(sources) == 1 and (is_database(sources[0]) or (config.query is not None and "://" in sources[0])):
         _refuse_reading(config, "a database")
         return Table(name_of_database(sources[0]), read_query(sources[0], config.query), has_types=True)
@@ -94,7 +94,12 @@ def take_column(frame: pd.DataFrame, name: str, place: str, source: str) -> pd.S
     )
 
 
-def _with_variables(source: str, environment: Mapping[str, str]) -> str:
+def with_environment(source: str, environment: Mapping[str, str]) -> str:
+    """A source with the values of the environment variables that it names.
+
+    Raises:
+        InputError: one of them is not set.
+    """
     try:
         return with_variables(source, environment)
     except KeyError as error:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import fnmatch
 import io
+import shutil
+from contextlib import contextmanager
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -18,7 +21,8 @@ from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from http.client import HTTPResponse
     from pathlib import Path
 
 PLACE = "data.source"
@@ -36,26 +40,53 @@ def fetch(url: str) -> io.BytesIO:
         return io.BytesIO(_with_s3(url, _object))
     if scheme not in ("http", "https"):
         return io.BytesIO(_with_fsspec(url, lambda store, path: store.cat_file(path)))
-    try:
-        with urlopen(url, timeout=FETCH_TIMEOUT_S) as answer:
-            return io.BytesIO(answer.read())
-    except HTTPError as error:
-        error.close()
-        raise _unreachable(url, f"{error.code} {error.reason}") from error
-    except (URLError, TimeoutError, ConnectionError) as error:
-        raise _unreachable(url, str(getattr(error, "reason", error))) from error
+    with _answer(url) as answer:
+        return io.BytesIO(answer.read())
 
 
 def download(url: str, path: Path) -> None:
-    """Copy what is behind a URL to a file; of S3 in pieces, so that it need not fit into memory.
+    """Copy what is behind a URL to a file, in pieces, so that it need not fit into memory.
+
+    Raises:
+        InputError: as `fetch`; the transfer ended too early.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "s3":
+        _with_s3(url, lambda client, bucket, key: client.download_file(bucket, key, str(path)))
+    elif scheme not in ("http", "https"):
+        _with_fsspec(url, lambda store, remote: store.get_file(remote, str(path)))
+    else:
+        with _answer(url) as answer, path.open("wb") as file:
+            shutil.copyfileobj(answer, file)
+            # Reading in pieces, http.client does not report that the connection broke.
+            if answer.length:
+                raise _unreachable(url, f"a transfer that broke off {answer.length} bytes before its end")
+
+
+def mark_of(url: str) -> str | None:
+    """A text that changes with the content behind a URL, from the store's own listing; None: the store has none.
 
     Raises:
         InputError: as `fetch`.
     """
-    if urlsplit(url).scheme == "s3":
-        _with_s3(url, lambda client, bucket, key: client.download_file(bucket, key, str(path)))
-    else:
-        path.write_bytes(fetch(url).getbuffer())
+    scheme = urlsplit(url).scheme
+    if scheme == "s3":
+        return str(_with_s3(url, lambda client, bucket, key: client.head_object(Bucket=bucket, Key=key)["ETag"]))
+    if scheme in ("http", "https"):
+        return None
+    return str(_with_fsspec(url, lambda store, path: store.ukey(path)))
+
+
+@contextmanager
+def _answer(url: str) -> Iterator[HTTPResponse]:
+    try:
+        with urlopen(url, timeout=FETCH_TIMEOUT_S) as answer:
+            yield answer
+    except HTTPError as error:
+        error.close()
+        raise _unreachable(url, f"{error.code} {error.reason}") from error
+    except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        raise _unreachable(url, str(getattr(error, "reason", error))) from error
 
 
 def list_urls(url: str) -> list[str] | None:

@@ -1,0 +1,84 @@
+"""What `winnow ingest` has made of raw data: a folder of Parquet parts, and the file that describes them.
+
+`HOME/data/NAME/raw/VERSION/` holds one version; its name is the first digits of the digest of its rows. The file
+`current` beside it names the version in use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION, POINTER = "ingested.json", "current"
+
+
+@dataclass(frozen=True)
+class RawColumn:
+    """A column.
+
+    Attributes:
+        type: its type in Arrow's words: `string`, `int64`, `timestamp[us]`, …
+    """
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class RawPart:
+    """A Parquet file of a version, and where its rows come from.
+
+    Attributes:
+        source: the file, URL or database.
+        mark: changes when the source does; None where the source has no such thing.
+        file: the part's name in the folder of the version.
+    """
+
+    source: str
+    mark: str | None
+    file: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A version of the raw data.
+
+    Attributes:
+        digest: sha256 of names, types and rows in their order; how the rows are split into parts does not matter.
+        parts: in the order of the rows.
+        raw: the section `data.raw` that it was read by.
+        watermark: of a database that is read by a column, the last row's value as text.
+    """
+
+    digest: str
+    rows: int
+    columns: tuple[RawColumn, ...]
+    parts: tuple[RawPart, ...]
+    raw: dict[str, Any]
+    watermark: str | None = None
+
+    @property
+    def version(self) -> str:
+        """The name of its folder."""
+        return self.digest[:12]
+
+
+def raw_folder(home: Path, name: str) -> Path:
+    """The folder with the versions of an experiment's raw data."""
+    return home / "data" / name / "raw"
+
+
+def current_version(folder: Path) -> tuple[Path, Ingested] | None:
+    """The folder and description of the version in use; None before the first one, or where a part is gone."""
+    import msgspec
+
+    pointer = folder / POINTER
+    if not pointer.is_file():
+        return None
+    version = folder / pointer.read_text(encoding="utf-8").strip()
+    if not (version / DESCRIPTION).is_file():
+        return None
+    found = msgspec.json.decode((version / DESCRIPTION).read_bytes(), type=Ingested)
+    return (version, found) if all((version / part.file).is_file() for part in found.parts) else None

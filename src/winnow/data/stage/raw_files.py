@@ -1,0 +1,122 @@
+"""Raw files as batches of rows, in bounded memory. Types are those of the file; all columns of a CSV file are text."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+from winnow.config.errors import InputError
+from winnow.data.csv_file import checked_csv, decompressed
+from winnow.data.names import refuse_double_names
+from winnow.data.table_files import PLACE, TableFile, opened
+from winnow.data.tables import NO_PARTITION
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from winnow.config.experiment import ReadConfig
+
+ROWS_AT_ONCE = 2**16
+
+
+def read_batches(file: TableFile, read: ReadConfig, shown: str) -> Iterator[pa.RecordBatch]:
+    """The rows of a file on this machine; at least one batch, perhaps an empty one.
+
+    Args:
+        shown: the file's path or URL, for messages.
+
+    Raises:
+        InputError: it cannot be read, has two columns of one name, or a column of a type that Parquet parts do not get.
+    """
+    import pyarrow as pa
+
+    kind = read.format if read.format != "auto" else file.format
+    readers = {"csv": _csv, "parquet": _parquet, "arrow": _arrow}
+    with opened(file) as stream, decompressed(stream, file.compression) as content:
+        schema: pa.Schema | None = None
+        for batch in readers[str(kind)](content, shown, read):
+            if schema is None:
+                refuse_double_names([*batch.schema.names, *(name for name, _ in file.partition)], shown)
+                schema = pa.schema([pa.field(each.name, _plain(each, shown)) for each in batch.schema])
+            table = pa.Table.from_batches([batch]).replace_schema_metadata(None).cast(schema)
+            for name, value in file.partition:
+                text = None if value == NO_PARTITION else value
+                table = table.append_column(name, pa.array([text] * len(table), pa.string()))
+            yield table.combine_chunks().to_batches()[0] if len(table) else _empty(table.schema)
+
+
+def _csv(content: IO[bytes], shown: str, read: ReadConfig) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    delimiter, encoding, header = checked_csv(content, shown, read)
+    unnamed = header.index("") + 1 if "" in header else None
+    if unnamed is not None:
+        expected, remedy = f"a name for every column of {shown}", "Name it, or write the file without its index."
+        raise InputError(PLACE, expected=expected, found=f"none for column {unnamed}", remedy=remedy)
+    yield _empty(pa.schema([(name, pa.string()) for name in header]))
+    content.seek(0)
+    yield from csv.open_csv(
+        content,
+        csv.ReadOptions(encoding=encoding),
+        csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        csv.ConvertOptions(
+            column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=["", *read.missing]
+        ),
+    )
+
+
+def _parquet(content: IO[bytes], shown: str, read: ReadConfig) -> Iterator[pa.RecordBatch]:
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(content)
+    yield _empty(file.schema_arrow)
+    yield from file.iter_batches(ROWS_AT_ONCE)
+
+
+def _arrow(content: IO[bytes], shown: str, read: ReadConfig) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    is_file = content.read(6) == b"ARROW1"
+    content.seek(0)
+    if not is_file:
+        stream = pa.ipc.open_stream(content)
+        yield from itertools.chain([_empty(stream.schema)], stream)
+        return
+    file = pa.ipc.open_file(content)
+    yield _empty(file.schema)
+    for index in range(file.num_record_batches):
+        yield file.get_batch(index)
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([pa.array([], each.type) for each in schema], schema=schema)
+
+
+def _plain(field: Any, shown: str) -> Any:
+    """The type of a part's column: the values of a dictionary, and one type for texts of any size."""
+    import pyarrow as pa
+
+    kind, types = field.type, pa.types
+    if types.is_dictionary(kind):
+        return _plain(pa.field(field.name, kind.value_type), shown)
+    if types.is_large_string(kind) or types.is_string_view(kind):
+        return pa.string()
+    if types.is_large_binary(kind) or types.is_binary_view(kind):
+        return pa.binary()
+    if types.is_list(kind) or types.is_large_list(kind):
+        return pa.list_(_plain(pa.field(field.name, kind.value_type), shown))
+    if types.is_struct(kind):
+        return pa.struct([(each.name, _plain(each, shown)) for each in kind])
+    is_fixed = types.is_primitive(kind) or types.is_decimal(kind) or types.is_fixed_size_binary(kind)
+    if is_fixed or types.is_null(kind) or types.is_string(kind) or types.is_binary(kind):
+        return kind
+    raise InputError(
+        PLACE,
+        expected=f"numbers, text, booleans, times, lists or structs in column '{field.name}' of {shown}",
+        found=f"the type {kind}",
+        remedy="Convert the column, or write the file without it.",
+    )
