@@ -40,6 +40,7 @@ from winnow.api.evaluation import compare_ab, evaluate, predict_table, promote_m
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.history import why
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
+from winnow.api.ingestion import ingest
 from winnow.api.monitoring import monitor
 from winnow.api.monitoring_stack import (
     MonitoringStart,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from winnow.config.experiment import Experiment
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Variable
+    from winnow.data.stage.ingested import Ingested, RawColumn, RawPart
     from winnow.finding import Finding
     from winnow.model_query.ranking import Demand, Miss, Selection
     from winnow.monitoring.outcomes import JoinedOutcomes, RevisionOutcomes
@@ -98,6 +100,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.evaluate import Comparison, Evaluation, MeasuredMetric, RowSlice
     from winnow.orchestrators.holdout import HoldoutRow
     from winnow.orchestrators.inference import Inference
+    from winnow.orchestrators.ingest import Ingestion
     from winnow.orchestrators.new_project import NewProject
     from winnow.orchestrators.pages import TrackingPages
     from winnow.orchestrators.predict import Scored
@@ -161,6 +164,8 @@ _LATE = {
         "orchestrators.evaluate": "Comparison Evaluation MeasuredMetric RowSlice",
         "orchestrators.holdout": "HoldoutRow",
         "orchestrators.inference": "Inference",
+        "orchestrators.ingest": "Ingestion",
+        "data.stage.ingested": "Ingested RawColumn RawPart",
         "orchestrators.new_project": "NewProject",
         "orchestrators.pages": "TrackingPages",
         "orchestrators.predict": "Scored",
@@ -238,6 +243,8 @@ __all__ = [
     "HoldoutRow",
     "ImageOptions",
     "Inference",
+    "Ingested",
+    "Ingestion",
     "InputError",
     "Jobs",
     "JoinedOutcomes",
@@ -265,6 +272,8 @@ __all__ = [
     "Promotion",
     "Proposal",
     "QualityPart",
+    "RawColumn",
+    "RawPart",
     "RefitFailedError",
     "RefitResult",
     "Rejected",
@@ -326,6 +335,7 @@ __all__ = [
     "generate_data",
     "holdout_row",
     "inference_one",
+    "ingest",
     "init",
     "jobs",
     "kubernetes_secrets",

@@ -134,7 +134,9 @@ def query_parts(address: str, query: str | None, by: str | None, after: Any) -> 
 def _check_by(by: str, names: list[str], shown: str) -> None:
     if by not in names:
         remedy = did_you_mean(by, names) or f"Its columns are {', '.join(names[:12])}."
-        raise InputError("data.by", expected=f"a column that the query to {shown} gives", found=f"'{by}'", remedy=remedy)
+        raise InputError(
+            "data.by", expected=f"a column that the query to {shown} gives", found=f"'{by}'", remedy=remedy
+        )
 
 
 def _batch(names: list[str], rows: Sequence[Any], by: str | None, shown: str) -> pa.RecordBatch:

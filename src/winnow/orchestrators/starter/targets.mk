@@ -14,7 +14,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
               $(if $(filter-out 0,$($(name))),$(call flag,$(name))),$(call flag,$(name)) $(call quoted,$($(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help init demo demo-loop generate-data train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
+.PHONY: help init demo demo-loop generate-data ingest train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
         track-experiments report ui dashboard select-model evaluate compare-ab predict promote-model prod-local prod-docker prod-kubernetes \
         prod-status prod-remove rollback monitor outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
@@ -51,6 +51,10 @@ generate-data: setup ## Write a synthetic data set with a known answer (KIND=chu
 
 schema: setup ## Print the JSON schema of experiment files, for editors (OUTPUT)
 	@$(WINNOW) schema $(FLAGS)
+
+##@ Data
+ingest: setup ## Copy raw data to .winnow as Parquet, and only what is new of them (CONFIG, DRY_RUN=1, JSON=1)
+	@$(WINNOW) ingest $(FLAGS)
 
 ##@ Sweep
 train: setup ## Run a study's trials on local processes; again: resume or attach (CONFIG, STUDY, TRIALS, WORKERS)

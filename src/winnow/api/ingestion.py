@@ -1,0 +1,34 @@
+"""Copy raw data to the home."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from winnow.orchestrators.ingest import Ingestion
+
+
+def ingest(config: Path | str, *, dry_run: bool = False) -> Ingestion:
+    """Copy the raw data that `data.raw` names to `HOME/data/NAME/raw/VERSION`: Parquet parts and `ingested.json`.
+
+    Files that are new or have changed are read, or a database's rows above the last value of `data.raw.by`. Rows that
+    are those of the current version change nothing. A call that fails leaves the current version as it was.
+
+    Args:
+        dry_run: only say what would be read.
+
+    Raises:
+        InputError: the file has no section `data.raw`; or sources are missing, unreachable, unreadable, without rows, or
+            differ in their columns.
+    """
+    from winnow.config.loader import load_experiment
+
+    experiment = load_experiment(Path(config))
+    from winnow.config.loader import located
+    from winnow.config.settings import home_folder
+    from winnow.orchestrators import ingest as orchestrator
+
+    with located(Path(config)):
+        return orchestrator.ingest(experiment, home_folder(os.environ), dry_run=dry_run)

@@ -1,0 +1,277 @@
+"""Copy raw data to the home as Parquet: a new version where they have changed, and only what is new of them.
+
+A version is written beside the current one and becomes current in one step, so that a broken transfer changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from winnow.config.addresses import without_password
+from winnow.config.atomic_write import replace_bytes, replace_text
+from winnow.config.errors import InputError
+from winnow.config.experiment import Experiment, RawConfig
+from winnow.config.file_lock import locked
+from winnow.data.sql import is_database, query_parts
+from winnow.data.stage.ingested import (
+    DESCRIPTION,
+    POINTER,
+    Ingested,
+    RawColumn,
+    RawPart,
+    current_version,
+    raw_folder,
+)
+from winnow.data.stage.parts import give_one_schema, link_part, read_tables, write_parts
+from winnow.data.stage.raw_files import read_batches
+from winnow.data.stage.row_digest import digest_of_rows
+from winnow.data.table_files import TableFile, list_files, local_files
+from winnow.data.tables import with_environment
+from winnow.data.urls import download, mark_of
+
+KEPT = 3
+"""How many versions stay, the current one included."""
+
+
+@dataclass(frozen=True)
+class Ingestion:
+    """What `ingest` has done, or would do.
+
+    Attributes:
+        state: "new": there is a new version; "unchanged": the rows are those of the current one; "planned": a dry run.
+        read: the files, URLs or database that were read, in the order of their rows.
+        kept: how many sources were not read again, since they are unchanged.
+        path: the folder of the current version; None before the first one.
+        ingested: that version; None before the first one.
+    """
+
+    state: Literal["new", "unchanged", "planned"]
+    read: tuple[str, ...]
+    kept: int
+    path: Path | None
+    ingested: Ingested | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One source of a version: its rows are read, unless the current version has them as parts already."""
+
+    source: str
+    mark: str | None
+    kept: tuple[RawPart, ...] = ()
+    file: TableFile | None = None
+
+
+def ingest(
+    experiment: Experiment, home: Path, environment: Mapping[str, str] = os.environ, *, dry_run: bool = False
+) -> Ingestion:
+    """Copy the raw data of an experiment to `HOME/data/NAME/raw`; change nothing where they are those of before.
+
+    Raises:
+        InputError: no section `data.raw`; or sources that are missing, unreachable, unreadable, empty, or of different
+            columns.
+    """
+    raw = experiment.data.raw
+    if raw is None:
+        remedy = "Say where the raw data are: `data: {raw: {source: PATH}}`."
+        raise InputError("data.raw", expected="a section `raw`", found="none", remedy=remedy)
+    folder = raw_folder(home, experiment.name)
+    with _named_raw():
+        sources = [with_environment(source, environment) for source in raw.sources]
+        files = None if _is_database(raw, sources) else _files(raw, sources)
+        if dry_run:
+            return _planned(raw, files, current_version(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            draft = folder / ".draft"
+            if draft.exists():  # of a process that was killed
+                shutil.rmtree(draft)
+            draft.mkdir()
+            try:
+                return _ingested(raw, sources[0], files, folder, draft)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+
+
+def plan(raw: RawConfig, files: Sequence[tuple[TableFile, str | None]] | None, before: Ingested | None) -> list[Step]:
+    """Which sources to read, and which parts of the version before to keep.
+
+    Args:
+        files: with their marks; None: a database.
+    """
+    known = before.parts if before is not None and before.raw == raw.model_dump(mode="json") else ()
+    if files is None:
+        source = ", ".join(raw.sources)
+        held = [Step(source, None, known)] if known and raw.by is not None else []
+        return [*held, Step(source, None)]
+    steps = []
+    for file, mark in files:
+        source = without_password(file.path)
+        held = tuple(part for part in known if mark is not None and (part.source, part.mark) == (source, mark))
+        steps.append(Step(source, mark, held, file))
+    return steps
+
+
+def _planned(raw: RawConfig, files: Any, current: tuple[Path, Ingested] | None) -> Ingestion:
+    path, before = current if current is not None else (None, None)
+    steps = plan(raw, files, before)
+    read = tuple(step.source for step in steps if not step.kept)
+    return Ingestion("planned", read, len(steps) - len(read), path, before)
+
+
+def _ingested(raw: RawConfig, address: str, files: Any, folder: Path, draft: Path) -> Ingestion:
+    """Write a version to the draft, and make it the current one if its rows are others."""
+    current = current_version(folder)
+    before = None if current is None else current[1]
+    steps = plan(raw, files, before)
+    parts: list[RawPart] = []
+    for step in steps:
+        if step.kept and current is not None:
+            parts += _kept(step, current[0], draft, len(parts))
+        else:
+            after = _last_value(draft, parts, raw.by) if raw.by is not None else None
+            parts += _read(step, raw, address, after, draft, len(parts))
+    found = _described(raw, parts, draft, before)
+    read = tuple(step.source for step in steps if not step.kept)
+    kept = len(steps) - len(read)
+    if current is not None and before is not None and before.digest == found.digest:
+        if [part.file for part in before.parts] == [part.file for part in found.parts]:
+            _write_description(current[0], found)  # sources that were touched are not read again
+            return Ingestion("unchanged", read, kept, current[0], found)
+        return Ingestion("unchanged", read, kept, *current)
+    _write_description(draft, found)
+    version = folder / found.version
+    if version.exists():  # of rows that came back
+        shutil.rmtree(version)
+    draft.rename(version)
+    replace_text(folder / POINTER, f"{found.version}\n")
+    _remove_old(folder, version)
+    return Ingestion("new", read, kept, version, found)
+
+
+def _read(step: Step, raw: RawConfig, address: str, after: Any, draft: Path, first: int) -> list[RawPart]:
+    if step.file is None:
+        batches = query_parts(address, raw.query, raw.by, after)
+    else:
+        batches = _batches_of_file(step.file, raw, step.source, draft)
+    made = write_parts(batches, draft, first, step.source)
+    return [RawPart(step.source, step.mark, name, rows) for name, rows in made]
+
+
+def _batches_of_file(file: TableFile, raw: RawConfig, shown: str, draft: Path) -> Iterator[Any]:
+    if "://" not in file.path:
+        yield from read_batches(file, raw.read, shown)
+        return
+    with tempfile.TemporaryDirectory(dir=draft) as folder:
+        # The end of the name says how it is compressed.
+        local = replace(file, path=str(Path(folder) / file.name))
+        download(file.path, Path(local.path))
+        yield from read_batches(local, raw.read, shown)
+
+
+def _kept(step: Step, version: Path, draft: Path, first: int) -> list[RawPart]:
+    kept = [replace(part, file=f"part-{first + index:05d}.parquet") for index, part in enumerate(step.kept)]
+    for old, new in zip(step.kept, kept, strict=True):
+        link_part(version / old.file, draft / new.file)
+    return kept
+
+
+def _described(raw: RawConfig, parts: Sequence[RawPart], draft: Path, before: Ingested | None) -> Ingested:
+    schema = give_one_schema([(draft / part.file, part.source) for part in parts])
+    batches = (batch for part in parts for table in read_tables(draft / part.file) for batch in table.to_batches())
+    digest, rows = digest_of_rows(schema, batches)
+    if not rows:
+        raise InputError("data.source", expected="rows", found="none", remedy="Correct the source or the query.")
+    columns = tuple(RawColumn(field.name, str(field.type)) for field in schema)
+    watermark = None if raw.by is None else str(_last_value(draft, parts, raw.by))
+    return Ingested(digest, rows, columns, tuple(parts), raw.model_dump(mode="json"), watermark)
+
+
+def _last_value(draft: Path, parts: Sequence[RawPart], column: str) -> Any:
+    """The last row's value, which is the greatest one in the database's own order; None without rows."""
+    full = [part for part in parts if part.rows]
+    if not full:
+        return None
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(draft / full[-1].file) as file:
+        return file.read_row_group(file.num_row_groups - 1, columns=[column])[0][-1].as_py()
+
+
+def _is_database(raw: RawConfig, sources: Sequence[str]) -> bool:
+    """Whether the raw data are a query's answer.
+
+    Raises:
+        InputError: several sources of which one is a database, or a key that the source has no use for.
+    """
+    databases = [source for source in sources if is_database(source)]
+    if len(sources) == 1 and (databases or (raw.query is not None and "://" in sources[0])):
+        fields = type(raw.read).model_fields
+        given = next((name for name in fields if getattr(raw.read, name) != fields[name].default), None)
+        if given is not None:
+            raise _useless(f"data.read.{given}", "files", "a database")
+        return True
+    if databases:
+        expected, remedy = "one database, or files", "Read each in an experiment of its own."
+        raise InputError("data.source", expected=expected, found=f"{len(sources)} sources", remedy=remedy)
+    given = next((name for name in ("query", "by") if getattr(raw, name) is not None), None)
+    if given is not None:
+        raise _useless(f"data.{given}", "a database", "files")
+    return False
+
+
+def _useless(place: str, expected: str, found: str) -> InputError:
+    return InputError(place, expected=f"this key for {expected} alone", found=f"it for {found}", remedy="Remove it.")
+
+
+def _files(raw: RawConfig, sources: Sequence[str]) -> list[tuple[TableFile, str | None]]:
+    """The files that sources name, with their marks: of local files their size and time of change."""
+    for source in sources:
+        is_file = "://" not in source and not Path(source).expanduser().is_dir() and not glob.has_magic(source)
+        if is_file and raw.read.format == "auto" and TableFile(source).format is None:
+            expected = "a .csv, .parquet or .arrow file, a folder, pattern or URL of such files, or a database"
+            remedy = "Convert it, or say what is in it with `data.read: {format: csv}`."
+            raise InputError("data.source", expected=expected, found=f"'{source}'", remedy=remedy)
+    local_files(sources)
+    return [(file, _mark(file.path)) for file in list_files(sources, raw.read.format)]
+
+
+def _mark(path: str) -> str | None:
+    if "://" in path:
+        return mark_of(path)
+    stat = Path(path).expanduser().stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def _write_description(version: Path, found: Ingested) -> None:
+    import msgspec
+
+    replace_bytes(version / DESCRIPTION, msgspec.json.format(msgspec.json.encode(found)))
+
+
+def _remove_old(folder: Path, current: Path) -> None:
+    """Remove all but the newest versions. A current version without its parts is none."""
+    descriptions = sorted(folder.glob(f"*/{DESCRIPTION}"), key=lambda file: file.stat().st_mtime_ns)
+    for file in descriptions[:-KEPT]:
+        if file.parent != current:
+            shutil.rmtree(file.parent)
+
+
+@contextlib.contextmanager
+def _named_raw() -> Iterator[None]:
+    """Name keys of `data.raw`, where readers that `data.source` shares name its own."""
+    try:
+        yield
+    except InputError as error:
+        error.remedy = error.remedy.replace("`data.", "`data.raw.")
+        error.move_to(re.sub(r"^data\.(?!raw)", "data.raw.", error.place))
+        raise
