@@ -131,8 +131,8 @@ class RawConfig(Frozen):
     query: str | None = Field(default=None, description="A database's SQL query, or the name of a table to read whole.")
     by: str | None = Field(
         default=None,
-        description="Of a database the column by which rows are added (a number, time or text without nulls): only rows "
-        "with greater values than the last one's are read. By default, all rows are read each time.",
+        description="Of a database the column by which rows are added (a number, time or text without nulls): only "
+        "rows with greater values than the last one's are read. By default, all rows are read each time.",
     )
     read: Annotated[ReadConfig, AfterValidator(_without_decimal)] = Field(
         default=ReadConfig(), description="How files are read, as `data.read` without `decimal`: CSV columns stay text."

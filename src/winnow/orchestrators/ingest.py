@@ -111,8 +111,8 @@ def plan(raw: RawConfig, files: Sequence[tuple[TableFile, str | None]] | None, b
     known = before.parts if before is not None and before.raw == raw.model_dump(mode="json") else ()
     if files is None:
         source = ", ".join(raw.sources)
-        held = [Step(source, None, known)] if known and raw.by is not None else []
-        return [*held, Step(source, None)]
+        first = [Step(source, None, known)] if known and raw.by is not None else []
+        return [*first, Step(source, None)]
     steps = []
     for file, mark in files:
         source = without_password(file.path)
@@ -133,6 +133,9 @@ def _ingested(raw: RawConfig, address: str, files: Any, folder: Path, draft: Pat
     current = current_version(folder)
     before = None if current is None else current[1]
     steps = plan(raw, files, before)
+    held = tuple(part for step in steps for part in step.kept)
+    if current is not None and all(step.kept for step in steps) and current[1].parts == held:
+        return Ingestion("unchanged", (), len(steps), *current)
     parts: list[RawPart] = []
     for step in steps:
         if step.kept and current is not None:
@@ -140,11 +143,11 @@ def _ingested(raw: RawConfig, address: str, files: Any, folder: Path, draft: Pat
         else:
             after = _last_value(draft, parts, raw.by) if raw.by is not None else None
             parts += _read(step, raw, address, after, draft, len(parts))
-    found = _described(raw, parts, draft, before)
+    found = _described(raw, parts, draft)
     read = tuple(step.source for step in steps if not step.kept)
     kept = len(steps) - len(read)
     if current is not None and before is not None and before.digest == found.digest:
-        if [part.file for part in before.parts] == [part.file for part in found.parts]:
+        if [(part.file, part.rows) for part in before.parts] == [(part.file, part.rows) for part in found.parts]:
             _write_description(current[0], found)  # sources that were touched are not read again
             return Ingestion("unchanged", read, kept, current[0], found)
         return Ingestion("unchanged", read, kept, *current)
@@ -185,7 +188,7 @@ def _kept(step: Step, version: Path, draft: Path, first: int) -> list[RawPart]:
     return kept
 
 
-def _described(raw: RawConfig, parts: Sequence[RawPart], draft: Path, before: Ingested | None) -> Ingested:
+def _described(raw: RawConfig, parts: Sequence[RawPart], draft: Path) -> Ingested:
     schema = give_one_schema([(draft / part.file, part.source) for part in parts])
     batches = (batch for part in parts for table in read_tables(draft / part.file) for batch in table.to_batches())
     digest, rows = digest_of_rows(schema, batches)

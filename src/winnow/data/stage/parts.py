@@ -37,11 +37,13 @@ def write_parts(batches: Iterable[pa.RecordBatch], folder: Path, first: int, sho
     writer: Any = None
     try:
         for batch in batches:
-            if writer is None or common_schema(writer.schema, batch.schema, shown) != writer.schema:
+            schema = batch.schema if writer is None else common_schema(writer.schema, batch.schema, shown)
+            if writer is None or schema != writer.schema:
                 if writer is not None:
                     writer.close()
+                    if not made[-1][1]:
+                        made.pop()  # without rows; the next part replaces it
                 name = f"part-{first + len(made):05d}.parquet"
-                schema = batch.schema if writer is None else common_schema(writer.schema, batch.schema, shown)
                 made.append((name, 0))
                 writer = pq.ParquetWriter(folder / name, schema)
             table = _cast(pa.Table.from_batches([batch]), writer.schema, shown)
@@ -50,10 +52,7 @@ def write_parts(batches: Iterable[pa.RecordBatch], folder: Path, first: int, sho
     finally:
         if writer is not None:
             writer.close()
-    full = [part for part in made if part[1]] or made[-1:]
-    for name, _ in set(made) - set(full):
-        (folder / name).unlink()
-    return full
+    return made
 
 
 def link_part(part: Path, target: Path) -> None:

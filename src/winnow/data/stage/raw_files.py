@@ -32,10 +32,13 @@ def read_batches(file: TableFile, read: ReadConfig, shown: str) -> Iterator[pa.R
     import pyarrow as pa
 
     kind = read.format if read.format != "auto" else file.format
-    readers = {"csv": _csv, "parquet": _parquet, "arrow": _arrow}
     with opened(file) as stream, decompressed(stream, file.compression) as content:
         schema: pa.Schema | None = None
-        for batch in readers[str(kind)](content, shown, read):
+        if kind == "csv":
+            batches = _csv(content, shown, read)
+        else:
+            batches = _parquet(content) if kind == "parquet" else _arrow(content)
+        for batch in batches:
             if schema is None:
                 refuse_double_names([*batch.schema.names, *(name for name, _ in file.partition)], shown)
                 schema = pa.schema([pa.field(each.name, _plain(each, shown)) for each in batch.schema])
@@ -67,7 +70,7 @@ def _csv(content: IO[bytes], shown: str, read: ReadConfig) -> Iterator[pa.Record
     )
 
 
-def _parquet(content: IO[bytes], shown: str, read: ReadConfig) -> Iterator[pa.RecordBatch]:
+def _parquet(content: IO[bytes]) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(content)
@@ -75,7 +78,7 @@ def _parquet(content: IO[bytes], shown: str, read: ReadConfig) -> Iterator[pa.Re
     yield from file.iter_batches(ROWS_AT_ONCE)
 
 
-def _arrow(content: IO[bytes], shown: str, read: ReadConfig) -> Iterator[pa.RecordBatch]:
+def _arrow(content: IO[bytes]) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
     is_file = content.read(6) == b"ARROW1"
