@@ -146,7 +146,9 @@ def _batch(names: list[str], rows: Sequence[Any], by: str | None, shown: str) ->
     arrays = []
     for name, values in zip(names, columns, strict=True):
         try:
-            arrays.append(pa.array(values))
+            array = pa.array(values)
+            is_extension = isinstance(array.type, pa.BaseExtensionType)  # a UUID
+            arrays.append(pa.array([each and str(each) for each in values]) if is_extension else array)
         except (pa.ArrowException, OverflowError) as error:
             remedy = f"Give it one with CAST({name} AS …) in the query."
             expected, found = f"values of one type in column '{name}' of {shown}", f"'{_first_line(error)}'"

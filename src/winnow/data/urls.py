@@ -71,7 +71,7 @@ def mark_of(url: str) -> str | None:
     """
     scheme = urlsplit(url).scheme
     if scheme == "s3":
-        return str(_with_s3(url, lambda client, bucket, key: client.head_object(Bucket=bucket, Key=key)["ETag"]))
+        return str(_with_s3(url, lambda client, bucket, key: client.head_object(Bucket=bucket, Key=key))["ETag"])
     if scheme in ("http", "https"):
         return None
     return str(_with_fsspec(url, lambda store, path: store.ukey(path)))
