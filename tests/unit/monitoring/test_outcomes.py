@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tests.unit.data.s3_bucket import s3_bucket
 from winnow.config.errors import InputError
 from winnow.monitoring.outcomes import join_outcomes, outcome_counts
 from winnow.routing import OutcomeCounts
@@ -151,46 +149,11 @@ def test_a_joined_table_has_a_row_for_each_prediction(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir() if "partial" in each.name] == []
 
 
-class Bucket(http.server.SimpleHTTPRequestHandler):
-    """As much of S3 as lists and gives objects."""
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        if "list-type=2" not in self.path:
-            super().do_GET()
-            return
-        folder = Path(self.directory) / "logs"
-        keys = "".join(f"<Contents><Key>{each.relative_to(folder)}</Key></Contents>" for each in folder.rglob("*.*"))
-        body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{keys}</ListBucketResult>".encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of s3://logs."""
-    pytest.importorskip("boto3")
-    (tmp_path / "logs").mkdir()
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Bucket, directory=str(tmp_path))
-    ) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
-            "AWS_ACCESS_KEY_ID": "me",
-            "AWS_SECRET_ACCESS_KEY": "x",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_MAX_ATTEMPTS": "1",
-        }.items():
-            monkeypatch.setenv(name, value)
-        yield tmp_path / "logs"
-        server.shutdown()
-        thread.join()
+    with s3_bucket(tmp_path, "logs", monkeypatch) as folder:
+        yield folder
 
 
 def test_lines_are_read_from_s3_and_compressed_files(bucket: Path) -> None:

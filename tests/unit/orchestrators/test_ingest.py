@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from tests.unit.data.s3_bucket import s3_bucket
 from winnow.cli import winnow
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
@@ -318,6 +319,19 @@ def test_a_transfer_that_breaks_off_is_refused(home: Path, serve: Callable[[byte
     with pytest.raises(InputError, match="broke off 3 bytes before its end"):
         read(home, serve(b"id\n1\n2\n", 10))
     assert files_in(home) == {}
+
+
+def test_objects_of_s3_are_read_only_when_they_have_changed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3_bucket(tmp_path, "exports", monkeypatch) as bucket:
+        for name in ("a", "b"):
+            (bucket / f"{name}.csv").write_text(f"id\n{name}\n")
+        read(home, "s3://exports/*.csv")
+        (bucket / "b.csv").write_text("id\nB\n")
+        done = read(home, "s3://exports/*.csv")
+    assert (done.read, done.kept) == (("s3://exports/b.csv",), 1)
+    assert [row["id"] for row in rows_of(done)] == ["a", "B"]
 
 
 def test_files_of_fsspec_are_read_only_when_they_have_changed(home: Path) -> None:
