@@ -245,7 +245,13 @@ def _files(raw: RawConfig, sources: Sequence[str]) -> list[tuple[TableFile, str 
             remedy = "Convert it, or say what is in it with `data.read: {format: csv}`."
             raise InputError("data.source", expected=expected, found=f"'{source}'", remedy=remedy)
     local_files(sources)
-    return [(file, _mark(file.path)) for file in list_files(sources, raw.read.format)]
+    files = list_files(sources, raw.read.format)
+    paths = [file.path for file in files]
+    twice = next((path for path in paths if paths.count(path) > 1), None)
+    if twice is not None:
+        remedy = "Name it once."
+        raise InputError("data.source", expected="each file once", found=f"{twice} twice", remedy=remedy)
+    return [(file, _mark(file.path)) for file in files]
 
 
 def _mark(path: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import sqlite3
 import threading
@@ -71,6 +72,27 @@ def test_columns_of_csv_files_stay_text(home: Path, rows: Path) -> None:
         {"id": "3", "code": "1.0"},
         {"id": "NA", "code": None},
     ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_texts_are_those_of_the_file(home: Path, tmp_path: Path, encoding: str) -> None:
+    text = 'id,note\r\n1,"é, ""x""\r\n"\r\n\r\n2,""\r\n3,' + "z" * 100_000 + "\r\n"
+    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(text.encode(encoding), 1))
+    notes = [row["note"] for row in rows_of(read(home, str(tmp_path / "rows.csv.gz"), read={"encoding": encoding}))]
+    assert notes == ['é, "x"\r\n', None, "z" * 100_000]
+
+
+@pytest.mark.parametrize("write", [pa.ipc.new_file, pa.ipc.new_stream])
+def test_arrow_files_are_read_with_plain_types(home: Path, tmp_path: Path, write: Any) -> None:
+    table = pa.table(
+        {"kind": pa.array(["a", None, "a"]).dictionary_encode(), "text": pa.array(["x", "", None], pa.large_string())}
+    )
+    with write(tmp_path / "rows.arrow", table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    done = read(home, str(tmp_path / "rows.arrow"))
+    assert done.ingested is not None
+    assert [column.type for column in done.ingested.columns] == ["string", "string"]
+    assert rows_of(done) == table.to_pylist()
 
 
 def test_the_same_input_twice_changes_nothing(home: Path, rows: Path) -> None:
@@ -203,6 +225,7 @@ def test_a_damaged_file_leaves_the_current_version(home: Path, rows: Path, conte
         ("none.csv", {}, "data.raw.source", "no such file"),
         ("sklearn:iris", {}, "data.raw.source", "'sklearn:iris'"),
         (["rows", "sqlite:shop.db"], {}, "data.raw.source", "2 sources"),
+        (["rows/a.csv", "rows/*.csv"], {}, "data.raw.source", "rows/a.csv twice"),
         ("rows", {"by": "id"}, "data.raw.by", "it for files"),
         ("rows", {"query": "SELECT 1"}, "data.raw.query", "it for files"),
         ("sqlite:shop.db", {"read": {"encoding": "cp1252"}}, "data.raw.read.encoding", "it for a database"),
@@ -217,6 +240,24 @@ def test_what_cannot_be_read_creates_nothing(
         read(home, source, **raw)
     assert (caught.value.place, caught.value.found) == (place, found)
     assert not home.exists()
+
+
+def test_what_a_killed_process_left_is_removed(home: Path, rows: Path) -> None:
+    first = read(home, str(rows))
+    before = files_in(home)
+    draft = raw_folder(home, "shop") / ".draft"
+    draft.mkdir()
+    (draft / "part-00000.parquet").write_bytes(b"PAR1")
+    (rows / "a.csv").touch()
+    assert (read(home, str(rows)).path, set(files_in(home))) == (first.path, set(before))
+
+
+def test_raw_data_are_no_part_of_what_a_study_computes() -> None:
+    experiments = [
+        Experiment.model_validate({"name": "shop", "data": {"source": "sklearn:iris", "raw": raw}, "search": SEARCH})
+        for raw in (None, {"source": "rows/"})
+    ]
+    assert experiments[0].definition() == experiments[1].definition()
 
 
 def test_sources_without_rows_are_refused(home: Path, rows: Path) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from winnow.config.experiment import ReadConfig
 
 ROWS_AT_ONCE = 2**16
+BLOCK_BYTES = 2**21
+"""How much of a CSV file is parsed at once; no row may be larger."""
 
 
 def read_batches(file: TableFile, read: ReadConfig, shown: str) -> Iterator[pa.RecordBatch]:
@@ -62,7 +64,7 @@ def _csv(content: IO[bytes], shown: str, read: ReadConfig) -> Iterator[pa.Record
     content.seek(0)
     yield from csv.open_csv(
         content,
-        csv.ReadOptions(encoding=encoding),
+        csv.ReadOptions(encoding=encoding, block_size=BLOCK_BYTES),
         csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         csv.ConvertOptions(
             column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=["", *read.missing]
