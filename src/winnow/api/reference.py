@@ -20,6 +20,7 @@ from winnow.config.reference import markdown_table
 
 GROUPS: Mapping[str, str] = {
     "Projects": "project",
+    "Raw data": "ingestion",
     "Sweeps": "sweep",
     "Workers": "workers",
     "Studies": "study",

@@ -102,7 +102,7 @@ def list_urls(url: str) -> list[str] | None:
     urls: list[str] = _with_s3(url, _objects) if scheme == "s3" else _with_fsspec(url, _files)
     if is_pattern and not urls:
         remedy = "Correct the pattern, or the credentials."
-        raise InputError(PLACE, expected=f"files that match {url}", found="none", remedy=remedy)
+        raise InputError(PLACE, expected=f"files that match {without_password(url)}", found="none", remedy=remedy)
     return sorted(urls)
 
 
@@ -163,7 +163,7 @@ def _files(store: Any, path: str) -> list[str]:
 def _no_package(url: str, missing: str, package: str) -> InputError:
     return InputError(
         PLACE,
-        expected=f"the package {missing}, which reads {url}",
+        expected=f"the package {missing}, which reads {without_password(url)}",
         found="that it is not installed",
         remedy=f"Install it: pip install {package}.",
     )
@@ -172,7 +172,7 @@ def _no_package(url: str, missing: str, package: str) -> InputError:
 def _unreachable(url: str, found: str) -> InputError:
     remedy = "Correct the URL, check credentials and network, or download the file."
     found = f"'{without_password(found)}'"
-    return InputError(PLACE, expected=f"to fetch {url}", found=found, remedy=remedy)
+    return InputError(PLACE, expected=f"to fetch {without_password(url)}", found=found, remedy=remedy)
 
 
 def _first_line(error: Exception) -> str:

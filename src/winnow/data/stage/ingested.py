@@ -33,6 +33,7 @@ class RawPart:
         source: the file, URL or database.
         mark: changes when the source does; None where the source has no such thing.
         file: the part's name in the folder of the version.
+        rows: how many rows it holds.
     """
 
     source: str
@@ -47,6 +48,8 @@ class Ingested:
 
     Attributes:
         digest: sha256 of names, types and rows in their order; how the rows are split into parts does not matter.
+        rows: how many rows all parts hold.
+        columns: in the order of every part.
         parts: in the order of the rows.
         raw: the section `data.raw` that it was read by.
         watermark: of a database that is read by a column, the last row's value as text.
