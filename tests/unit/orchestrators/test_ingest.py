@@ -20,7 +20,8 @@ from click.testing import CliRunner
 from tests.unit.data.s3_bucket import s3_bucket
 from winnow.cli import winnow
 from winnow.config.errors import InputError
-from winnow.config.experiment import Experiment
+from winnow.config.experiment import DataConfig, Experiment
+from winnow.data.sources import load_data
 from winnow.data.stage.ingested import RawColumn, current_version, raw_folder
 from winnow.data.stage.row_digest import digest_of_rows
 from winnow.orchestrators.ingest import Ingestion, ingest
@@ -165,6 +166,14 @@ def test_folders_give_their_rows_a_column(home: Path, tmp_path: Path) -> None:
     assert rows_of(read(home, str(tmp_path / "rows"))) == [{"id": "1", "year": "2025"}, {"id": "1", "year": None}]
 
 
+def test_a_version_is_trained_on_as_its_files_are(home: Path, rows: Path) -> None:
+    lines = [f"{row % 7}.5,{'ab'[row % 2]},{row % 3},{'' if row % 5 else 'yes'}\n" for row in range(40)]
+    (rows / "a.csv").write_text("".join(["size,kind,y,note\n", *lines]))
+    done = read(home, str(rows))
+    digests = [load_data(DataConfig(source=str(path), target="y")).sha256 for path in (rows / "a.csv", done.path)]
+    assert digests[0] == digests[1]
+
+
 def test_three_versions_are_kept(home: Path, rows: Path) -> None:
     paths = []
     for number in range(5):
@@ -299,6 +308,19 @@ def test_without_a_column_all_rows_are_read_each_time(home: Path, database: sqli
     read(home, f"sqlite:{tmp_path}/shop.db", query="sales")
     database.execute("DELETE FROM sales WHERE id = 1")
     assert [row["id"] for row in rows_of(read(home, f"sqlite:{tmp_path}/shop.db", query="sales"))] == [2]
+
+
+def test_a_column_whose_type_has_changed_in_the_database_is_refused(
+    home: Path, database: sqlite3.Connection, tmp_path: Path
+) -> None:
+    read(home, f"sqlite:{tmp_path}/shop.db", query="sales", by="id")
+    database.execute("DROP TABLE sales")
+    database.execute("CREATE TABLE sales (id INTEGER, at INTEGER, price REAL)")
+    database.execute("INSERT INTO sales VALUES (3, 5, 0.5)")
+    before = files_in(home)
+    with pytest.raises(InputError, match=r"found int64 in sqlite:.* and string in the rows before"):
+        read(home, f"sqlite:{tmp_path}/shop.db", query="sales", by="id")
+    assert files_in(home) == before
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,11 @@ def read_tables(path: Path) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
 
 
-def common_schema(first: pa.Schema, other: pa.Schema, shown: str, others: str = "its first rows") -> pa.Schema:
+def common_schema(first: pa.Schema, other: pa.Schema, shown: str, others: str = "") -> pa.Schema:
     """The columns of the first in their order, with types that hold the values of both.
+
+    Args:
+        shown, others: the sources of the second and the first, for messages.
 
     Raises:
         InputError: the columns differ, or a column has no such type.
@@ -106,11 +109,12 @@ def common_schema(first: pa.Schema, other: pa.Schema, shown: str, others: str = 
 
     if first == other:
         return first
+    others = others if others not in ("", shown) else "the rows before"
     missing, more = set(first.names) - set(other.names), set(other.names) - set(first.names)
     if missing or more:
         raise InputError(
             PLACE,
-            expected=f"the columns of {others} in every source",
+            expected=f"the columns of {others}",
             found=f"no column '{min(missing)}' in {shown}" if missing else f"'{min(more)}' too in {shown}",
             remedy="Write them alike, or name those that belong together.",
         )
@@ -124,7 +128,7 @@ def common_schema(first: pa.Schema, other: pa.Schema, shown: str, others: str = 
                 PLACE,
                 expected=f"values of one type in column '{field.name}'",
                 found=f"{schemas[1].field(0).type} in {shown} and {schemas[0].field(0).type} in {others}",
-                remedy="Write them alike.",
+                remedy="Write them alike; of a database, name the type in the query: CAST(… AS …).",
             ) from error
     return pa.schema(fields)
 
