@@ -92,8 +92,8 @@ def _checked_encoding(encoding: Any) -> Any:
     return encoding
 
 
-class ReadConfig(Frozen):
-    """How files are read. All but the format concerns CSV files."""
+class RawReadConfig(Frozen):
+    """How raw files are read. All but the format concerns CSV files, whose columns stay text."""
 
     format: Literal["auto", "csv", "parquet", "arrow"] = Field(
         default="auto", description="The files' format; `auto`: as their names end."
@@ -101,11 +101,6 @@ class ReadConfig(Frozen):
     delimiter: Annotated[str | None, BeforeValidator(_checked_delimiter)] = Field(
         default=None,
         description="What separates fields: one character, or `tab`; null: recognized from the first rows.",
-    )
-    decimal: Literal[".", ","] | None = Field(
-        default=None,
-        description="Decimal mark; null: a point, or a comma where fields are not separated by commas and the numbers "
-        "of whole columns have one.",
     )
     encoding: Annotated[str, BeforeValidator(_checked_encoding)] = Field(
         default="utf-8", description="Encoding, such as utf-8, cp1252, latin-1 or utf-16."
@@ -115,10 +110,14 @@ class ReadConfig(Frozen):
     )
 
 
-def _without_decimal(read: ReadConfig) -> ReadConfig:
-    if read.decimal is not None:
-        raise ValueError("no decimal mark: raw columns of CSV files stay text")
-    return read
+class ReadConfig(RawReadConfig):
+    """How files are read. All but the format concerns CSV files."""
+
+    decimal: Literal[".", ","] | None = Field(
+        default=None,
+        description="Decimal mark; null: a point, or a comma where fields are not separated by commas and the numbers "
+        "of whole columns have one.",
+    )
 
 
 class RawConfig(Frozen):
@@ -134,9 +133,7 @@ class RawConfig(Frozen):
         description="Of a database the column by which rows are added (a number, time or text without nulls): only "
         "rows with greater values than the last one's are read. By default, all rows are read each time.",
     )
-    read: Annotated[ReadConfig, AfterValidator(_without_decimal)] = Field(
-        default=ReadConfig(), description="How files are read, as `data.read` without `decimal`: CSV columns stay text."
-    )
+    read: RawReadConfig = Field(default=RawReadConfig(), description="How files are read.")
 
     @property
     def sources(self) -> tuple[str, ...]:

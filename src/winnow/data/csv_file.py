@@ -24,7 +24,7 @@ from winnow.data.names import refuse_double_names
 if TYPE_CHECKING:
     import pandas as pd
 
-    from winnow.config.experiment import ReadConfig
+    from winnow.config.experiment import RawReadConfig, ReadConfig
 
 PLACE = "data.source"
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -84,7 +84,7 @@ def _options(
     }
 
 
-def checked_csv(content: IO[bytes], name: str, read: ReadConfig) -> tuple[str, str, list[str]]:
+def checked_csv(content: IO[bytes], name: str, read: RawReadConfig) -> tuple[str, str, list[str]]:
     """Read a CSV file line by line to its end: its delimiter, its encoding for readers, and the names of its columns.
 
     Raises:

@@ -15,14 +15,14 @@ from winnow.data.tables import NO_PARTITION
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from winnow.config.experiment import ReadConfig
+    from winnow.config.experiment import RawReadConfig
 
 ROWS_AT_ONCE = 2**16
 BLOCK_BYTES = 2**21
 """How much of a CSV file is parsed at once; no row may be larger."""
 
 
-def read_batches(file: TableFile, read: ReadConfig, shown: str) -> Iterator[pa.RecordBatch]:
+def read_batches(file: TableFile, read: RawReadConfig, shown: str) -> Iterator[pa.RecordBatch]:
     """The rows of a file on this machine; at least one batch, perhaps an empty one.
 
     Args:
@@ -51,7 +51,7 @@ def read_batches(file: TableFile, read: ReadConfig, shown: str) -> Iterator[pa.R
             yield table.combine_chunks().to_batches()[0] if len(table) else _empty(table.schema)
 
 
-def _csv(content: IO[bytes], shown: str, read: ReadConfig) -> Iterator[pa.RecordBatch]:
+def _csv(content: IO[bytes], shown: str, read: RawReadConfig) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
     from pyarrow import csv
 
