@@ -191,11 +191,23 @@ def test_rows_that_come_back_have_their_old_version(home: Path, rows: Path) -> N
     assert (done.state, done.path, rows_of(done)[0]["id"]) == ("new", first.path, "1")
 
 
-def test_a_lost_part_is_read_again(home: Path, rows: Path) -> None:
+@pytest.mark.parametrize("file", ["part-00000.parquet", "ingested.json", "../current"])
+def test_a_version_with_a_lost_file_is_read_again(home: Path, rows: Path, file: str) -> None:
     first = read(home, str(rows))
     assert first.path is not None
-    (first.path / "part-00000.parquet").unlink()
-    assert rows_of(read(home, str(rows)))[0] == {"id": "1", "code": "007"}
+    before = files_in(home)
+    (first.path / file).unlink()
+    assert read(home, str(rows)) == first
+    assert files_in(home) == before
+
+
+def test_a_description_of_another_form_is_written_again(home: Path, rows: Path) -> None:
+    first = read(home, str(rows))
+    assert first.path is not None
+    before = files_in(home)
+    (first.path / "ingested.json").write_text('{"digest": "0"}')
+    assert read(home, str(rows)) == first
+    assert files_in(home) == before
 
 
 def test_a_dry_run_creates_nothing(home: Path, rows: Path) -> None:

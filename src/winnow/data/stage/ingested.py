@@ -74,7 +74,7 @@ def raw_folder(home: Path, name: str) -> Path:
 
 
 def current_version(folder: Path) -> tuple[Path, Ingested] | None:
-    """The folder and description of the version in use; None before the first one, or where a part is gone."""
+    """Folder and description of the version in use; None before the first one, and where a file is lost or damaged."""
     import msgspec
 
     pointer = folder / POINTER
@@ -83,5 +83,8 @@ def current_version(folder: Path) -> tuple[Path, Ingested] | None:
     version = folder / pointer.read_text(encoding="utf-8").strip()
     if not (version / DESCRIPTION).is_file():
         return None
-    found = msgspec.json.decode((version / DESCRIPTION).read_bytes(), type=Ingested)
+    try:
+        found = msgspec.json.decode((version / DESCRIPTION).read_bytes(), type=Ingested)
+    except msgspec.DecodeError:  # also of another version of winnow
+        return None
     return (version, found) if all((version / part.file).is_file() for part in found.parts) else None
