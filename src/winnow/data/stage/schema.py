@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,9 @@ class _Reader:
             raise self._wrong(place, f"one of {', '.join(CHECKS)}", f"'{given}'", remedy)
         if name in OF_TEXT and dtype is not None and sql_type(dtype) != "VARCHAR":
             raise self._wrong(place, "a check of numbers or times", f"one of text for {dtype}", "Remove it.")
-        expected = _expected(name, value)
+        if dtype is None:
+            raise self._wrong(place, "a `dtype` for a column with checks", "none", "Add `dtype:` to the column.")
+        expected = _expected(name, value) or _expected_of(dtype, name, value)
         if expected is not None:
             raise self._wrong(place, expected, repr(value), "Correct it.")
         return Check(name, value)
@@ -290,6 +293,28 @@ def _expected(name: str, value: Any) -> str | None:
     if name in OF_TEXT:
         return None if isinstance(value, str) else "a text"
     return None if _is_scalar(value) else "a number or a text"
+
+
+def _expected_of(dtype: str, name: str, value: Any) -> str | None:
+    """What a value to compare with should be in a column of this type; None where it is that."""
+    kind = sql_type(dtype)
+    if name in OF_TEXT or kind == "VARCHAR":
+        return None
+    given = [value.get("min_value"), value.get("max_value")] if name == "in_range" else value
+    values = [each for each in (given if isinstance(given, list) else [given]) if each is not None]
+    if kind in ("DATE", "TIMESTAMP"):
+        return None if all(map(_is_time, values)) else "dates or times as 2026-11-21 or 2026-11-21T09:30"
+    wanted = bool if kind == "BOOLEAN" else int | float
+    is_right = all(isinstance(each, wanted) and isinstance(each, bool) is (kind == "BOOLEAN") for each in values)
+    return None if is_right else ("true or false" if kind == "BOOLEAN" else "numbers")
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _is_scalar(value: Any) -> bool:

@@ -74,7 +74,15 @@ def find_violations(
     if schema.strict:
         found += [Violation(name, "strict: not in the schema", rows) for name in types if name not in declared]
     rules = [rule for each in schema.columns if each.name in types for rule in _rules(each, typed[each.name])]
-    found += _violated(connection, "present", rules)
+    try:
+        found += _violated(connection, "present", rules)
+    except duckdb.Error as error:
+        raise InputError(
+            schema.place,
+            expected="checks that can be made",
+            found=f"'{str(error).splitlines()[0]}'",
+            remedy="Correct the pattern or the value; patterns are those of RE2.",
+        ) from error
     groups = [(each.name,) for each in schema.columns if each.unique] + list(schema.unique)
     found += [each for group in groups if set(group) <= set(types) for each in _repeated(connection, group)]
     return tuple([*found, *_conditions(connection, schema)])
