@@ -55,7 +55,7 @@ def _column(
     ).fetchall()[0]
     there = rows - gone
     is_measured = dtype is not None and dtype.startswith(("float", "decimal"))
-    is_unique = there > 1 and distinct == there and not is_measured
+    is_unique = there > 1 and distinct == there and not gone and not is_measured
     checks = () if is_unique or not there or dtype is None else _checks(connection, value, absent, dtype, there, distinct)
     return ColumnSchema(name, dtype, bool(gone), is_unique, checks=checks)
 
