@@ -77,6 +77,7 @@ from winnow.api.stack import (
 )
 from winnow.api.study import delete_study, plan_deletion, studies, track_experiments, write_report
 from winnow.api.sweep import plan, retry, train
+from winnow.api.validation import infer_schema, validate
 from winnow.api.workers import cancel, jobs, logs
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 
@@ -84,6 +85,8 @@ if TYPE_CHECKING:
     from winnow.config.experiment import Experiment
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Variable
+    from winnow.data.stage.summary import ColumnSummary, Summary, Suspect
+    from winnow.data.stage.violations import Violation
     from winnow.finding import Finding
     from winnow.model_query.ranking import Demand, Miss, Selection
     from winnow.monitoring.outcomes import JoinedOutcomes, RevisionOutcomes
@@ -112,6 +115,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.studies import Deletion, ListedStudy
     from winnow.orchestrators.supervise import SweepFailedError
     from winnow.orchestrators.train import SweepResult
+    from winnow.orchestrators.validate import Validation
     from winnow.orchestrators.workers import Jobs, WorkerGroup
     from winnow.platforms.deployer import DeploymentFailedError, ManualAccess, UnknownDeploymentError
     from winnow.platforms.diagnosis import Diagnosis
@@ -146,6 +150,8 @@ _LATE = {
         "config.experiment": "Experiment",
         "config.loader": "load_experiment",
         "config.settings": "Variable",
+        "data.stage.summary": "ColumnSummary Summary Suspect",
+        "data.stage.violations": "Violation",
         "finding": "Finding",
         "model_query.ranking": "Demand Miss Selection",
         "monitoring.outcomes": "JoinedOutcomes RevisionOutcomes",
@@ -174,6 +180,7 @@ _LATE = {
         "orchestrators.studies": "Deletion ListedStudy",
         "orchestrators.supervise": "SweepFailedError",
         "orchestrators.train": "SweepResult",
+        "orchestrators.validate": "Validation",
         "orchestrators.workers": "Jobs WorkerGroup",
         "platforms.deployer": "DeploymentFailedError ManualAccess UnknownDeploymentError",
         "rollout.forecast": "Forecast Need Proposal",
@@ -211,6 +218,7 @@ __all__ = [
     "ChampionChange",
     "CheckedRun",
     "ColumnDrift",
+    "ColumnSummary",
     "Comparison",
     "Dashboard",
     "Deletion",
@@ -296,6 +304,8 @@ __all__ = [
     "StackStatus",
     "StudyComparison",
     "StudySummary",
+    "Summary",
+    "Suspect",
     "SweepFailedError",
     "SweepResult",
     "TrackedExperiment",
@@ -305,7 +315,9 @@ __all__ = [
     "TrialRecord",
     "UnknownDeploymentError",
     "UnreachableError",
+    "Validation",
     "Variable",
+    "Violation",
     "WinnowError",
     "WorkerGroup",
     "build_prod",
@@ -325,6 +337,7 @@ __all__ = [
     "explain_run",
     "generate_data",
     "holdout_row",
+    "infer_schema",
     "inference_one",
     "init",
     "jobs",
@@ -370,6 +383,7 @@ __all__ = [
     "track_experiments",
     "train",
     "ui",
+    "validate",
     "why",
     "winner_certainty",
     "write_report",

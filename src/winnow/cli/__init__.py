@@ -42,6 +42,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "generate-data": ("generate_data:command", "Write a synthetic data set with a known answer."),
         "schema": ("project:schema", "Print the JSON schema of experiment files, for editors."),
     },
+    "Data": {
+        "validate": ("validate:command", "Check raw rows against their schema, or write a first one from them."),
+    },
     "Sweep": {
         "train": ("train:train", "Run a study's trials until all are done; resume it or attach to it."),
         "retry": ("train:retry", "Train a study's failed trials again."),

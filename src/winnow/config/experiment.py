@@ -146,6 +146,11 @@ class DataConfig(Frozen):
     )
     query: str | None = Field(default=None, description="A database's SQL query, or the name of a table to read whole.")
     read: ReadConfig = Field(default=ReadConfig(), description="How files are read.")
+    schema_file: str | None = Field(
+        default=None,
+        alias="schema",
+        description="Schema file that `winnow validate` checks the rows against, in the form of pandera's YAML files.",
+    )
     target: str | None = Field(default=None, description="Column to predict; files and databases need it.")
     task: Literal["auto", "classification", "regression"] = Field(
         default="auto", description="`auto`: classification for text, booleans and few distinct whole numbers."

@@ -39,7 +39,11 @@ def render_data_page(title: str, summary: Summary, violations: Sequence[Violatio
         _violations(violations) if has_schema else "",
         _suspects(summary),
         _correlations(summary),
-        _section("columns", "Columns", f'<div class="columns">{"".join(_card(each, summary) for each in summary.columns)}</div>'),
+        _section(
+            "columns",
+            "Columns",
+            f'<div class="columns">{"".join(_card(each, summary) for each in summary.columns)}</div>',
+        ),
     ]
     body = (
         f'<header><h1>{escape(title)}</h1><button id="theme" type="button">Dark / light</button></header>'
@@ -66,7 +70,11 @@ def _suspects(summary: Summary) -> str:
     if summary.target is None:
         return ""
     if not summary.suspects:
-        return _section("leakage", "Leakage suspects", f'<p class="empty">No column alone says what {escape(summary.target)} is.</p>')
+        return _section(
+            "leakage",
+            "Leakage suspects",
+            f'<p class="empty">No column alone says what {escape(summary.target)} is.</p>',
+        )
     note = (
         f'<p class="alarm">Each of these alone says nearly what {escape(summary.target)} is. Drop those that are known '
         "only after it (data.drop).</p>"
@@ -77,7 +85,9 @@ def _suspects(summary: Summary) -> str:
 
 def _correlations(summary: Summary) -> str:
     if not summary.correlations:
-        return _section("correlations", "Correlations", '<p class="empty">No two numbers are correlated by 0.5 or more.</p>')
+        return _section(
+            "correlations", "Correlations", '<p class="empty">No two numbers are correlated by 0.5 or more.</p>'
+        )
     rows = [(one, other, f"{value:+.2f}") for one, other, value in summary.correlations]
     return _section("correlations", "Correlations", _table(("column", "and", "Pearson"), rows))
 
@@ -85,7 +95,9 @@ def _correlations(summary: Summary) -> str:
 def _card(column: ColumnSummary, summary: Summary) -> str:
     facts = [("type", column.type), ("missing", f"{column.missing / max(1, summary.rows):.1%}")]
     facts += [("values", f"about {column.distinct:,}")]
-    facts += [(name, _number(value)) for name, value in (("from", column.low), ("to", column.high)) if value is not None]
+    facts += [
+        (name, _number(value)) for name, value in (("from", column.low), ("to", column.high)) if value is not None
+    ]
     measured = (("mean", column.mean), ("deviation", column.deviation), ("median", column.median))
     facts += [(name, _number(value)) for name, value in measured if value is not None]
     listing = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts)

@@ -38,9 +38,7 @@ def infer_schema(connection: duckdb.DuckDBPyConnection, missing: tuple[str, ...]
     return TableSchema(tuple(_column(connection, name, kind, missing) for name, kind in kinds.items()))
 
 
-def _column(
-    connection: duckdb.DuckDBPyConnection, name: str, kind: str, missing: tuple[str, ...]
-) -> ColumnSchema:
+def _column(connection: duckdb.DuckDBPyConnection, name: str, kind: str, missing: tuple[str, ...]) -> ColumnSchema:
     column = quoted(name)
     texts = ", ".join(map(literal, sorted(MISSING | set(missing))))
     is_text = kind == "VARCHAR" or kind.startswith("ENUM")
@@ -56,7 +54,9 @@ def _column(
     there = rows - gone
     is_measured = dtype is not None and dtype.startswith(("float", "decimal"))
     is_unique = there > 1 and distinct == there and not gone and not is_measured
-    checks = () if is_unique or not there or dtype is None else _checks(connection, value, absent, dtype, there, distinct)
+    checks = (
+        () if is_unique or not there or dtype is None else _checks(connection, value, absent, dtype, there, distinct)
+    )
     return ColumnSchema(name, dtype, bool(gone), is_unique, checks=checks)
 
 
@@ -84,7 +84,9 @@ def _checks(
     if dtype == "str":
         if distinct > MOST_CATEGORIES or there < ROWS_PER_CATEGORY * distinct:
             return ()
-        found = connection.execute(f"SELECT DISTINCT {value} AS v FROM given WHERE NOT ({absent}) ORDER BY v").fetchall()
+        found = connection.execute(
+            f"SELECT DISTINCT {value} AS v FROM given WHERE NOT ({absent}) ORDER BY v"
+        ).fetchall()
         return (Check("isin", [str(each) for (each,) in found]),)
     low, high = connection.execute(f"SELECT min({value}), max({value}) FROM given WHERE NOT ({absent})").fetchall()[0]
     return (Check("in_range", {"min_value": _plain(low, dtype), "max_value": _plain(high, dtype)}),)

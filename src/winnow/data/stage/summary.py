@@ -129,9 +129,7 @@ def _bins(connection: duckdb.DuckDBPyConnection, number: str, low: float, high: 
     return tuple(found.get(index, 0) for index in range(BINS if width > 0 else 1))
 
 
-def _correlations(
-    connection: duckdb.DuckDBPyConnection, names: Sequence[str]
-) -> tuple[tuple[str, str, float], ...]:
+def _correlations(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> tuple[tuple[str, str, float], ...]:
     pairs = [(one, other) for index, one in enumerate(names) for other in names[index + 1 :]]
     if not pairs:
         return ()

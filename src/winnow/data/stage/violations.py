@@ -65,7 +65,9 @@ def find_violations(
     types = types_of(connection)
     rows = int(connection.execute("SELECT count(*) FROM given").fetchall()[0][0])
     present = {name: _present(name, kind, schema, missing) for name, kind in types.items()}
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW present AS SELECT {quoted(ROW)}, {_as_columns(present)} FROM given")
+    connection.execute(
+        f"CREATE OR REPLACE TEMP VIEW present AS SELECT {quoted(ROW)}, {_as_columns(present)} FROM given"
+    )
     declared = {each.name: each for each in schema.columns}
     typed = {name: _typed(name, kind, declared.get(name)) for name, kind in types.items()}
     connection.execute(f"CREATE OR REPLACE TEMP VIEW typed AS SELECT {quoted(ROW)}, {_as_columns(typed)} FROM present")
@@ -178,8 +180,14 @@ def _accepted(check: Check, column: str, kind: str | None) -> tuple[str, str]:
         low, high = value.get("min_value"), value.get("max_value")
         measured, bound = (f"length({column})", None) if name == "str_length" else (column, kind)
         signs = (">=" if value.get("include_min", True) else ">", "<=" if value.get("include_max", True) else "<")
-        ends = [f"{measured} {sign} {_bound(end, bound)}" for sign, end in zip(signs, (low, high), strict=True) if end is not None]
-        return " AND ".join(ends), " and ".join(f"{sign} {end}" for sign, end in zip(signs, (low, high), strict=True) if end is not None)
+        ends = [
+            f"{measured} {sign} {_bound(end, bound)}"
+            for sign, end in zip(signs, (low, high), strict=True)
+            if end is not None
+        ]
+        return " AND ".join(ends), " and ".join(
+            f"{sign} {end}" for sign, end in zip(signs, (low, high), strict=True) if end is not None
+        )
     text = literal(value)
     # Pandera matches from the start, as Python's re.match does.
     functions = {
