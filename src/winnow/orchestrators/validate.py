@@ -1,4 +1,4 @@
-"""Checks raw rows against their schema, writes a first schema from them, and a page about them. Rows stay as they are."""
+"""Checks raw rows against their schema, and writes a first schema and a page from them. Rows stay as they are."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def validate(experiment: Experiment, home: Path, schema: Path | None, html: Path
             "data.schema",
             expected="a schema file to check the rows against",
             found="none",
-            remedy=f"Write a first one from the data: `{next_command('validate', config=..., infer=True)}`.",
+            remedy=f"Write a first one from the data: `{next_command('validate', infer=True)}`.",
         )
     rules = TableSchema(()) if given is None else read_schema(given)
     raw = _ingested(experiment, home)

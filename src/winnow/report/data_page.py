@@ -110,7 +110,8 @@ def _histogram(column: ColumnSummary) -> str:
     width, height, highest = 320, 90, max(column.bins) or 1
     slot = width / len(column.bins)
     bars = "".join(
-        f'<path class="of-column" d="M{slot * index + 1:.1f} {height}v{-height * count / highest:.1f}h{slot - 2:.1f}V{height}z"/>'
+        f'<path class="of-column" d="M{slot * index + 1:.1f} {height}v{-height * count / highest:.1f}'
+        f'h{slot - 2:.1f}V{height}z"/>'
         for index, count in enumerate(column.bins)
     )
     label = f"{column.name}: rows from {_number(column.low)} to {_number(column.high)}"
@@ -132,7 +133,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(each)}</td>" for each in rest)}</tr>'
         for first, *rest in rows
     )
-    return f'<div class="scroll"><table class="incidents"><thead><tr>{above}</tr></thead><tbody>{below}</tbody></table></div>'
+    table = f"<thead><tr>{above}</tr></thead><tbody>{below}</tbody>"
+    return f'<div class="scroll"><table class="incidents">{table}</table></div>'
 
 
 def _section(name: str, title: str, content: str) -> str:

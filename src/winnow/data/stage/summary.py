@@ -105,8 +105,8 @@ def _column(connection: duckdb.DuckDBPyConnection, name: str, kind: str) -> Colu
     if is_number(kind):
         number = f"CAST({column} AS DOUBLE)"
         low, high, mean, deviation, median = connection.execute(
-            f"SELECT min({number}), max({number}), avg({number}), stddev_samp({number}), approx_quantile({number}, 0.5) "
-            f"FROM typed WHERE isfinite({number})"
+            f"SELECT min({number}), max({number}), avg({number}), stddev_samp({number}), "
+            f"approx_quantile({number}, 0.5) FROM typed WHERE isfinite({number})"
         ).fetchall()[0]
         bins = () if low is None else _bins(connection, number, low, high)
         return ColumnSummary(name, kind, missing, distinct, low, high, mean, deviation, median, bins)

@@ -87,7 +87,7 @@ def find_violations(
         ) from error
     groups = [(each.name,) for each in schema.columns if each.unique] + list(schema.unique)
     found += [each for group in groups if set(group) <= set(types) for each in _repeated(connection, group)]
-    return tuple([*found, *_conditions(connection, schema)])
+    return (*found, *_conditions(connection, schema))
 
 
 def types_of(connection: duckdb.DuckDBPyConnection, view: str = "given") -> dict[str, str]:
