@@ -138,8 +138,11 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _section(name: str, title: str, content: str) -> str:
-    return f'<section class="wide" aria-labelledby="{name}"><h2 id="{name}">{title}</h2>{content}</section>'
+    width = "narrow" if name in ("leakage", "correlations") else "wide"
+    return f'<section class="{width}" aria-labelledby="{name}"><h2 id="{name}">{title}</h2>{content}</section>'
 
 
 def _number(value: float | str | None) -> str:
-    return f"{value:,.6g}" if isinstance(value, float) else f"{value}"
+    if not isinstance(value, float):
+        return f"{value}"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
