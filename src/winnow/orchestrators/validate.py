@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-from msgspec import Struct
 
 from winnow.config.atomic_write import replace_text
 from winnow.config.errors import InputError
@@ -22,7 +21,8 @@ CURRENT = "current"
 """In the folder of ingested data: the name of the folder beside it that has the newest rows."""
 
 
-class Validation(Struct, frozen=True):
+@dataclass(frozen=True)
+class Validation:
     """What was found in the rows of an experiment.
 
     Attributes:

@@ -13,7 +13,7 @@ EXPERIMENT = """
 name: plans
 data: {source: rows.csv, target: left%s}
 model: {factory: "winnow.models:mlp"}
-search: {space: {lr: 0.1}}
+search: {metric: {name: accuracy, goal: maximize}, space: {lr: {float: [0.01, 0.1]}}}
 """
 ROWS = ["age,plan,left", *(f"{20 + n},{['basic', 'pro'][n % 2]},{['no', 'yes'][n % 3 == 0]}" for n in range(12))]
 SCHEMA = """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-from msgspec import Struct
 
 from winnow.data.stage.violations import quoted, types_of
 
@@ -23,11 +23,11 @@ FEW_CLASSES = 20
 ROWS_PER_VALUE = 5
 
 
-class ColumnSummary(Struct, frozen=True):
+@dataclass(frozen=True)
+class ColumnSummary:
     """The values of a column.
 
     Attributes:
-        name: its name.
         type: DuckDB's.
         missing: rows without a value.
         distinct: about how many different values there are.
@@ -49,7 +49,8 @@ class ColumnSummary(Struct, frozen=True):
     top: tuple[tuple[str, int], ...] = ()
 
 
-class Suspect(Struct, frozen=True):
+@dataclass(frozen=True)
+class Suspect:
     """A column that alone says nearly what the target is, as one that is known only later does.
 
     Attributes:
@@ -62,10 +63,14 @@ class Suspect(Struct, frozen=True):
     known: float
 
 
-class Summary(Struct, frozen=True):
+@dataclass(frozen=True)
+class Summary:
     """What a table holds.
 
     Attributes:
+        rows: how many.
+        columns: each of them.
+        target: the column to predict; None where the table does not have it.
         correlations: pairs of numbers with Pearson's coefficient, the strongest first.
         suspects: columns that may know the target beforehand, the strongest first.
     """

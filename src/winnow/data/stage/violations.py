@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-from msgspec import Struct
 
 from winnow.bundle.columns import MISSING
 from winnow.config.errors import InputError
@@ -22,7 +22,8 @@ SHOWN_CHARACTERS = 60
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
 
 
-class Violation(Struct, frozen=True):
+@dataclass(frozen=True)
+class Violation:
     """A rule of the schema that rows violate.
 
     Attributes:
@@ -40,7 +41,8 @@ class Violation(Struct, frozen=True):
     example: str | None = None
 
 
-class _Rule(Struct, frozen=True):
+@dataclass(frozen=True)
+class _Rule:
     """A condition in SQL that holds for the rows that violate it."""
 
     column: str
