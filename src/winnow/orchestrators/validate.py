@@ -8,7 +8,7 @@ from pathlib import Path
 
 from winnow.config.atomic_write import replace_text
 from winnow.config.errors import InputError
-from winnow.config.experiment import Experiment
+from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.next_command import next_command, next_flag
 from winnow.data.stage.infer import infer_schema
 from winnow.data.stage.rows import open_rows
@@ -61,7 +61,7 @@ def validate(experiment: Experiment, home: Path, schema: Path | None, html: Path
     raw = _ingested(experiment, home)
     with open_rows(experiment.data, raw) as connection:
         violations = find_violations(connection, rules, experiment.data.read.missing)
-        summary = None if html is None else summarize(connection, experiment.data.target)
+        summary = None if html is None else summarize(connection, experiment.data.target, _dropped(experiment.data))
         rows, *_ = connection.execute("SELECT count(*) FROM typed").fetchall()[0]
         columns = len(connection.execute("DESCRIBE typed").fetchall()) - 1
     source = str(raw[0].parent) if raw else experiment.data.shown_source
@@ -98,6 +98,10 @@ def infer(experiment: Experiment, home: Path, schema: Path | None, *, is_forced:
 def _schema_file(experiment: Experiment, given: Path | None) -> Path | None:
     named = experiment.data.schema_file
     return given if given is not None else None if named is None else Path(named).expanduser()
+
+
+def _dropped(data: DataConfig) -> set[str]:
+    return {*data.drop, *(name for name, kind in data.columns.items() if kind == "drop")}
 
 
 def _ingested(experiment: Experiment, home: Path) -> Sequence[Path]:

@@ -198,3 +198,44 @@ def test_a_column_that_knows_the_answer_is_a_suspect(is_measured: bool, tmp_path
     assert found.suspects[0] == Suspect("later", pytest.approx(1.0, abs=0.02))
     assert found.columns[0].bins == (100,) * 20
     assert found.correlations == ((("later", "y", pytest.approx(1.0)),) if is_measured else ())
+
+
+def test_columns_may_have_any_names(tmp_path: Path) -> None:
+    names = ["v", "n", "p", "part", "answer", "first", "count", "select", 'a "b"', "it's", "rows", "y"]
+    source = parquet(tmp_path, **{name: [n % 7 for n in range(100)] for name in names})
+    with open_rows(DataConfig(source=str(source), target="y")) as connection:
+        schema = infer_schema(connection)
+        assert [each.name for each in schema.columns] == names
+        assert find_violations(connection, schema) == ()
+        found = summarize(connection, "y", dropped=["v"])
+        unique = TableSchema(tuple(ColumnSchema(name, unique=True) for name in names))
+        assert [each.count for each in find_violations(connection, unique)] == [93] * len(names)
+    assert [each.name for each in found.columns] == names
+    assert [each.column for each in found.suspects] == names[1:-1]
+
+
+def test_a_date_that_only_some_rows_have_is_a_suspect_if_they_are_those_of_a_class(tmp_path: Path) -> None:
+    rows = range(400)
+    source = parquet(
+        tmp_path,
+        cancelled=[None if n % 4 else date.fromordinal(738_000 + n) for n in rows],
+        remark=[None if n % 4 else f"remark {n}" for n in rows],
+        name=[f"name {n}" for n in rows],
+        y=["no" if n % 4 else "yes" for n in rows],
+    )
+    with open_rows(DataConfig(source=str(source), target="y")) as connection:
+        find_violations(connection, TableSchema(()))
+        found = summarize(connection, "y")
+    assert found.suspects == (Suspect("cancelled", 1.0), Suspect("remark", 1.0))
+
+
+def test_bounds_of_many_digits_are_exact(tmp_path: Path) -> None:
+    values = [0.1234567890123456789, 1 / 3, 2 / 3e-7, float("-inf")]
+    with open_rows(DataConfig(source=str(parquet(tmp_path, size=values)), target="y")) as connection:
+        assert find_violations(connection, infer_schema(connection)) == ()
+
+
+def test_a_file_that_is_no_table_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(InputError, match=r"data\.source: expected rows that DuckDB can read, found"):
+        checked(tmp_path / "rows.parquet", ColumnSchema("a"))

@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from winnow.config.errors import InputError, WinnowError
+from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig
 from winnow.data.csv_file import csv_parts, decompressed
 from winnow.data.sql import is_database
@@ -66,7 +66,12 @@ def open_rows(config: DataConfig, raw: Sequence[Path] = ()) -> Iterator[duckdb.D
                 raise InputError(PLACE, expected="at least one row", found="none", remedy=remedy)
             yield connection
         except duckdb.Error as error:
-            raise WinnowError(f"{PLACE}: the rows cannot be read: {str(error).splitlines()[0]}") from error
+            raise InputError(
+                PLACE,
+                expected="rows that DuckDB can read",
+                found=f"'{str(error).splitlines()[0]}'",
+                remedy="Write the files again, all with the same types.",
+            ) from error
         finally:
             connection.close()
 

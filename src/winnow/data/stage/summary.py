@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,18 +82,21 @@ class Summary:
     target: str | None
 
 
-def summarize(connection: duckdb.DuckDBPyConnection, target: str | None) -> Summary:
+def summarize(connection: duckdb.DuckDBPyConnection, target: str | None, dropped: Collection[str] = ()) -> Summary:
     """Summarize the view `typed`, which `find_violations` leaves behind.
 
     Args:
         target: the column to predict, if the table has it.
+        dropped: columns that no model gets, and that are no suspects.
     """
     types = types_of(connection, "typed")
     target = target if target in types else None
     rows = int(connection.execute("SELECT count(*) FROM typed").fetchall()[0][0])
     columns = tuple(_column(connection, name, kind) for name, kind in types.items())
     numbers = [each.name for each in columns if each.bins][:MOST_CORRELATED]
-    suspects = () if target is None else _suspects(connection, columns, target)
+    suspects = (
+        () if target is None else _suspects(connection, [each for each in columns if each.name not in dropped], target)
+    )
     return Summary(rows, columns, _correlations(connection, numbers), suspects, target)
 
 
@@ -119,8 +122,8 @@ def _column(connection: duckdb.DuckDBPyConnection, name: str, kind: str) -> Colu
     if kind == "DATE" or kind.startswith("TIMESTAMP"):
         ends = connection.execute(f"SELECT min({column})::VARCHAR, max({column})::VARCHAR FROM typed").fetchall()[0]
     top = connection.execute(
-        f"SELECT left({column}::VARCHAR, 60) AS v, count(*) AS n FROM typed WHERE {column} IS NOT NULL "
-        f"GROUP BY v ORDER BY n DESC, v LIMIT {TOP}"
+        f"SELECT left({column}::VARCHAR, 60), count(*) FROM typed WHERE {column} IS NOT NULL "
+        f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {TOP}"
     ).fetchall()
     return ColumnSummary(name, kind, missing, distinct, ends[0], ends[1], top=tuple((v, n) for v, n in top))
 
@@ -129,7 +132,7 @@ def _bins(connection: duckdb.DuckDBPyConnection, number: str, low: float, high: 
     width = (high - low) / BINS
     place = f"least({BINS - 1}, floor(({number} - {low!r}) / {width!r}))::INTEGER" if width > 0 else "0"
     found = dict(
-        connection.execute(f"SELECT {place} AS p, count(*) FROM typed WHERE isfinite({number}) GROUP BY p").fetchall()
+        connection.execute(f"SELECT {place}, count(*) FROM typed WHERE isfinite({number}) GROUP BY 1").fetchall()
     )
     return tuple(found.get(index, 0) for index in range(BINS if width > 0 else 1))
 
@@ -172,18 +175,19 @@ def _suspects(
 def _known(
     connection: duckdb.DuckDBPyConnection, column: ColumnSummary, target: str, *, is_measured: bool
 ) -> float | None:
-    """How much of the target a column explains, by its values or by bins of equally many rows; a missing value is one.
+    """How much of the target a column explains; None where the target has one value.
 
-    None where its values hardly repeat.
+    Its parts are its values, or bins of equally many rows; a missing value is a part, too. Of texts that hardly repeat
+    only whether they are missing counts: each would be right by chance.
     """
     name, answer = quoted(column.name), quoted(target)
     rows = int(connection.execute(f"SELECT count(*) FROM typed WHERE {answer} IS NOT NULL").fetchall()[0][0])
-    if column.bins and column.distinct > BINS:
+    if (column.bins or column.low is not None) and column.distinct > BINS:
         part = f"CASE WHEN {name} IS NOT NULL THEN ntile({5 * BINS}) OVER (ORDER BY {name}) END"
         if rows < 5 * BINS * ROWS_PER_VALUE:
             part = f"CASE WHEN {name} IS NOT NULL THEN ntile({BINS}) OVER (ORDER BY {name}) END"
     elif column.distinct * ROWS_PER_VALUE > rows:
-        return None
+        part = f"{name} IS NULL"
     else:
         part = name
     parts = f"(SELECT {part} AS part, {answer} AS answer FROM typed WHERE {answer} IS NOT NULL)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,9 @@ def literal(value: Any) -> str:
     """A value in SQL."""
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
-    return repr(value) if isinstance(value, int | float) else "'" + str(value).replace("'", "''") + "'"
+    if isinstance(value, float):
+        return f"CAST('{value!r}' AS DOUBLE)"  # 0.1 alone is a decimal, which may become another double
+    return repr(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
 
 
 def _as_columns(expressions: Mapping[str, str]) -> str:
@@ -202,7 +205,9 @@ def _accepted(check: Check, column: str, kind: str | None) -> tuple[str, str]:
 
 
 def _bound(value: Any, kind: str | None) -> str:
-    """A value to compare with, in the column's type where a text stands for a time or date."""
+    """A value to compare with, in the column's type where a text stands for a time or date; decimals stay exact."""
+    if kind is not None and kind.startswith("DECIMAL") and isinstance(value, float) and math.isfinite(value):
+        return repr(value)
     return f"CAST({literal(value)} AS {kind})" if kind in ("DATE", "TIMESTAMP", "VARCHAR") else literal(value)
 
 
@@ -226,19 +231,16 @@ def _repeated(connection: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> 
     """Rows that repeat the values of an earlier one; a row with a missing value repeats none."""
     names, row = ", ".join(map(quoted, columns)), quoted(ROW)
     there = " AND ".join(f"{quoted(each)} IS NOT NULL" for each in columns)
-    # Row numbers are at most SHOWN_ROWS + 1 for each value, so that memory is bounded.
-    found = f"""
-        WITH repeated AS MATERIALIZED (
-            SELECT count(*) - 1 AS more, min({row}, {SHOWN_ROWS + 1}) AS "rows", concat_ws(', ', {names}) AS example
-            FROM typed WHERE {there} GROUP BY {names} HAVING count(*) > 1
-        )
-        SELECT sum(more), arg_min(example, "rows"[2]),
-            (SELECT min(each, {SHOWN_ROWS}) FROM (SELECT unnest("rows"[2:]) AS each FROM repeated))
-        FROM repeated
-    """
-    count, example, rows = connection.execute(found).fetchall()[0]
+    connection.execute(
+        f'CREATE OR REPLACE TEMP TABLE repeated AS SELECT {names}, min({row}) AS "winnow first" FROM typed '
+        f"WHERE {there} GROUP BY {names} HAVING count(*) > 1"
+    )
+    count, rows, example = connection.execute(
+        f"SELECT count(*), min({row}, {SHOWN_ROWS}), arg_min(concat_ws(', ', {names}), {row}) "
+        f'FROM typed JOIN repeated USING ({names}) WHERE {row} > "winnow first"'
+    ).fetchall()[0]
     if count:
-        yield Violation(", ".join(columns), "unique", int(count), tuple(rows), _short(example))
+        yield Violation(", ".join(columns), "unique", count, tuple(rows), _short(example))
 
 
 def _conditions(connection: duckdb.DuckDBPyConnection, schema: TableSchema) -> Iterator[Violation]:
