@@ -742,4 +742,5 @@ class Experiment(Frozen):
         # `number` accepts a column that would be refused, and changes nothing that is computed.
         columns = {name: kind for name, kind in kept["data"]["columns"].items() if kind != "number"}
         kept["data"] = {**kept["data"], "columns": columns}
+        del kept["data"]["schema"]  # trials read the rows as they are
         return {**kept, "search": search}

@@ -90,6 +90,7 @@ def test_only_the_first_rows_are_named_and_all_are_counted(tmp_path: Path) -> No
         ("str", Check("str_startswith", "1"), (2, 3)),
         ("str", Check("str_endswith", "0"), (1, 2, 3)),
         ("str", Check("str_length", {"max_value": 1}), (4,)),
+        ("str", Check("str_length", {"exact_value": 2}), (1, 2, 3)),
     ],
 )
 def test_checks_of_a_column(dtype: str, check: Check, rows: tuple[int, ...], tmp_path: Path) -> None:

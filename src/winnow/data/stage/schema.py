@@ -1,8 +1,8 @@
 """Schema files: what the rows of a table must be. They have the form of pandera's YAML files, and need no pandera.
 
     columns:
-      age: {dtype: int64, checks: {in_range: {min_value: 0, max_value: 120}}}
-      plan: {dtype: str, nullable: true, checks: {isin: [basic, pro]}}
+      age: {dtype: int64, in_range: {min_value: 0, max_value: 120}}
+      plan: {dtype: str, nullable: true, isin: [basic, pro]}
     unique: [customer, day]
     checks: {ends_after_start: "ended >= started"}
 
@@ -49,7 +49,7 @@ OF_TEXT = ("str_matches", "str_contains", "str_startswith", "str_endswith", "str
 CHECKS = (*COMPARISONS, "in_range", "isin", "notin", *OF_TEXT)
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "in_range": ("min_value", "max_value", "include_min", "include_max"),
-    "str_length": ("min_value", "max_value"),
+    "str_length": ("min_value", "max_value", "exact_value"),
 }
 """The arguments of checks that have several."""
 
@@ -57,9 +57,9 @@ _COLUMN = ("dtype", "nullable", "unique", "required", "checks")
 _TABLE = ("columns", "strict", "unique", "checks")
 # Keys of pandera that say nothing about rows, or that only turn values into others.
 _SILENT = ("title", "description", "coerce", "metadata", "default", "report_duplicates")
-_SILENT_OF_TABLE = (*_SILENT, "schema_type", "version", "name", "dtype", "ordered", "unique_column_names")
+_SILENT_OF_TABLE = (*_SILENT, "schema_type", "api", "version", "name", "dtype", "ordered", "unique_column_names")
 # Keys of pandera that winnow does not know unless they are off.
-_OFF = ("index", "regex", "add_missing_columns", "drop_invalid_rows")
+_OFF = ("regex", "add_missing_columns", "drop_invalid_rows")
 
 
 class Check(Struct, frozen=True):
@@ -149,7 +149,7 @@ def schema_text(schema: TableSchema, comment: str) -> str:
             "dtype": each.dtype,
             "nullable": each.nullable,
             **({"unique": True} if each.unique else {}),
-            **({"checks": {check.name: check.value for check in each.checks}} if each.checks else {}),
+            **{check.name: check.value for check in each.checks},
         }
         for each in schema.columns
     }
@@ -165,7 +165,8 @@ class _Reader:
 
     def table(self, content: Any) -> TableSchema:
         table = self._mapping(content, ())
-        self._check_keys(table, (), _TABLE, _SILENT_OF_TABLE)
+        self._check_keys(table, (), (*_TABLE, "index"), _SILENT_OF_TABLE)
+        self._check_index(table.get("index") or [])
         columns = self._mapping(table.get("columns"), ("columns",))
         if not columns:
             raise self._wrong(("columns",), "the columns of the table by their names", "none", "Add `columns:`.")
@@ -180,7 +181,7 @@ class _Reader:
     def _column(self, name: str, value: Any) -> ColumnSchema:
         path: KeyPath = ("columns", name)
         column = {} if value is None else self._mapping(value, path)
-        self._check_keys(column, path, _COLUMN, _SILENT)
+        self._check_keys(column, path, (*_COLUMN, *CHECKS, *SHORT), _SILENT)
         dtype = column.get("dtype")
         if dtype is not None and (not isinstance(dtype, str) or sql_type(dtype) is None):
             known = f"one of {', '.join(TYPES)}, decimal(P,S)"
@@ -197,14 +198,26 @@ class _Reader:
         )
 
     def _checks(self, column: Mapping[str, Any], path: KeyPath) -> Iterable[tuple[str, Any]]:
-        """Names and values of checks: of a mapping, or of the list that newer versions of pandera write."""
+        """Names and values of checks: beside the dtype, in a mapping, or in a list; versions of pandera differ."""
+        beside = [(name, value) for name, value in column.items() if name in CHECKS or name in SHORT]
         given = column.get("checks") or {}
         if isinstance(given, Mapping):
-            return [(str(name), _without_options(value)) for name, value in given.items()]
+            beside += given.items()
+            return [(str(name), _without_options(value)) for name, value in beside]
         if isinstance(given, list) and all(isinstance(each, Mapping) for each in given):
-            names = [(each.get("options") or {}).get("check_name") for each in given]
-            return [(str(name), _without_options(each)) for name, each in zip(names, given, strict=True)]
+            beside += [((each.get("options") or {}).get("check_name"), each) for each in given]
+            return [(str(name), _without_options(value)) for name, value in beside]
         raise self._wrong((*path, "checks"), "a mapping of checks to their values", repr(given), "Correct it.")
+
+    def _check_index(self, given: Any) -> None:
+        """Pandera also writes an index without a name, of which raw rows have none."""
+        named = (
+            [each for each in given if isinstance(each, Mapping) and each.get("name")]
+            if isinstance(given, list)
+            else [given]
+        )
+        if named:
+            raise self._wrong(("index",), "columns alone", repr(named[0]), "Make the index a column.")
 
     def _check(self, path: KeyPath, given: str, value: Any, dtype: str | None) -> Check:
         name, place = SHORT.get(given, given), (*path, "checks", given)
@@ -281,7 +294,7 @@ def _without_options(value: Any) -> Any:
 def _expected(name: str, value: Any) -> str | None:
     """What the value of a check should be; None where it is that."""
     if name in ARGUMENTS:
-        known, bounds = ARGUMENTS[name], ("min_value", "max_value")
+        known, bounds = ARGUMENTS[name], ("min_value", "max_value", "exact_value")
         if not isinstance(value, Mapping) or not set(value) & set(bounds) or set(value) - set(known):
             return f"a mapping of {', '.join(known)}"
         if not all(_is_scalar(value[each]) for each in bounds if value.get(each) is not None):

@@ -182,7 +182,8 @@ def _accepted(check: Check, column: str, kind: str | None) -> tuple[str, str]:
         shown = ", ".join(map(str, value[:8])) + (", …" if len(value) > 8 else "")
         return f"{column} {negated}IN ({', '.join(_bound(each, kind) for each in value)})", shown
     if name in ("in_range", "str_length"):
-        low, high = value.get("min_value"), value.get("max_value")
+        exact = value.get("exact_value")
+        low, high = (value.get("min_value"), value.get("max_value")) if exact is None else (exact, exact)
         measured, bound = (f"length({column})", None) if name == "str_length" else (column, kind)
         signs = (">=" if value.get("include_min", True) else ">", "<=" if value.get("include_max", True) else "<")
         ends = [
