@@ -199,7 +199,9 @@ class _Reader:
 
     def _checks(self, column: Mapping[str, Any], path: KeyPath) -> Iterable[tuple[str, Any]]:
         """Names and values of checks: beside the dtype, in a mapping, or in a list; versions of pandera differ."""
-        beside: list[tuple[Any, Any]] = [(name, value) for name, value in column.items() if name in CHECKS or name in SHORT]
+        beside: list[tuple[Any, Any]] = [
+            (name, value) for name, value in column.items() if name in CHECKS or name in SHORT
+        ]
         given = column.get("checks") or {}
         if isinstance(given, Mapping):
             beside += given.items()

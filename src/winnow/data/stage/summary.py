@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from winnow.data.stage.violations import quoted, types_of
+from winnow.data.stage.violations import ROW, quoted, types_of
 
 BINS = 20
 TOP = 8
@@ -89,13 +89,19 @@ def summarize(connection: duckdb.DuckDBPyConnection, target: str | None, dropped
         target: the column to predict, if the table has it.
         dropped: columns that no model gets, and that are no suspects.
     """
-    types = types_of(connection, "typed")
+    # Texts are turned into their types once, and not for each column.
+    connection.execute(f"CREATE OR REPLACE TABLE summarized AS SELECT * EXCLUDE ({quoted(ROW)}) FROM typed")
+    types = types_of(connection, "summarized")
     target = target if target in types else None
-    rows = int(connection.execute("SELECT count(*) FROM typed").fetchall()[0][0])
+    rows = int(connection.execute("SELECT count(*) FROM summarized").fetchall()[0][0])
     columns = tuple(_column(connection, name, kind) for name, kind in types.items())
     numbers = [each.name for each in columns if each.bins][:MOST_CORRELATED]
     suspects = (
-        () if target is None else _suspects(connection, [each for each in columns if each.name not in dropped], target)
+        ()
+        if target is None
+        else _suspects(
+            connection, [each for each in columns if each.name == target or each.name not in dropped], target
+        )
     )
     return Summary(rows, columns, _correlations(connection, numbers), suspects, target)
 
@@ -108,21 +114,23 @@ def is_number(kind: str) -> bool:
 def _column(connection: duckdb.DuckDBPyConnection, name: str, kind: str) -> ColumnSummary:
     column = quoted(name)
     missing, distinct = connection.execute(
-        f"SELECT count(*) - count({column}), approx_count_distinct({column}) FROM typed"
+        f"SELECT count(*) - count({column}), approx_count_distinct({column}) FROM summarized"
     ).fetchall()[0]
     if is_number(kind):
         number = f"CAST({column} AS DOUBLE)"
         low, high, mean, deviation, median = connection.execute(
             f"SELECT min({number}), max({number}), avg({number}), stddev_samp({number}), "
-            f"approx_quantile({number}, 0.5) FROM typed WHERE isfinite({number})"
+            f"approx_quantile({number}, 0.5) FROM summarized WHERE isfinite({number})"
         ).fetchall()[0]
         bins = () if low is None else _bins(connection, number, low, high)
         return ColumnSummary(name, kind, missing, distinct, low, high, mean, deviation, median, bins)
     ends: Sequence[Any] = (None, None)
     if kind == "DATE" or kind.startswith("TIMESTAMP"):
-        ends = connection.execute(f"SELECT min({column})::VARCHAR, max({column})::VARCHAR FROM typed").fetchall()[0]
+        ends = connection.execute(f"SELECT min({column})::VARCHAR, max({column})::VARCHAR FROM summarized").fetchall()[
+            0
+        ]
     top = connection.execute(
-        f"SELECT left({column}::VARCHAR, 60), count(*) FROM typed WHERE {column} IS NOT NULL "
+        f"SELECT left({column}::VARCHAR, 60), count(*) FROM summarized WHERE {column} IS NOT NULL "
         f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {TOP}"
     ).fetchall()
     return ColumnSummary(name, kind, missing, distinct, ends[0], ends[1], top=tuple((v, n) for v, n in top))
@@ -132,7 +140,7 @@ def _bins(connection: duckdb.DuckDBPyConnection, number: str, low: float, high: 
     width = (high - low) / BINS
     place = f"least({BINS - 1}, floor(({number} - {low!r}) / {width!r}))::INTEGER" if width > 0 else "0"
     found = dict(
-        connection.execute(f"SELECT {place}, count(*) FROM typed WHERE isfinite({number}) GROUP BY 1").fetchall()
+        connection.execute(f"SELECT {place}, count(*) FROM summarized WHERE isfinite({number}) GROUP BY 1").fetchall()
     )
     return tuple(found.get(index, 0) for index in range(BINS if width > 0 else 1))
 
@@ -148,7 +156,7 @@ def _correlations(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -
     )
     places = {name: f"c{index}" for index, name in enumerate(names)}
     coefficients = ", ".join(f"corr({places[one]}, {places[other]})" for one, other in pairs)
-    found = connection.execute(f"SELECT {coefficients} FROM (SELECT {numbers} FROM typed)").fetchall()[0]
+    found = connection.execute(f"SELECT {coefficients} FROM (SELECT {numbers} FROM summarized)").fetchall()[0]
     known = [
         (*pair, float(value))
         for pair, value in zip(pairs, found, strict=True)
@@ -181,7 +189,7 @@ def _known(
     only whether they are missing counts: each would be right by chance.
     """
     name, answer = quoted(column.name), quoted(target)
-    rows = int(connection.execute(f"SELECT count(*) FROM typed WHERE {answer} IS NOT NULL").fetchall()[0][0])
+    rows = int(connection.execute(f"SELECT count(*) FROM summarized WHERE {answer} IS NOT NULL").fetchall()[0][0])
     if (column.bins or column.low is not None) and column.distinct > BINS:
         part = f"CASE WHEN {name} IS NOT NULL THEN ntile({5 * BINS}) OVER (ORDER BY {name}) END"
         if rows < 5 * BINS * ROWS_PER_VALUE:
@@ -190,7 +198,7 @@ def _known(
         part = f"{name} IS NULL"
     else:
         part = name
-    parts = f"(SELECT {part} AS part, {answer} AS answer FROM typed WHERE {answer} IS NOT NULL)"
+    parts = f"(SELECT {part} AS part, {answer} AS answer FROM summarized WHERE {answer} IS NOT NULL)"
     if is_measured:
         query = f"""
             SELECT 1 - sum(n * v) / nullif(any_value(whole), 0) FROM (
