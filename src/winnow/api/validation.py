@@ -24,10 +24,12 @@ def validate(config: Path | str, *, schema: Path | str | None = None, html: Path
     """
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Settings
+
+    experiment = load_experiment(config)
     from winnow.orchestrators import validate as orchestrator
 
     page, file = None if html is None else Path(html), None if schema is None else Path(schema)
-    return orchestrator.validate(load_experiment(config), Settings.from_environment().home, file, page)
+    return orchestrator.validate(experiment, Settings.from_environment().home, file, page)
 
 
 def infer_schema(config: Path | str, *, schema: Path | str | None = None, force: bool = False) -> Path:
@@ -44,7 +46,9 @@ def infer_schema(config: Path | str, *, schema: Path | str | None = None, force:
     """
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Settings
+
+    experiment = load_experiment(config)
     from winnow.orchestrators import validate as orchestrator
 
     file, home = None if schema is None else Path(schema), Settings.from_environment().home
-    return orchestrator.infer(load_experiment(config), home, file, is_forced=force)
+    return orchestrator.infer(experiment, home, file, is_forced=force)

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
+
 from winnow.config.atomic_write import replace_text
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.next_command import next_command, next_flag
 from winnow.data.stage.infer import infer_schema
 from winnow.data.stage.rows import open_rows
-from winnow.data.stage.schema import TableSchema, read_schema, schema_text
+from winnow.data.stage.schema import ColumnSchema, TableSchema, read_schema, schema_text
 from winnow.data.stage.summary import Summary, summarize
-from winnow.data.stage.violations import Violation, find_violations
+from winnow.data.stage.violations import Violation, find_violations, type_columns
 from winnow.orchestrators.report import write_html
 
 CURRENT = "current"
@@ -61,7 +63,7 @@ def validate(experiment: Experiment, home: Path, schema: Path | None, html: Path
     raw = _ingested(experiment, home)
     with open_rows(experiment.data, raw) as connection:
         violations = find_violations(connection, rules, experiment.data.read.missing)
-        summary = None if html is None else summarize(connection, experiment.data.target, _dropped(experiment.data))
+        summary = None if html is None else _summary(connection, rules, experiment.data)
         rows, *_ = connection.execute("SELECT count(*) FROM typed").fetchall()[0]
         columns = len(connection.execute("DESCRIBE typed").fetchall()) - 1
     source = str(raw[0].parent) if raw else experiment.data.shown_source
@@ -100,8 +102,14 @@ def _schema_file(experiment: Experiment, given: Path | None) -> Path | None:
     return given if given is not None else None if named is None else Path(named).expanduser()
 
 
-def _dropped(data: DataConfig) -> set[str]:
-    return {*data.drop, *(name for name, kind in data.columns.items() if kind == "drop")}
+def _summary(connection: duckdb.DuckDBPyConnection, rules: TableSchema, data: DataConfig) -> Summary:
+    """What the rows hold; columns that the schema does not know have the types that their texts have."""
+    declared = {each.name for each in rules.columns}
+    inferred = [each for each in infer_schema(connection, data.read.missing).columns if each.name not in declared]
+    columns = (*rules.columns, *(ColumnSchema(each.name, each.dtype) for each in inferred))
+    type_columns(connection, TableSchema(columns), data.read.missing)
+    dropped = {*data.drop, *(name for name, kind in data.columns.items() if kind == "drop")}
+    return summarize(connection, data.target, dropped)
 
 
 def _ingested(experiment: Experiment, home: Path) -> Sequence[Path]:

@@ -90,6 +90,7 @@ def test_a_page_needs_no_schema_and_shows_no_markup_of_the_data(
     assert run(["validate", "--html", "page.html"]) == 0
     page = Path("page.html").read_text()
     assert ("&lt;b&gt;pro&lt;/b&gt;" in page, "<b>pro" in page, "<h3>left (target)</h3>" in page) == (True, False, True)
+    assert '<h3>age</h3><dl class="facts"><dt>type</dt><dd>BIGINT</dd>' in page
     assert capsys.readouterr().out.startswith("rows.csv: 13 rows of 3 columns, checked against no schema")
 
 

@@ -67,13 +67,8 @@ def find_violations(
     """
     types = types_of(connection)
     rows = int(connection.execute("SELECT count(*) FROM given").fetchall()[0][0])
-    present = {name: _present(name, kind, schema, missing) for name, kind in types.items()}
-    connection.execute(
-        f"CREATE OR REPLACE TEMP VIEW present AS SELECT {quoted(ROW)}, {_as_columns(present)} FROM given"
-    )
-    declared = {each.name: each for each in schema.columns}
-    typed = {name: _typed(name, kind, declared.get(name)) for name, kind in types.items()}
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW typed AS SELECT {quoted(ROW)}, {_as_columns(typed)} FROM present")
+    typed = type_columns(connection, schema, missing)
+    declared = {each.name for each in schema.columns}
     absent = [each for each in schema.columns if each.name not in types]
     found = [Violation(each.name, "required", rows) for each in absent if each.required]
     if schema.strict:
@@ -91,6 +86,26 @@ def find_violations(
     groups = [(each.name,) for each in schema.columns if each.unique] + list(schema.unique)
     found += [each for group in groups if set(group) <= set(types) for each in _repeated(connection, group)]
     return (*found, *_conditions(connection, schema))
+
+
+def type_columns(
+    connection: duckdb.DuckDBPyConnection, schema: TableSchema, missing: Collection[str] = ()
+) -> dict[str, str]:
+    """Make the views `present`, without values that stand for missing ones, and `typed`, in the types of the schema.
+
+    Args:
+        missing: texts that stand for a missing value besides the usual ones.
+
+    Returns:
+        How each column of `present` becomes that of `typed`, in SQL.
+    """
+    types, declared = types_of(connection), {each.name: each for each in schema.columns}
+    present = {name: _present(name, kind, schema, missing) for name, kind in types.items()}
+    typed = {name: _typed(name, kind, declared.get(name)) for name, kind in types.items()}
+    for view, columns, source in (("present", present, "given"), ("typed", typed, "present")):
+        selected = f"{quoted(ROW)}, {_as_columns(columns)}"
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS SELECT {selected} FROM {source}")
+    return typed
 
 
 def types_of(connection: duckdb.DuckDBPyConnection, view: str = "given") -> dict[str, str]:
