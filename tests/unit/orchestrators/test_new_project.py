@@ -81,7 +81,7 @@ def test_help_names_every_target_in_80_columns() -> None:
     assert sorted(re.findall(r"^  ([a-z][a-z-]*)", shown, re.MULTILINE)) == sorted(targets)
     assert max(map(len, shown.splitlines())) <= 80
     assert re.findall(r"^[A-Z].*$", shown, re.MULTILINE) == [
-        *("Start", "Sweep", "Look", "Select", "Serve", "Watch", "Stack", "Develop")
+        *("Start", "Data", "Sweep", "Look", "Select", "Serve", "Watch", "Stack", "Develop")
     ]
 
 
