@@ -270,7 +270,7 @@ def _conditions(connection: duckdb.DuckDBPyConnection, schema: TableSchema) -> I
                 f"{schema.place}: checks.{name}",
                 expected="a condition in SQL over the columns of the data",
                 found=f"'{condition}' ({str(error).splitlines()[0]})",
-                remedy='Correct it; names with spaces or capitals are written in quotes: "Day of birth".',
+                remedy='Correct it. Columns of text need a `dtype`, and names with spaces quotes: "Day of birth".',
             ) from error
 
 
