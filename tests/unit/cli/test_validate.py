@@ -94,14 +94,6 @@ def test_a_page_needs_no_schema_and_shows_no_markup_of_the_data(
     assert capsys.readouterr().out.startswith("rows.csv: 13 rows of 3 columns, checked against no schema")
 
 
-def test_a_page_that_cannot_be_written_is_an_error_about_its_flag(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Path("rows.yaml").write_text(SCHEMA)
-    assert run(["validate", "--html", "rows.csv/page.html"]) == 2
-    assert "Name another one (--html)." in capsys.readouterr().err
-
-
 def test_ingested_rows_are_checked_instead_of_the_source(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import pandas as pd
 

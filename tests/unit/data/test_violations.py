@@ -240,3 +240,8 @@ def test_a_file_that_is_no_table_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(InputError, match=r"data\.source: expected rows that DuckDB can read, found"):
         checked(tmp_path / "rows.parquet", ColumnSchema("a"))
+
+
+def test_names_that_differ_only_in_capitals_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="names of columns that differ in more than capitals, found 'Age' and 'age'"):
+        checked(csv(tmp_path, "Age,age", "1,2"), ColumnSchema("age"))

@@ -61,6 +61,7 @@ def open_rows(config: DataConfig, raw: Sequence[Path] = ()) -> Iterator[duckdb.D
                 f"CREATE VIEW given AS SELECT row_number() OVER () AS {quoted(ROW)}, * "
                 f"FROM read_parquet({names}, union_by_name = true)"
             )
+            _refuse_names_of_another_case(files[0])
             if not connection.execute("SELECT 1 FROM given LIMIT 1").fetchall():
                 remedy = "Correct the source; nothing was checked."
                 raise InputError(PLACE, expected="at least one row", found="none", remedy=remedy)
@@ -74,6 +75,18 @@ def open_rows(config: DataConfig, raw: Sequence[Path] = ()) -> Iterator[duckdb.D
             ) from error
         finally:
             connection.close()
+
+
+def _refuse_names_of_another_case(file: str) -> None:
+    """Refuse columns whose names differ only in capitals: SQL has no such difference, and DuckDB renames them."""
+    import pyarrow.parquet as pq
+
+    seen: dict[str, str] = {}
+    for name in pq.read_schema(file).names:
+        other = seen.setdefault(name.lower(), name)
+        if other is not name:
+            expected = "names of columns that differ in more than capitals"
+            raise InputError(PLACE, expected=expected, found=f"'{other}' and '{name}'", remedy="Rename one of them.")
 
 
 def _as_parquet(config: DataConfig, folder: Path) -> list[str]:
