@@ -78,6 +78,7 @@ from winnow.api.stack import (
 )
 from winnow.api.study import delete_study, plan_deletion, studies, track_experiments, write_report
 from winnow.api.sweep import plan, retry, train
+from winnow.api.validation import infer_schema, validate
 from winnow.api.workers import cancel, jobs, logs
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 
@@ -86,6 +87,8 @@ if TYPE_CHECKING:
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Variable
     from winnow.data.stage.ingested import Ingested, RawColumn, RawPart
+    from winnow.data.stage.summary import ColumnSummary, Summary, Suspect
+    from winnow.data.stage.violations import Violation
     from winnow.finding import Finding
     from winnow.model_query.ranking import Demand, Miss, Selection
     from winnow.monitoring.outcomes import JoinedOutcomes, RevisionOutcomes
@@ -115,6 +118,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.studies import Deletion, ListedStudy
     from winnow.orchestrators.supervise import SweepFailedError
     from winnow.orchestrators.train import SweepResult
+    from winnow.orchestrators.validate import Validation
     from winnow.orchestrators.workers import Jobs, WorkerGroup
     from winnow.platforms.deployer import DeploymentFailedError, ManualAccess, UnknownDeploymentError
     from winnow.platforms.diagnosis import Diagnosis
@@ -149,6 +153,8 @@ _LATE = {
         "config.experiment": "Experiment",
         "config.loader": "load_experiment",
         "config.settings": "Variable",
+        "data.stage.summary": "ColumnSummary Summary Suspect",
+        "data.stage.violations": "Violation",
         "finding": "Finding",
         "model_query.ranking": "Demand Miss Selection",
         "monitoring.outcomes": "JoinedOutcomes RevisionOutcomes",
@@ -179,6 +185,7 @@ _LATE = {
         "orchestrators.studies": "Deletion ListedStudy",
         "orchestrators.supervise": "SweepFailedError",
         "orchestrators.train": "SweepResult",
+        "orchestrators.validate": "Validation",
         "orchestrators.workers": "Jobs WorkerGroup",
         "platforms.deployer": "DeploymentFailedError ManualAccess UnknownDeploymentError",
         "rollout.forecast": "Forecast Need Proposal",
@@ -216,6 +223,7 @@ __all__ = [
     "ChampionChange",
     "CheckedRun",
     "ColumnDrift",
+    "ColumnSummary",
     "Comparison",
     "Dashboard",
     "Deletion",
@@ -305,6 +313,8 @@ __all__ = [
     "StackStatus",
     "StudyComparison",
     "StudySummary",
+    "Summary",
+    "Suspect",
     "SweepFailedError",
     "SweepResult",
     "TrackedExperiment",
@@ -314,7 +324,9 @@ __all__ = [
     "TrialRecord",
     "UnknownDeploymentError",
     "UnreachableError",
+    "Validation",
     "Variable",
+    "Violation",
     "WinnowError",
     "WorkerGroup",
     "build_prod",
@@ -334,6 +346,7 @@ __all__ = [
     "explain_run",
     "generate_data",
     "holdout_row",
+    "infer_schema",
     "inference_one",
     "ingest",
     "init",
@@ -380,6 +393,7 @@ __all__ = [
     "track_experiments",
     "train",
     "ui",
+    "validate",
     "why",
     "winner_certainty",
     "write_report",

@@ -36,6 +36,7 @@ GROUPS: Mapping[str, str] = {
     "The tracking stack": "stack",
     "The monitoring stack": "monitoring_stack",
     "Data": "generation",
+    "Validation": "validation",
     "Documents": "documents",
 }
 """The modules of the functions, by heading."""

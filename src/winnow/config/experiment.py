@@ -172,6 +172,11 @@ class DataConfig(Frozen):
     )
     query: str | None = Field(default=None, description="A database's SQL query, or the name of a table to read whole.")
     read: ReadConfig = Field(default=ReadConfig(), description="How files are read.")
+    schema_file: str | None = Field(
+        default=None,
+        alias="schema",
+        description="Schema file that `winnow validate` checks the rows against, in the form of pandera's YAML files.",
+    )
     target: str | None = Field(default=None, description="Column to predict; files and databases need it.")
     task: Literal["auto", "classification", "regression"] = Field(
         default="auto", description="`auto`: classification for text, booleans and few distinct whole numbers."
@@ -765,4 +770,5 @@ class Experiment(Frozen):
         columns = {name: kind for name, kind in kept["data"]["columns"].items() if kind != "number"}
         kept["data"] = {**kept["data"], "columns": columns}
         del kept["data"]["raw"]  # trials train on `data.source`
+        del kept["data"]["schema"]  # trials read the rows as they are
         return {**kept, "search": search}

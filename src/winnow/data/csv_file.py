@@ -14,7 +14,7 @@ import io
 import itertools
 import lzma
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from winnow.bundle.columns import MISSING
@@ -33,7 +33,7 @@ COMMA_NUMBER = r"\s*[+-]?(?:[0-9]+(?:,[0-9]*)?|,[0-9]+)(?:[eE][+-]?[0-9]+)?\s*"
 THOUSANDS = r"\s*[+-]?(?:0|[1-9][0-9]{0,2}(?:,[0-9]{3})*)\s*"
 
 
-def read_csv(content: IO[bytes], name: str, read: ReadConfig, texts: Collection[str], labels: Collection[str]) -> Any:
+def read_csv(content: IO[bytes], name: str, read: ReadConfig, texts: Container[str], labels: Container[str]) -> Any:
     """Read a CSV file.
 
     Args:
@@ -53,7 +53,7 @@ def read_csv(content: IO[bytes], name: str, read: ReadConfig, texts: Collection[
 
 
 def csv_parts(
-    content: IO[bytes], name: str, read: ReadConfig, texts: Collection[str], labels: Collection[str], rows: int
+    content: IO[bytes], name: str, read: ReadConfig, texts: Container[str], labels: Container[str], rows: int
 ) -> Iterator[Any]:
     """The same in parts of at most so many rows, of which each has types of its own. Arguments as for `read_csv`."""
     import pandas as pd
@@ -65,7 +65,7 @@ def csv_parts(
 
 
 def _options(
-    content: IO[bytes], name: str, read: ReadConfig, texts: Collection[str], labels: Collection[str]
+    content: IO[bytes], name: str, read: ReadConfig, texts: Container[str], labels: Container[str]
 ) -> dict[str, Any]:
     """How pandas reads a file, which is checked line by line here."""
     delimiter, encoding, names = checked_csv(content, name, read)
@@ -96,7 +96,7 @@ def checked_csv(content: IO[bytes], name: str, read: RawReadConfig) -> tuple[str
     return delimiter, "utf-8" if encoding == "utf-8-sig" else encoding, names
 
 
-def _with_decimals(frame: Any, delimiter: str, name: str, read: ReadConfig, labels: Collection[str]) -> Any:
+def _with_decimals(frame: Any, delimiter: str, name: str, read: ReadConfig, labels: Container[str]) -> Any:
     frame = frame.rename(columns=str)
     if read.decimal == ",":
         return _with_points(frame, [column for column in frame.columns if column in labels])
@@ -213,7 +213,7 @@ def _without_nul(lines: Iterator[str], source: str, shown: str) -> Iterator[str]
         yield line
 
 
-def _without_commas(frame: pd.DataFrame, labels: Collection[str], source: str) -> pd.DataFrame:
+def _without_commas(frame: pd.DataFrame, labels: Container[str], source: str) -> pd.DataFrame:
     """Numbers in place of the texts of columns that hold nothing but numbers with decimal commas.
 
     Raises:

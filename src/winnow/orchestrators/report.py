@@ -67,11 +67,11 @@ def write_page(view: StudyView, page: Path) -> None:
     """Write the report atomically. Raises InputError if it cannot be written."""
     from winnow.report import render_report
 
-    write_html(render_report(view), page)
+    write_html(render_report(view), page, "output")
 
 
-def write_html(text: str, page: Path) -> None:
-    """Write a page atomically. Raises InputError if it cannot be written."""
+def write_html(text: str, page: Path, flag: str = "html") -> None:
+    """Write a page atomically. Raises InputError if it cannot be written; it names the flag that named the page."""
     try:
         replace_text(page, text)
     except OSError as error:
@@ -79,5 +79,5 @@ def write_html(text: str, page: Path) -> None:
             str(page),
             expected="a file that can be written",
             found=error.strerror or str(error),
-            remedy=f"Name another one ({next_flag('output')}).",
+            remedy=f"Name another one ({next_flag(flag)}).",
         ) from error

@@ -11,7 +11,8 @@ from winnow.study.experiments import Sheet
 
 _WRAPPED_ABOVE = 32
 """Columns with longer texts, in characters, are wrapped."""
-_THEME = """document.getElementById("theme").addEventListener("click", () => {
+# Switches the page between dark and light; it keeps no choice.
+THEME = """document.getElementById("theme").addEventListener("click", () => {
   const root = document.documentElement, isDark = matchMedia("(prefers-color-scheme: dark)").matches;
   root.style.colorScheme = (root.style.colorScheme || (isDark ? "dark" : "light")) === "dark" ? "light" : "dark";
 });"""
@@ -31,7 +32,7 @@ def render_sheets(title: str, sheets: Sequence[Sheet], empty: str = "") -> str:
     )
     parts = files(__package__)
     return Template((parts / "template.html").read_text("utf-8")).substitute(
-        title=escape(title), style=(parts / "report.css").read_text("utf-8"), body=body, data="", script=_THEME
+        title=escape(title), style=(parts / "report.css").read_text("utf-8"), body=body, data="", script=THEME
     )
 
 

@@ -56,3 +56,7 @@ def test_a_wrong_value_is_refused_with_its_place(data: Any, place: str, expected
         load_experiment(tmp_path / "keys.yaml")
     assert caught.value.place.endswith(f": {place}")
     assert caught.value.expected.startswith(expected)
+
+
+def test_a_schema_file_changes_nothing_that_is_trained() -> None:
+    assert experiment(schema="schemas/rows.yaml").definition() == experiment().definition()
