@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,10 +45,15 @@ def sheet_lines(sheets: Iterable[Sheet]) -> Iterator[str]:
 
 
 def as_text(found: Any) -> str:
-    """A value as indented JSON."""
+    """A value as indented JSON; paths are texts."""
     import msgspec
 
-    return msgspec.json.format(msgspec.json.encode(found)).decode()
+    def plain(value: Any) -> str:
+        if isinstance(value, PurePath):
+            return str(value)
+        raise TypeError(f"expected a value that JSON has, found {type(value).__name__}")
+
+    return msgspec.json.format(msgspec.json.encode(found, enc_hook=plain)).decode()
 
 
 def utc(at_ms: int | None) -> str | None:

@@ -13,14 +13,12 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.next_command import next_command, next_flag
 from winnow.data.stage.infer import infer_schema
+from winnow.data.stage.ingested import current_version, raw_folder
 from winnow.data.stage.rows import open_rows
 from winnow.data.stage.schema import ColumnSchema, TableSchema, read_schema, schema_text
 from winnow.data.stage.summary import Summary, summarize
 from winnow.data.stage.violations import Violation, find_violations, type_columns
 from winnow.orchestrators.report import write_html
-
-CURRENT = "current"
-"""In the folder of ingested data: the name of the folder beside it that has the newest rows."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def validate(experiment: Experiment, home: Path, schema: Path | None, html: Path
     rules = TableSchema(()) if given is None else read_schema(given)
     raw = _ingested(experiment, home)
     with open_rows(experiment.data, raw) as connection:
-        violations = find_violations(connection, rules, experiment.data.read.missing)
+        violations = find_violations(connection, rules, _missing(experiment.data))
         summary = None if html is None else _summary(connection, rules, experiment.data)
         rows, *_ = connection.execute("SELECT count(*) FROM typed").fetchall()[0]
         columns = len(connection.execute("DESCRIBE typed").fetchall()) - 1
@@ -86,7 +84,7 @@ def infer(experiment: Experiment, home: Path, schema: Path | None, *, is_forced:
         )
     raw = _ingested(experiment, home)
     with open_rows(experiment.data, raw) as connection:
-        found = infer_schema(connection, experiment.data.read.missing)
+        found = infer_schema(connection, _missing(experiment.data))
     source = str(raw[0].parent) if raw else experiment.data.shown_source
     comment = f"Inferred from {source}: what its rows are, not what rows must be. Correct it, above all the ranges."
     try:
@@ -105,18 +103,29 @@ def _schema_file(experiment: Experiment, given: Path | None) -> Path | None:
 def _summary(connection: duckdb.DuckDBPyConnection, rules: TableSchema, data: DataConfig) -> Summary:
     """What the rows hold; columns that the schema does not know have the types that their texts have."""
     declared = {each.name for each in rules.columns}
-    inferred = [each for each in infer_schema(connection, data.read.missing).columns if each.name not in declared]
+    inferred = [each for each in infer_schema(connection, _missing(data)).columns if each.name not in declared]
     columns = (*rules.columns, *(ColumnSchema(each.name, each.dtype) for each in inferred))
-    type_columns(connection, TableSchema(columns), data.read.missing)
+    type_columns(connection, TableSchema(columns), _missing(data))
     dropped = {*data.drop, *(name for name, kind in data.columns.items() if kind == "drop")}
     return summarize(connection, data.target, dropped)
 
 
 def _ingested(experiment: Experiment, home: Path) -> Sequence[Path]:
-    """The Parquet files that `winnow ingest` wrote for the experiment; none if there are none."""
-    folder = home / "data" / experiment.name / "raw"
-    try:
-        version = (folder / CURRENT).read_text(encoding="utf-8").strip()
-    except OSError:
+    """The Parquet files that `winnow ingest` wrote of `data.raw`, in the order of their rows; none without raw data."""
+    if experiment.data.raw is None:
         return ()
-    return sorted((folder / version).rglob("*.parquet"))
+    found = current_version(raw_folder(home, experiment.name))
+    if found is None:
+        raise InputError(
+            "data.raw",
+            expected="raw data that have been copied to the home",
+            found="none",
+            remedy=f"Copy them first: `{next_command('ingest')}`.",
+        )
+    folder, version = found
+    return [folder / part.file for part in version.parts]
+
+
+def _missing(data: DataConfig) -> tuple[str, ...]:
+    """Texts that stand for a missing value besides the usual ones."""
+    return data.read.missing if data.raw is None else data.raw.read.missing

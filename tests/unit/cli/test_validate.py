@@ -94,15 +94,25 @@ def test_a_page_needs_no_schema_and_shows_no_markup_of_the_data(
     assert capsys.readouterr().out.startswith("rows.csv: 13 rows of 3 columns, checked against no schema")
 
 
-def test_ingested_rows_are_checked_instead_of_the_source(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import pandas as pd
-
-    raw = project / "home" / "data" / "plans" / "raw"
-    (raw / "0123456789ab").mkdir(parents=True)
-    pd.DataFrame({"age": ["21", "x"], "plan": ["pro", "pro"]}).to_parquet(raw / "0123456789ab" / "part-0.parquet")
-    (raw / "current").write_text("0123456789ab\n")
+def test_with_raw_data_their_ingested_rows_are_checked(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = ", schema: rows.yaml, raw: {source: 'exports/*.csv', read: {missing: ['?']}}"
+    Path("experiment.yaml").write_text(EXPERIMENT % raw)
     Path("rows.yaml").write_text(SCHEMA)
+    Path("exports").mkdir()
+    Path("exports/1.csv").write_text("age,plan\n21,pro\n")
 
+    assert run(["validate"]) == 2
+    assert "data.raw: expected raw data that have been copied to the home" in capsys.readouterr().err
+    assert run(["ingest"]) == run(["validate"]) == 0
+    Path("exports/2.csv").write_text("age,plan\nx,pro\n22,?\n")
+    assert run(["validate"]) == 0
+    capsys.readouterr()
+    assert run(["ingest", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert Path(told["path"]).name == told["ingested"]["digest"][:12]
     assert run(["validate", "--json"]) == 2
     found = json.loads(capsys.readouterr().out)
-    assert (found["rows"], found["violations"][0]["rows"]) == (2, [2])
+    assert (found["rows"], [(each["rule"], each["rows"]) for each in found["violations"]]) == (
+        3,
+        [("dtype: int64", [2]), ("nullable: false", [3])],
+    )
