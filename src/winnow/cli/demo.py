@@ -37,17 +37,17 @@ def command(config: Path, keep: bool) -> None:
     click.echo("winnow demo: data set, model and search space in; a served model out. No server, no account.")
     model, source = experiment.model.factory, experiment.data.shown_source
     searched = f"{trials_wanted(search)} trials of {model} on {source}, {folds} folds each"
-    with _step(1, f"Sweep: {searched}", next_command("train", config=config)):
+    with step(1, _STEPS, f"Sweep: {searched}", next_command("train", config=config)):
         train.train.main(flags, standalone_mode=False)
-    with _step(2, "Select: the run that passes the rules", next_command("select-model", config=config)):
+    with step(2, _STEPS, "Select: the run that passes the rules", next_command("select-model", config=config)):
         if status := select_model.command.main(flags, standalone_mode=False):
             raise SystemExit(status)
-    with _step(3, "Serve: the selected model", next_command("prod", platform="local", config=config)):
+    with step(3, _STEPS, "Serve: the selected model", next_command("prod", platform="local", config=config)):
         # The demo does not stop what it did not start.
         was_served = any(each.deployment.state != "down" for each in _deployments(experiment.name))
         prod.prod.main(flags, standalone_mode=False)
     try:
-        with _step(4, "Predict: a row that no training has seen", next_command("inference-one", config=config)):
+        with step(4, _STEPS, "Predict: a row that no training has seen", next_command("inference-one", config=config)):
             _predict(config, experiment.name)
     finally:
         click.echo()
@@ -76,9 +76,10 @@ def documents(folder: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def _step(number: int, title: str, by_hand: str) -> Iterator[None]:
+def step(number: int, of: int, title: str, by_hand: str) -> Iterator[None]:
+    """Print a step's title, the command that does it, and at its end how long it took."""
     click.echo()
-    click.secho(f"[{number}/{_STEPS}] {title}", bold=True)
+    click.secho(f"[{number}/{of}] {title}", bold=True)
     click.secho(f"      by hand: {by_hand}", dim=True)
     began = time.monotonic()
     yield

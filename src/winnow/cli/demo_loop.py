@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from winnow.cli.demo import step
 from winnow.cli.options import say
 from winnow.config.disk import home_of
 from winnow.config.next_command import next_command
@@ -97,12 +98,15 @@ def command(keep: bool) -> None:
 
 def _loop(folder: Path, config: Path) -> None:
     click.echo("winnow demo-loop: a model is trained, served, watched, and trained again. No server, no account.")
-    with _step(1, "January: rows with known outcomes, and a sweep over them", next_command("train", config=config)):
+    with step(
+        1, STEPS, "January: rows with known outcomes, and a sweep over them", next_command("train", config=config)
+    ):
         _generate(folder, "January", seed=1, drifted=False)
         sweep = _sweep(config)
     rules = folder / "rules.yaml"
-    with _step(
+    with step(
         2,
+        STEPS,
         "Gates: a version has to show what it can",
         next_command("promote-model", stage="production", config=config, rules=rules),
     ):
@@ -110,28 +114,30 @@ def _loop(folder: Path, config: Path) -> None:
         for stage in ("staging", "production"):
             _call("promote-model", config, "--stage", stage, "--rules", str(rules))
     other = next(each.version for each in sweep.refits if sweep.best is None or each.trial != sweep.best.number)
-    with _step(
-        3, "Canary: it takes over from an earlier version", next_command("prod", platform="local", config=config)
+    with step(
+        3, STEPS, "Canary: it takes over from an earlier version", next_command("prod", platform="local", config=config)
     ):
         _call("prod", config, "--version", str(other), quiet=True)
         with _customers(seed=11, drifted=False):
             _call("prod", config, quiet=True)
-    with _step(4, "Look: what customers ask is like the training rows", next_command("monitor", config=config)):
+    with step(4, STEPS, "Look: what customers ask is like the training rows", next_command("monitor", config=config)):
         _ask(seed=12, drifted=False)
         _expect(_call("monitor", config), 0, "no alarm")
-    with _step(5, "Drift: in February prices rise, and other customers leave", next_command("monitor", config=config)):
+    with step(
+        5, STEPS, "Drift: in February prices rise, and other customers leave", next_command("monitor", config=config)
+    ):
         _ask(seed=13, drifted=True)
         _expect(_call("monitor", config), 3, "an alarm")
     again = next_command("retrain", config=config, if_due=True)
-    with _step(6, "Retrain: February's outcomes are known, and a new version has to beat the champion", again):
+    with step(6, STEPS, "Retrain: February's outcomes are known, and a new version has to beat the champion", again):
         _generate(folder, "February", seed=2, drifted=True)
         with _customers(seed=14, drifted=True):
             _expect(_call("retrain", config, "--if-due"), 0, "a new champion")
-    with _step(7, "Look again: the new champion knows February, and nothing is due", again):
+    with step(7, STEPS, "Look again: the new champion knows February, and nothing is due", again):
         _ask(seed=15, drifted=True)
         _expect(_call("monitor", config), 0, "no alarm")
         _expect(_call("retrain", config, "--if-due"), 0, "nothing to do")
-    with _step(8, "Why: where the champion comes from, and what happened", next_command("why", config=config)):
+    with step(8, STEPS, "Why: where the champion comes from, and what happened", next_command("why", config=config)):
         _expect(_call("why", config), 0, "a history")
 
 
@@ -160,16 +166,6 @@ def _remove(folder: Path) -> None:
 
     api.remove_deployment(name=NAME, platform="local")
     shutil.rmtree(folder)
-
-
-@contextmanager
-def _step(number: int, title: str, by_hand: str) -> Iterator[None]:
-    click.echo()
-    click.secho(f"[{number}/{STEPS}] {title}", bold=True)
-    click.secho(f"      by hand: {by_hand}", dim=True)
-    began = time.monotonic()
-    yield
-    click.secho(f"      took {time.monotonic() - began:.1f} s", dim=True)
 
 
 def _call(verb: str, config: Path, *flags: str, quiet: bool = False) -> int:

@@ -76,6 +76,13 @@ class DataSet:
         return tuple(self.features.shape[1:])
 
     @property
+    def table(self) -> tuple[Column, ...] | None:
+        """The codec of a table's columns; None for tensors."""
+        if self.columns is None and self.feature_names is not None:
+            return tuple(Column(name) for name in self.feature_names)
+        return self.columns
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one row as the network of a model's factory gets it."""
         return self.raw_shape if self.inputs is None else (self.inputs.width,)

@@ -39,10 +39,6 @@ class ReplicaCounts(Struct, frozen=True):
     counts: LiveCounts
 
 
-Snapshot = dict[str, ReplicaCounts]
-"""What the replicas that answered have counted, by their identifiers."""
-
-
 def replica_counts(text: str, at: float) -> ReplicaCounts:
     """Read the metrics of one replica.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from winnow.bundle.columns import Column, decode_row
+from winnow.bundle.columns import decode_row
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.data.sources import load_data
@@ -41,8 +41,7 @@ def holdout_row(experiment: Experiment) -> HoldoutRow:
     holdout = split_holdout(data, experiment.data.holdout, experiment.cross_validation.splitter, experiment.search.seed)
     index = int(holdout.holdout[0])
     row = data.features[index : index + 1][0].tolist()
-    columns = data.columns or tuple(Column(name) for name in data.feature_names or ())
-    body = decode_row(columns, row) if columns else row
+    body = row if data.table is None else decode_row(data.table, row)
     target = data.target[index]
     truth = data.class_names[int(target)] if data.class_names is not None else f"{float(target[0]):.4g}"
     return HoldoutRow({"rows": [body]}, index, truth)

@@ -199,11 +199,10 @@ def example_body(data: DataSet, row: NDArray[np.float32]) -> dict[str, Any]:
     """
     if data.images is not None:
         return {"rows": [{IMAGE: base64.b64encode(data.images.encode(row)).decode()}]}
-    if data.feature_names is None:
+    if data.table is None:
         return {"rows": [_shortest(row)]}
-    columns = data.columns or tuple(Column(name) for name in data.feature_names)
     missing_is_none = [np.nan if number is None else number for number in _shortest(row)]
-    return {"rows": [decode_row(columns, missing_is_none)]}
+    return {"rows": [decode_row(data.table, missing_is_none)]}
 
 
 def _example_text(data: DataSet, row: NDArray[np.float32]) -> str:

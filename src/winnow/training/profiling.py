@@ -85,7 +85,7 @@ def profile_of(
 
 def _inputs(data: DataSet, rows: NDArray[np.int64]) -> tuple[Numbers, tuple[Column, ...]]:
     """What is profiled of some rows, [rows, width], and its codec: a table's columns, of tensors `ROW_STATISTICS`."""
-    codec = data.columns or _plain(data)
+    codec = data.table
     if codec is not None:
         return data.features[rows[spread(len(rows), rows_in(TABLE_BYTES, data.features.shape))]], codec
     statistics = [row_statistics(data.features[block]) for block in _blocks(data, rows)]
@@ -211,7 +211,7 @@ def _importances(
 ) -> dict[str, dict[str, float]]:
     """By the column's name, `importance` and `importance_std`; empty where they would take too long."""
     data = prepared.data
-    columns = data.columns or _plain(data)
+    columns = data.table
     score = _objective(prepared)
     if columns is None or score is None:
         return {}
@@ -264,11 +264,6 @@ def _most_important(columns: Sequence[ColumnProfile]) -> list[ColumnProfile]:
         return list(columns)
     order = sorted(range(len(columns)), key=lambda at: -(columns[at].importance or 0.0))
     return [columns[at] for at in sorted(order[:MOST_COLUMNS])]
-
-
-def _plain(data: DataSet) -> tuple[Column, ...] | None:
-    """The codec of a table whose columns are numbers; None for tensors."""
-    return None if data.feature_names is None else tuple(Column(name) for name in data.feature_names)
 
 
 def _sample(data: DataSet, rows: NDArray[np.int64]) -> NDArray[np.int64]:
