@@ -99,8 +99,9 @@ def _train(given: Given, overrides: Mapping[str, Any], how: Mapping[str, Any]) -
 
     settings = current()
     folder = Path(given).absolute().parent if isinstance(given, Path | str) else Path.cwd()
-    request = SweepRequest(experiment, folder=folder, **how)
     with located(given, overrides):
+        request = SweepRequest(experiment, folder=folder, **how).resolved(settings)
+        experiment = request.experiment
         target = sweep_platform(request, settings, Lookup())
         with contextlib.closing(start_check(experiment, target.host)) as server:
             target.warm_up(min(experiment.execution.workers, request.trials))

@@ -141,6 +141,42 @@ class RawConfig(Frozen):
         return (self.source,) if isinstance(self.source, str) else self.source
 
 
+Engine = Literal["duckdb", "polars", "spark"]
+"""What computes the rows that are trained on."""
+
+
+class PrepareConfig(Frozen):
+    """How `winnow prepare` makes the rows that are trained on from the raw ones. It needs `sql` or `function`."""
+
+    engine: Engine = Field(default="duckdb", description="What computes them: duckdb, polars or spark.")
+    sql: str | dict[Engine, str] | None = Field(
+        default=None,
+        description="A file with a query, or the query, over the table `raw`; or one for each engine: "
+        "`{duckdb: a.sql, spark: b.sql}`.",
+    )
+    function: str | dict[Engine, str] | None = Field(
+        default=None,
+        description="`path/file.py:function` or `package.module:function`: gets the raw rows as the engine's table "
+        "(DuckDB's relation, a LazyFrame of Polars, a DataFrame of Spark) and returns one; or one for each engine.",
+    )
+    sort: Annotated[tuple[str, ...], ListAsTuple] = Field(
+        default=(),
+        description="Columns that order the rows, and that no two rows share; by default all columns order them.",
+    )
+    partition_by: Annotated[tuple[str, ...], ListAsTuple] = Field(
+        default=(), description="Columns that split the rows into folders `NAME=VALUE`; by default one file."
+    )
+    schema_file: str | None = Field(
+        default=None, alias="schema", description="Schema file that prepared rows have to fit."
+    )
+
+    @model_validator(mode="after")
+    def _has_one(self) -> PrepareConfig:
+        if (self.sql is None) == (self.function is None):
+            raise ValueError("either `sql` or `function`")
+        return self
+
+
 class AugmentConfig(Frozen):
     """How training rows are changed by chance. A name, or a mapping; other keys are its arguments."""
 
@@ -167,8 +203,16 @@ class DataConfig(Frozen):
 
     source: Source = Field(
         description="`sklearn:NAME` (breast_cancer, digits, diabetes, iris, wine), a CSV, Parquet or Arrow file, a "
-        "list, pattern or folder of them, a URL (https, s3, gs, …), a database (`sqlite:PATH`, `postgresql://…`), or a "
-        "data function as `package.module:function` or `path/file.py:function`."
+        "list, pattern or folder of them, a URL (https, s3, gs, …), a database (`sqlite:PATH`, `postgresql://…`), a "
+        "data function as `package.module:function` or `path/file.py:function`, `prepared` for what `winnow prepare` "
+        "made, `dvc:PATH`, or `feast:REPOSITORY#SERVICE`."
+    )
+    rev: str | None = Field(
+        default=None, description="Git revision of a `dvc:` source; by default the files as they are in the workspace."
+    )
+    entities: str | None = Field(
+        default=None,
+        description="Of a `feast:` source the CSV or Parquet file with keys, `event_timestamp` and the target.",
     )
     query: str | None = Field(default=None, description="A database's SQL query, or the name of a table to read whole.")
     read: ReadConfig = Field(default=ReadConfig(), description="How files are read.")
@@ -224,6 +268,9 @@ class DataConfig(Frozen):
     )
     weight: str | None = Field(default=None, description="Column with each row's weight in the loss, at least 0.")
     raw: RawConfig | None = Field(default=None, description="The raw data, which `winnow ingest` copies to the home.")
+    prepare: PrepareConfig | None = Field(
+        default=None, description="How `winnow prepare` makes the rows of `source: prepared`."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -769,6 +816,6 @@ class Experiment(Frozen):
         # `number` accepts a column that would be refused, and changes nothing that is computed.
         columns = {name: kind for name, kind in kept["data"]["columns"].items() if kind != "number"}
         kept["data"] = {**kept["data"], "columns": columns}
-        del kept["data"]["raw"]  # trials train on `data.source`
-        del kept["data"]["schema"]  # trials read the rows as they are
+        for key in ("raw", "schema", "prepare", "rev", "entities"):  # trials train on the rows of `data.source` alone
+            del kept["data"][key]
         return {**kept, "search": search}

@@ -28,6 +28,8 @@ SQLITE = "sqlite:"
 """Prefix of a `data.source` that names a file with an SQLite database."""
 IMAGES = "images:"
 """Prefix of a `data.source` that names a folder of images."""
+PREPARED, DVC, FEAST = "prepared", "dvc:", "feast:"
+"""Sources that are resolved to files before a sweep: a `data.source` that is the first, or begins with the others."""
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 FORMS = "`package.module:function` or `path/file.py:function`"
 
@@ -77,7 +79,7 @@ def names_function(spec: str) -> bool:
 
 def names_data_function(source: str) -> bool:
     """Whether a `data.source` names a function, and not a bundled set, a file or a URL."""
-    return not source.startswith((BUNDLED, SQLITE, IMAGES)) and names_function(source)
+    return not source.startswith((BUNDLED, SQLITE, IMAGES, DVC, FEAST)) and names_function(source)
 
 
 def line_in(file: str | None, error: Exception) -> str:

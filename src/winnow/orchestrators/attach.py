@@ -73,7 +73,9 @@ class AttachedStart:
             checked = check_training(server, request.experiment, host)
         self._platform.validate(self._groups)
         code = code_of(request.experiment, Path.cwd())
-        sweep = describe_sweep(request.experiment, request.study, checked, code, request.folder, self._settings.home)
+        sweep = describe_sweep(
+            request.experiment, request.study, checked, code, request.folder, self._settings.home, request.lineage
+        )
         self._store.check(request.experiment, sweep)
         self._store.check_code(code or {}, "Or stop the workers, and start again with changed code.")
         return self._platform.equip()

@@ -11,6 +11,7 @@ from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.config.version import __version__
 from winnow.data.sources import load_data
+from winnow.orchestrators.data_source import resolve_source
 from winnow.orchestrators.preflight import check_data_files
 
 
@@ -23,6 +24,7 @@ def data_digest(experiment: Experiment, settings: Settings) -> str:
     Raises:
         InputError: the data cannot be read.
     """
+    experiment, _ = resolve_source(experiment, settings)
     seen = _seen(experiment)
     file = settings.home / "retrain" / f"{experiment.name}.data.json"
     kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

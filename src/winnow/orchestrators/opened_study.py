@@ -37,6 +37,7 @@ def describe_sweep(
     code: Mapping[str, str] | None,
     folder: Path | None = None,
     home: Path | None = None,
+    lineage: Mapping[str, str] | None = None,
 ) -> SweepRecord:
     """What the runs record about a sweep.
 
@@ -63,6 +64,7 @@ def describe_sweep(
         tags=experiment.tags,
         splitter=checked.splitter,
         code=code,
+        lineage=lineage or {},
     )
 
 

@@ -26,6 +26,7 @@ from winnow.config.user_code import changed_files, code_of
 from winnow.model_query.gates import STAGE_ALIASES, Stage
 from winnow.model_query.rules import Rules
 from winnow.orchestrators.data_digest import data_digest
+from winnow.orchestrators.data_source import resolve_source
 from winnow.orchestrators.deploy import RolloutAbortedError
 from winnow.orchestrators.due import Champion, Decision, Facts, decide, next_study
 from winnow.orchestrators.opened_study import find_study
@@ -287,6 +288,7 @@ def _continues(study: str, experiment: Experiment, digest: str, settings: Settin
     if store is None:
         return True
     header = store.header
+    experiment, _ = resolve_source(experiment, settings)
     is_same = header.experiment.definition() == experiment.definition() and header.sweep.data_sha256 == digest
     kept = header.sweep.code
     return is_same and (kept is None or not changed_files(kept, code_of(experiment, Path.cwd())))

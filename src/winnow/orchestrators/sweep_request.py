@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from winnow.config.experiment import Experiment
 from winnow.config.grid import trials_wanted
+from winnow.config.settings import Settings
+from winnow.orchestrators.data_source import resolve_source
 from winnow.study.store import StudyStore
 
 
@@ -23,6 +26,7 @@ class SweepRequest:
         registry, image_load: how the image reaches a cluster's nodes; by default as the environment says.
         allow_changed_code: continue although the code differs from that of earlier trials.
         is_retry: train failed trials again.
+        lineage: where rows that were prepared, versioned or joined come from.
     """
 
     experiment: Experiment
@@ -34,6 +38,7 @@ class SweepRequest:
     image_load: str = ""
     allow_changed_code: bool = False
     is_retry: bool = False
+    lineage: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def study(self) -> str:
@@ -44,6 +49,11 @@ class SweepRequest:
     def trials(self) -> int:
         """How many trials the sweep is to have, if no budget ends it."""
         return trials_wanted(self.experiment.search)
+
+    def resolved(self, settings: Settings) -> SweepRequest:
+        """The same with the files of a source that is to be resolved. Raises InputError where there are none."""
+        experiment, lineage = resolve_source(self.experiment, settings, self.study)
+        return replace(self, experiment=experiment, lineage=lineage)
 
     def wants_more_than(self, store: StudyStore) -> bool:
         """Whether the sweep has more trials than the study, and no budget has ended it."""

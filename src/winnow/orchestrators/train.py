@@ -103,6 +103,7 @@ def plan(
     request: SweepRequest, settings: Settings, lookup: Lookup, environment: Mapping[str, str] = os.environ
 ) -> list[str]:
     """What `train` would start, as lines for the user. Raises InputError."""
+    request = request.resolved(settings)
     check_search(request.experiment)
     platform = sweep_platform(request, settings, lookup, environment)
     platform.check_image()
@@ -171,7 +172,7 @@ def _train(
         server.close()
     platform.validate(groups)
     executor = platform.equip()
-    sweep = describe_sweep(experiment, study, checked, code, request.folder, settings.home)
+    sweep = describe_sweep(experiment, study, checked, code, request.folder, settings.home, request.lineage)
     if existing is not None:
         existing.check(experiment, sweep)
         if (unused := unused_warm_start(existing, experiment)) is not None:

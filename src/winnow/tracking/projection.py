@@ -213,6 +213,7 @@ def model_tags(sweep: SweepRecord, trial: TrialRecord, manifest: Manifest) -> di
         MODEL_SHA256: manifest.onnx_sha256,
         DATA_SHA256: sweep.data_sha256,
         "mlflow.source.git.commit": manifest.git_commit,
+        **sweep.lineage,
     }
     return {key: value for key, value in tags.items() if value}
 
@@ -362,7 +363,8 @@ def _description(sweep: SweepRecord, trials: Sequence[TrialRecord], counts: Mapp
 
 def _shared_tags(sweep: SweepRecord) -> dict[str, str]:
     own = {STUDY: sweep.study, SEED: str(sweep.seed), DATA_SHA256: sweep.data_sha256}
-    return {_key(name): value[:_LONGEST_TAG] for name, value in sweep.tags.items()} | own
+    given = {_key(name): value[:_LONGEST_TAG] for name, value in sweep.tags.items()}
+    return given | dict(sweep.lineage) | own
 
 
 def _environment_tags(sweep: SweepRecord) -> dict[str, str]:

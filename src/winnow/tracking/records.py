@@ -24,6 +24,7 @@ class SweepRecord:
         started_at_ms: when the study was made, milliseconds since the epoch.
         splitter: empty for a study of an older version.
         code: sha256 of each file of the user's code, by name; None for a study of an older version.
+        lineage: where rows that were prepared, versioned or joined come from: tags of every run and model version.
     """
 
     study: str
@@ -42,6 +43,7 @@ class SweepRecord:
     tags: Mapping[str, str] = field(default_factory=dict)
     splitter: str = ""
     code: Mapping[str, str] | None = None
+    lineage: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
