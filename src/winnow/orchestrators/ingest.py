@@ -9,7 +9,6 @@ import contextlib
 import glob
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,29 +16,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from winnow.config.addresses import without_password
-from winnow.config.atomic_write import replace_bytes, replace_text
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment, RawConfig
-from winnow.config.file_lock import locked
 from winnow.data.sql import is_database, query_parts
-from winnow.data.stage.ingested import (
-    DESCRIPTION,
-    POINTER,
-    Ingested,
-    RawColumn,
-    RawPart,
-    current_version,
-    raw_folder,
-)
+from winnow.data.stage.ingested import Ingested, RawColumn, RawPart, raw_folder
 from winnow.data.stage.parts import give_one_schema, link_part, read_tables, write_parts
 from winnow.data.stage.raw_files import read_batches
 from winnow.data.stage.row_digest import digest_of_rows
+from winnow.data.stage.versions import current_version, describe, drafting, publish
 from winnow.data.table_files import TableFile, list_files, local_files
 from winnow.data.tables import with_environment
 from winnow.data.urls import download, mark_of
-
-KEPT = 3
-"""How many versions stay, the current one included."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +76,9 @@ def ingest(
         sources = [with_environment(source, environment) for source in raw.sources]
         files = None if _is_database(raw, sources) else _files(raw, sources)
         if dry_run:
-            return _planned(raw, files, current_version(folder))
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
-            draft = folder / ".draft"
-            if draft.exists():  # of a process that was killed
-                shutil.rmtree(draft)
-            draft.mkdir()
-            try:
-                return _ingested(raw, sources[0], files, folder, draft)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
+            return _planned(raw, files, current_version(folder, Ingested))
+        with drafting(folder) as draft:
+            return _ingested(raw, sources[0], files, folder, draft)
 
 
 def plan(raw: RawConfig, files: Sequence[tuple[TableFile, str | None]] | None, before: Ingested | None) -> list[Step]:
@@ -130,7 +109,7 @@ def _planned(raw: RawConfig, files: Any, current: tuple[Path, Ingested] | None) 
 
 def _ingested(raw: RawConfig, address: str, files: Any, folder: Path, draft: Path) -> Ingestion:
     """Write a version to the draft, and make it the current one if its rows are others."""
-    current = current_version(folder)
+    current = current_version(folder, Ingested)
     before = None if current is None else current[1]
     steps = plan(raw, files, before)
     held = tuple(part for step in steps for part in step.kept)
@@ -148,17 +127,10 @@ def _ingested(raw: RawConfig, address: str, files: Any, folder: Path, draft: Pat
     kept = len(steps) - len(read)
     if current is not None and before is not None and before.digest == found.digest:
         if [(part.file, part.rows) for part in before.parts] == [(part.file, part.rows) for part in found.parts]:
-            _write_description(current[0], found)  # sources that were touched are not read again
+            describe(current[0], found)  # sources that were touched are not read again
             return Ingestion("unchanged", read, kept, current[0], found)
         return Ingestion("unchanged", read, kept, *current)
-    _write_description(draft, found)
-    version = folder / found.version
-    if version.exists():  # of rows that came back
-        shutil.rmtree(version)
-    draft.rename(version)
-    replace_text(folder / POINTER, f"{found.version}\n")
-    _remove_old(folder, version)
-    return Ingestion("new", read, kept, version, found)
+    return Ingestion("new", read, kept, publish(draft, found), found)
 
 
 def _read(step: Step, raw: RawConfig, address: str, after: Any, draft: Path, first: int) -> list[RawPart]:
@@ -259,20 +231,6 @@ def _mark(path: str) -> str | None:
         return mark_of(path)
     stat = Path(path).expanduser().stat()
     return f"{stat.st_size} {stat.st_mtime_ns}"
-
-
-def _write_description(version: Path, found: Ingested) -> None:
-    import msgspec
-
-    replace_bytes(version / DESCRIPTION, msgspec.json.format(msgspec.json.encode(found)))
-
-
-def _remove_old(folder: Path, current: Path) -> None:
-    """Remove all but the newest versions. A current version without its parts is none."""
-    descriptions = sorted(folder.glob(f"*/{DESCRIPTION}"), key=lambda file: file.stat().st_mtime_ns)
-    for file in descriptions[:-KEPT]:
-        if file.parent != current:
-            shutil.rmtree(file.parent)
 
 
 @contextlib.contextmanager

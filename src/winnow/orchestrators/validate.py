@@ -13,10 +13,11 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.next_command import next_command, next_flag
 from winnow.data.stage.infer import infer_schema
-from winnow.data.stage.ingested import current_version, raw_folder
+from winnow.data.stage.ingested import Ingested, raw_folder
 from winnow.data.stage.rows import open_rows
 from winnow.data.stage.schema import ColumnSchema, TableSchema, read_schema, schema_text
 from winnow.data.stage.summary import Summary, summarize
+from winnow.data.stage.versions import current_version
 from winnow.data.stage.violations import Violation, find_violations, type_columns
 from winnow.orchestrators.report import write_html
 
@@ -114,7 +115,7 @@ def _ingested(experiment: Experiment, home: Path) -> Sequence[Path]:
     """The Parquet files that `winnow ingest` wrote of `data.raw`, in the order of their rows; none without raw data."""
     if experiment.data.raw is None:
         return ()
-    found = current_version(raw_folder(home, experiment.name))
+    found = current_version(raw_folder(home, experiment.name), Ingested)
     if found is None:
         raise InputError(
             "data.raw",

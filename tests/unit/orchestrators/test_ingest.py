@@ -22,8 +22,9 @@ from winnow.cli import winnow
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.data.sources import load_data
-from winnow.data.stage.ingested import RawColumn, current_version, raw_folder
+from winnow.data.stage.ingested import Ingested, RawColumn, raw_folder
 from winnow.data.stage.row_digest import digest_of_rows
+from winnow.data.stage.versions import current_version
 from winnow.orchestrators.ingest import Ingestion, ingest
 
 SEARCH = {"space": {"lr": {"float": [0.1, 0.2]}}, "trials": 1, "metric": {"name": "f1"}}
@@ -462,7 +463,7 @@ def test_the_verb_says_what_was_read(home: Path, rows: Path, tmp_path: Path) -> 
     )
     done = CliRunner().invoke(winnow, ["ingest", "--config", str(config)], env={"WINNOW_HOME": str(home)})
     assert (done.exit_code, done.stderr) == (0, "")
-    current = current_version(raw_folder(home, "shop"))
+    current = current_version(raw_folder(home, "shop"), Ingested)
     assert current is not None
     assert done.stdout.splitlines() == [
         f"read: {rows / 'a.csv'}",

@@ -1,16 +1,15 @@
 """What `winnow ingest` has made of raw data: a folder of Parquet parts, and the file that describes them.
 
-`HOME/data/NAME/raw/VERSION/` holds one version; its name is the first digits of the digest of its rows. The file
-`current` beside it names the version in use.
+`HOME/data/NAME/raw/VERSION/` holds one version; its name is the first digits of the digest of its rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-DESCRIPTION, POINTER = "ingested.json", "current"
+from winnow.data.stage.versions import version_name
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,8 @@ class Ingested:
         watermark: of a database that is read by a column, the last row's value as text.
     """
 
+    DESCRIPTION: ClassVar[str] = "ingested.json"
+
     digest: str
     rows: int
     columns: tuple[RawColumn, ...]
@@ -65,26 +66,14 @@ class Ingested:
     @property
     def version(self) -> str:
         """The name of its folder."""
-        return self.digest[:12]
+        return version_name(self)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Its Parquet files, as paths in its folder, in the order of the rows."""
+        return tuple(part.file for part in self.parts)
 
 
 def raw_folder(home: Path, name: str) -> Path:
     """The folder with the versions of an experiment's raw data."""
     return home / "data" / name / "raw"
-
-
-def current_version(folder: Path) -> tuple[Path, Ingested] | None:
-    """Folder and description of the version in use; None before the first one, and where a file is lost or damaged."""
-    import msgspec
-
-    pointer = folder / POINTER
-    if not pointer.is_file():
-        return None
-    version = folder / pointer.read_text(encoding="utf-8").strip()
-    if not (version / DESCRIPTION).is_file():
-        return None
-    try:
-        found = msgspec.json.decode((version / DESCRIPTION).read_bytes(), type=Ingested)
-    except msgspec.DecodeError:  # also of another version of winnow
-        return None
-    return (version, found) if all((version / part.file).is_file() for part in found.parts) else None
