@@ -78,6 +78,7 @@ from winnow.api.stack import (
 )
 from winnow.api.study import delete_study, plan_deletion, studies, track_experiments, write_report
 from winnow.api.sweep import plan, retry, train
+from winnow.api.tools import install_tool
 from winnow.api.validation import infer_schema, validate
 from winnow.api.workers import cancel, jobs, logs
 from winnow.config.errors import InputError, UnreachableError, WinnowError
@@ -350,6 +351,7 @@ __all__ = [
     "inference_one",
     "ingest",
     "init",
+    "install_tool",
     "jobs",
     "kubernetes_secrets",
     "load_experiment",

@@ -39,7 +39,7 @@ def monitor(
             replicas are asked.
         html: a page to write, which needs no other file.
         output: a file of gauges to write, in Prometheus' text format.
-        evidently: a page of Evidently to write, by the environment `evidently` in WINNOW_HOME, of logged rows.
+        evidently: a page of Evidently to write, of logged rows; see `install_tool`.
         say: is called with warnings.
 
     Raises:

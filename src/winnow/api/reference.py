@@ -33,6 +33,7 @@ GROUPS: Mapping[str, str] = {
     "Monitoring": "monitoring",
     "Retraining": "retraining",
     "History": "history",
+    "Tools": "tools",
     "The tracking stack": "stack",
     "The monitoring stack": "monitoring_stack",
     "Data": "generation",

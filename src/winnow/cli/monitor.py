@@ -47,7 +47,7 @@ SHOWN_COLUMNS = 20
 @click.option(
     "--evidently",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write Evidently's page on logged rows; it takes an environment of its own (docs/monitoring.md).",
+    help="Also write Evidently's page on logged rows; `install-tool` installs it.",
 )
 @json_option
 def command(as_json: bool, html: Path | None, **options: Any) -> int:

@@ -14,7 +14,17 @@ from pathlib import Path
 OTHERS = 0o077
 """Permissions of the group and of all others."""
 
-_OWN = ("artifacts", "data", "deployments", "images-loaded.json", "models", "monitoring", "stack.json", "studies")
+_OWN = (
+    "artifacts",
+    "data",
+    "deployments",
+    "images-loaded.json",
+    "models",
+    "monitoring",
+    "stack.json",
+    "studies",
+    "tools",
+)
 _DATABASES = ("mlflow.db", "studies.db")
 """Databases. SQLite's files next to them have names with the same prefix."""
 

@@ -1,6 +1,7 @@
 """Heavy tools, each in an environment of its own, which winnow calls as a process.
 
-Their dependencies conflict with winnow's, or are larger than winnow. `winnow install-tool NAME` makes an environment.
+Their dependencies conflict with winnow's, or are larger than winnow. `winnow install-tool` makes an environment
+(`orchestrators/install_tool.py`).
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from winnow.config.next_command import next_command
 
 TOOLS: Mapping[str, tuple[str, ...]] = {
     "dvc": ("dvc[s3]>=3.67,<4",),
+    "evidently": ("evidently>=0.7.23,<0.8", "pandas<3", "pyarrow"),
     "feast": ("feast>=0.67,<0.68",),
     "spark": ("pyspark>=4.1,<5",),
-    "evidently": ("evidently>=0.7.23,<0.8", "pandas<3", "pyarrow"),
 }
 """What is installed in each environment."""
 FOLDER = "WINNOW_TOOLS"
 """The variable with the folder of all environments; by default `HOME/tools`."""
 READY = ".ready"
+"""The file of an environment with its requirements, one a line. It is written last."""
 
 
 def tool_folder(name: str, home: Path, environment: Mapping[str, str] = os.environ) -> Path:
     """The folder of a tool's environment; it need not exist."""
-    return (Path(environment[FOLDER]) if environment.get(FOLDER) else home / "tools") / name
+    folder = Path(environment[FOLDER]).expanduser().absolute() if environment.get(FOLDER) else home / "tools"
+    return folder / name
 
 
 def tool_python(name: str, home: Path, place: str, environment: Mapping[str, str] = os.environ) -> Path:
@@ -36,14 +39,27 @@ def tool_python(name: str, home: Path, place: str, environment: Mapping[str, str
         place: what needs the tool, for messages.
 
     Raises:
-        InputError: it is not installed.
+        InputError: it is not installed, or by an earlier winnow with other requirements.
     """
     folder = tool_folder(name, home, environment)
-    if not (folder / READY).is_file():
-        raise InputError(
-            place,
-            expected=f"{name} in an environment of its own at {folder}",
-            found="none",
-            remedy=f"Install it: `{next_command('install-tool', tool=name)}`.",
-        )
-    return folder / "bin" / "python"
+    python, installed = folder / "bin" / "python", installed_in(folder)
+    if installed == TOOLS[name] and python.exists():
+        return python
+    if installed is None:
+        found = "none"
+    else:
+        found = f"one made for {' '.join(installed)}" if python.exists() else "one without its Python"
+    raise InputError(
+        place,
+        expected=f"{name} in an environment of its own at {folder}",
+        found=found,
+        remedy=f"Install it: `{next_command('install-tool', tool=name)}`.",
+    )
+
+
+def installed_in(folder: Path) -> tuple[str, ...] | None:
+    """The requirements that an environment was made for; None if there is none, or making it was interrupted."""
+    try:
+        return tuple((folder / READY).read_text(encoding="utf-8").splitlines())
+    except OSError:
+        return None

@@ -16,13 +16,11 @@ import msgspec
 
 from winnow.bundle.columns import Column, category_text, is_missing
 from winnow.config.atomic_write import replacing
-from winnow.config.errors import InputError, WinnowError
-from winnow.config.next_command import next_flag
+from winnow.config.errors import WinnowError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REQUIREMENTS = '"evidently>=0.7.23,<0.8" "pandas<3" pyarrow'
 LONGEST_S = 600
 SCRIPT = """
 import json, pathlib, sys, warnings
@@ -40,23 +38,6 @@ Report([DataDriftPreset()]).run(live, reference).save_html(page)
 """
 
 
-def check_environment(folder: Path) -> Path:
-    """The interpreter of Evidently's environment.
-
-    Raises:
-        InputError: there is none.
-    """
-    python = folder / "bin" / "python"
-    if not python.exists():
-        raise InputError(
-            next_flag("evidently"),
-            expected=f"an environment with Evidently at {folder}",
-            found="none",
-            remedy=f"Make it: python3 -m venv {folder} && {folder}/bin/pip install {REQUIREMENTS}",
-        )
-    return python
-
-
 def write_evidently(
     columns: Sequence[Column], reference: pd.DataFrame, live: pd.DataFrame, output: Path, python: Path
 ) -> None:
@@ -64,7 +45,7 @@ def write_evidently(
 
     Args:
         columns: of the model's signature; dates are left out.
-        python: as `check_environment` returns it.
+        python: the interpreter of Evidently's environment, as `tool_python` returns it.
 
     Raises:
         WinnowError: Evidently failed, or took longer than 10 minutes.

@@ -23,6 +23,7 @@ from winnow.config.next_command import next_flag
 from winnow.config.private import make_home, share
 from winnow.config.quantities import seconds_of
 from winnow.config.settings import Settings
+from winnow.config.tools import tool_python
 from winnow.finding import Finding, Result
 from winnow.monitoring.alarms import (
     QUALITY,
@@ -35,7 +36,6 @@ from winnow.monitoring.alarms import (
     still_holding,
 )
 from winnow.monitoring.drift import alpha_per_check, find_drift, needed_rows
-from winnow.monitoring.evidently_page import check_environment
 from winnow.monitoring.exposition import in_bins_of
 from winnow.monitoring.gauges import gauges
 from winnow.monitoring.live import LiveCounts
@@ -149,7 +149,7 @@ def monitor(
         wall: seconds since the epoch.
     """
     watched = find_watched(settings, request, say)
-    python = None if request.evidently is None else check_environment(settings.home / "evidently")
+    python = None if request.evidently is None else tool_python("evidently", settings.home, next_flag("evidently"))
     make_home(settings.home)
     report = look(watched, MonitoringStore(settings.home, watched.platform, watched.name), say, wall)
     _write(request.output, next_flag("output"), lambda: gauges(report))

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from winnow.bundle.columns import Column
-from winnow.config.errors import InputError, WinnowError
-from winnow.monitoring.evidently_page import check_environment, write_evidently
+from winnow.config.errors import WinnowError
+from winnow.monitoring.evidently_page import write_evidently
 
 COLUMNS = (
     Column("age"),
@@ -26,7 +26,7 @@ def environment(folder: Path, script: str) -> Path:
     python.parent.mkdir()
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
-    return check_environment(folder)
+    return python
 
 
 def test_evidently_gets_the_rows_of_columns_that_both_have_without_dates(tmp_path):
@@ -47,9 +47,3 @@ def test_what_evidently_fails_with_is_told_and_no_page_is_left(tmp_path):
     with pytest.raises(WinnowError, match="Evidently failed: ImportError: pandas"):
         write_evidently(COLUMNS, REFERENCE, LIVE, tmp_path / "page.html", python)
     assert not (tmp_path / "page.html").exists()
-
-
-def test_without_an_environment_the_error_says_how_to_make_one(tmp_path):
-    with pytest.raises(InputError) as caught:
-        check_environment(tmp_path / "evidently")
-    assert f'{tmp_path}/evidently/bin/pip install "evidently>=0.7.23,<0.8" "pandas<3" pyarrow' in str(caught.value)

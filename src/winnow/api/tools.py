@@ -1,0 +1,43 @@
+"""Install heavy tools in environments of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from winnow.api.arguments import silent
+from winnow.config.errors import InputError
+from winnow.config.nearest import did_you_mean
+from winnow.config.tools import TOOLS, tool_folder
+
+
+def install_tool(tool: str, *, say: Callable[[str], None] = silent) -> Path:
+    """Install a tool that winnow calls as a process.
+
+    Its environment is in the folder WINNOW_TOOLS, by default `tools` in WINNOW_HOME. One that is there and has what
+    this version of winnow needs is left as it is; any other is made anew, by `venv` and `pip`.
+
+    Args:
+        tool: `dvc`, `evidently`, `feast` or `spark`.
+
+    Returns:
+        The environment's interpreter.
+
+    Raises:
+        InputError: there is no such tool, or it cannot be installed.
+    """
+    if tool not in TOOLS:
+        raise InputError(
+            "install-tool",
+            expected=f"one of {', '.join(TOOLS)}",
+            found=f"'{tool}'",
+            remedy=did_you_mean(tool, TOOLS) or "Name one of them.",
+        )
+    from winnow.config.private import make_home
+    from winnow.config.settings import home_folder
+    from winnow.orchestrators import install_tool as orchestrator
+
+    home = home_folder(os.environ)
+    make_home(home)
+    return orchestrator.install_tool(tool_folder(tool, home), TOOLS[tool], say)
