@@ -50,6 +50,7 @@ from winnow.api.monitoring_stack import (
     monitoring_rules,
 )
 from winnow.api.prediction_log import outcomes
+from winnow.api.preparation import prepare
 from winnow.api.project import init, schema
 from winnow.api.retraining import render_calls, retrain
 from winnow.api.rollouts import (
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Variable
     from winnow.data.stage.ingested import Ingested, RawColumn, RawPart
+    from winnow.data.stage.prepared import Inputs, Prepared
     from winnow.data.stage.summary import ColumnSummary, Summary, Suspect
     from winnow.data.stage.violations import Violation
     from winnow.finding import Finding
@@ -108,6 +110,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.new_project import NewProject
     from winnow.orchestrators.pages import TrackingPages
     from winnow.orchestrators.predict import Scored
+    from winnow.orchestrators.prepare import Preparation
     from winnow.orchestrators.promote import Promotion
     from winnow.orchestrators.refit import RefitFailedError
     from winnow.orchestrators.rejections import RejectedVersionError
@@ -173,6 +176,8 @@ _LATE = {
         "orchestrators.inference": "Inference",
         "orchestrators.ingest": "Ingestion",
         "data.stage.ingested": "Ingested RawColumn RawPart",
+        "data.stage.prepared": "Inputs Prepared",
+        "orchestrators.prepare": "Preparation",
         "orchestrators.new_project": "NewProject",
         "orchestrators.pages": "TrackingPages",
         "orchestrators.predict": "Scored",
@@ -255,6 +260,7 @@ __all__ = [
     "Ingested",
     "Ingestion",
     "InputError",
+    "Inputs",
     "Jobs",
     "JoinedOutcomes",
     "Lead",
@@ -277,6 +283,8 @@ __all__ = [
     "Outcome",
     "OutcomeCounts",
     "PlannedBuild",
+    "Preparation",
+    "Prepared",
     "PrintedLogs",
     "Promotion",
     "Proposal",
@@ -375,6 +383,7 @@ __all__ = [
     "plan_serving",
     "predict",
     "predict_table",
+    "prepare",
     "preview_serving",
     "promote_model",
     "remove_deployment",

@@ -38,6 +38,7 @@ GROUPS: Mapping[str, str] = {
     "The monitoring stack": "monitoring_stack",
     "Data": "generation",
     "Validation": "validation",
+    "Preparation": "preparation",
     "Documents": "documents",
 }
 """The modules of the functions, by heading."""

@@ -35,8 +35,12 @@ def code_of(experiment: Experiment, folder: Path) -> dict[str, str]:
     Args:
         folder: the working directory, where files and modules are looked up.
     """
-    files = _code_files(experiment, folder)
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for path, name in files.items()}
+    return _digests(_code_files(experiment, folder))
+
+
+def code_of_function(spec: str, folder: Path) -> dict[str, str]:
+    """The same for one function, as `path/file.py:function` or `package.module:function`."""
+    return _digests(_files_of([spec], folder))
 
 
 def folder_of_code(experiment: Experiment, folder: Path) -> Path | None:
@@ -57,13 +61,21 @@ def changed_files(kept: Mapping[str, str], found: Mapping[str, str]) -> list[str
 
 def _code_files(experiment: Experiment, folder: Path) -> dict[Path, str]:
     """Names of the files by their paths, in the order in which they are reached from the experiment."""
-    found: dict[Path, str] = {}
     training = experiment.training
     augments = (augment.type for augment in experiment.data.augment)
     metrics = (metric.name for metric in (experiment.search.metric, *experiment.search.metrics))
     functions = (experiment.model.factory, experiment.data.function, training.loop, training.loss.type)
-    for spec in (*functions, *metrics, *augments):
-        if spec is not None and names_data_function(spec):
+    return _files_of([spec for spec in (*functions, *metrics, *augments) if spec is not None], folder)
+
+
+def _digests(files: Mapping[Path, str]) -> dict[str, str]:
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for path, name in files.items()}
+
+
+def _files_of(specs: Sequence[str], folder: Path) -> dict[Path, str]:
+    found: dict[Path, str] = {}
+    for spec in specs:
+        if names_data_function(spec):
             start, roots = _start(spec.rpartition(":")[0], folder)
             if start is not None:
                 _collect(start, roots, folder, found)

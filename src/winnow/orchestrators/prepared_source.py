@@ -1,12 +1,48 @@
-"""Resolve a source of Prepared."""
+"""Resolve `source: prepared`: the files of the version that `winnow prepare` made last."""
 
 from __future__ import annotations
 
-from winnow.config.experiment import Experiment
+from pathlib import Path
+from typing import cast
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import Engine, Experiment
+from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
-from winnow.orchestrators.data_source import ResolvedSource
+from winnow.data.stage.instructions import read_instructions
+from winnow.data.stage.prepared import Prepared, prepared_folder
+from winnow.data.stage.versions import current_version
+from winnow.orchestrators.data_source import KEY, ResolvedSource
 
 
 def resolve_prepared(experiment: Experiment, settings: Settings) -> ResolvedSource:
-    """The files of the source, and their lineage. Raises InputError."""
-    raise NotImplementedError
+    """The file of the current version, or its folder where the rows are split into several.
+
+    Raises:
+        InputError: nothing was prepared, or by another query or function than the file has now.
+    """
+    prepare = experiment.data.prepare
+    if prepare is None:
+        remedy = "Say how rows are made, in `data.prepare`, or name the files in `data.source`."
+        raise InputError("data.source", expected="a section `data.prepare`", found="none", remedy=remedy)
+    found = current_version(prepared_folder(settings.home, experiment.name), Prepared)
+    command = next_command("prepare")
+    if found is None:
+        raise InputError(
+            "data.source",
+            expected="rows that have been prepared",
+            found="none",
+            remedy=f"Prepare them first: `{command}`.",
+        )
+    folder, made = found
+    engine = made.inputs.engine.partition(" ")[0]
+    if read_instructions(prepare, cast("Engine", engine), Path.cwd()).digest != made.inputs.recipe:
+        raise InputError(
+            "data.source",
+            expected="rows that were prepared as `data.prepare` says",
+            found=f"version {made.version}, which was prepared before it changed",
+            remedy=f"Prepare them again: `{command}`.",
+        )
+    lineage = {"version": made.version, "raw": made.inputs.raw, "engine": made.inputs.engine}
+    source = folder if prepare.partition_by else folder / made.files[0]
+    return ResolvedSource(str(source), {f"{KEY}{name}": value for name, value in lineage.items()})

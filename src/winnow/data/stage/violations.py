@@ -93,6 +93,8 @@ def type_columns(
 ) -> dict[str, str]:
     """Make the views `present`, without values that stand for missing ones, and `typed`, in the types of the schema.
 
+    They have the columns of the view `given`, and its row numbers if there are some.
+
     Args:
         missing: texts that stand for a missing value besides the usual ones.
 
@@ -102,8 +104,9 @@ def type_columns(
     types, declared = types_of(connection), {each.name: each for each in schema.columns}
     present = {name: _present(name, kind, schema, missing) for name, kind in types.items()}
     typed = {name: _typed(name, kind, declared.get(name)) for name, kind in types.items()}
+    numbered = any(name == ROW for name, *_ in connection.execute("DESCRIBE given").fetchall())
     for view, columns, source in (("present", present, "given"), ("typed", typed, "present")):
-        selected = f"{quoted(ROW)}, {_as_columns(columns)}"
+        selected = f"{quoted(ROW)}, {_as_columns(columns)}" if numbered else _as_columns(columns)
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS SELECT {selected} FROM {source}")
     return typed
 

@@ -41,7 +41,7 @@ class Recipe:
 class Engine(Protocol):
     """The functions of an engine's module."""
 
-    def version(self, home: Path, environment: Mapping[str, str]) -> str:
+    def version(self, home: Path, environment: Mapping[str, str], /) -> str:
         """The engine's version, such as 2.1.0. Raises InputError where it is not installed. Starts nothing slow."""
         ...
 

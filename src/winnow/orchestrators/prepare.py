@@ -1,0 +1,175 @@
+"""Make the rows that are trained on from the raw ones, by an engine: a new version where anything has changed.
+
+The schema gives raw columns their types, an engine computes the result, and DuckDB checks and sorts it. A version is
+written beside the current one and becomes current in one step, so that a query that fails changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+import msgspec
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import Engine as EngineName
+from winnow.config.experiment import Experiment, PrepareConfig
+from winnow.config.next_command import next_command
+from winnow.data.stage.engines import duckdb_engine, polars_engine, spark_engine
+from winnow.data.stage.engines.recipe import Engine, Recipe
+from winnow.data.stage.finish import FILE, split_rows, write_sorted
+from winnow.data.stage.ingested import Ingested, raw_folder
+from winnow.data.stage.instructions import Instructions, read_instructions
+from winnow.data.stage.prepared import Inputs, Prepared, prepared_folder
+from winnow.data.stage.raw_table import MEMORY_MIB, open_raw
+from winnow.data.stage.schema import TableSchema, read_schema
+from winnow.data.stage.versions import current_version, drafting, publish
+from winnow.data.stage.violations import literal
+
+_READ_FILES: Mapping[EngineName, Engine] = {"polars": polars_engine, "spark": spark_engine}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What `prepare` has done, or would do.
+
+    Attributes:
+        state: "new": there is a new version; "unchanged": the rows are those of the current one; "planned": a dry run,
+            and the next call would compute rows.
+        inputs: what the rows are, or would be, made from.
+        path: the folder of the current version; None before the first one.
+        prepared: that version; None before the first one.
+    """
+
+    state: Literal["new", "unchanged", "planned"]
+    inputs: Inputs
+    path: Path | None
+    prepared: Prepared | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows to compute.
+
+    Attributes:
+        engine: what computes them.
+        given: the section `data.prepare`.
+        instructions: its query or function for the engine.
+        schema: what gives raw columns their types.
+        missing: texts that stand for missing values besides the usual ones.
+        raw: the Parquet files of the raw version.
+        inputs: what identifies all this.
+    """
+
+    engine: EngineName
+    given: PrepareConfig
+    instructions: Instructions
+    schema: TableSchema
+    missing: tuple[str, ...]
+    raw: tuple[Path, ...]
+    inputs: Inputs
+
+
+def prepare(
+    experiment: Experiment,
+    home: Path,
+    engine: EngineName | None = None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    dry_run: bool = False,
+) -> Preparation:
+    """Prepare the rows of an experiment. See `winnow.api.prepare`."""
+    task = plan(experiment, home, engine, environment)
+    folder = prepared_folder(home, experiment.name)
+    current = current_version(folder, Prepared)
+    if current is not None and current[1].inputs == task.inputs:
+        return Preparation("unchanged", task.inputs, *current)
+    if dry_run:
+        return Preparation("planned", task.inputs, *(current or (None, None)))
+    with drafting(folder) as draft:
+        found = _write(task, draft, home, environment)
+        return Preparation("new", task.inputs, publish(draft, found), found)
+
+
+def plan(experiment: Experiment, home: Path, engine: EngineName | None, environment: Mapping[str, str]) -> Task:
+    """What to compute for an experiment, by which engine.
+
+    Raises:
+        InputError: a section, the raw data, a file or the engine is missing, or a schema is wrong.
+    """
+    given, raw = experiment.data.prepare, experiment.data.raw
+    if given is None:
+        remedy = "Say how rows are made: `data: {prepare: {sql: prepare.sql}}`."
+        raise InputError("data.prepare", expected="a section `prepare`", found="none", remedy=remedy)
+    if raw is None:
+        remedy = "Say where the raw data are: `data: {raw: {source: PATH}}`."
+        raise InputError("data.raw", expected="a section `raw`", found="none", remedy=remedy)
+    name = engine or given.engine
+    instructions = read_instructions(given, name, Path.cwd())
+    schema = TableSchema(()) if experiment.data.schema_file is None else _schema(experiment.data.schema_file)
+    used = duckdb_engine.VERSION if name == "duckdb" else _READ_FILES[name].version(home, environment)
+    folder, ingested = ingested_version(experiment, home)
+    said = json.dumps([msgspec.to_builtins(msgspec.structs.replace(schema, place="")), raw.read.missing])
+    digest = hashlib.sha256(said.encode()).hexdigest()
+    return Task(
+        name,
+        given,
+        instructions,
+        schema,
+        raw.read.missing,
+        tuple(folder / file for file in ingested.files),
+        Inputs(ingested.version, digest, instructions.digest, f"{name} {used}"),
+    )
+
+
+def ingested_version(experiment: Experiment, home: Path) -> tuple[Path, Ingested]:
+    """The folder and description of the raw data in use. Raises InputError where nothing was ingested."""
+    found = current_version(raw_folder(home, experiment.name), Ingested)
+    if found is None:
+        raise InputError(
+            "data.raw",
+            expected="raw data that have been copied to the home",
+            found="none",
+            remedy=f"Copy them first: `{next_command('ingest')}`.",
+        )
+    return found
+
+
+def _schema(file: str) -> TableSchema:
+    return read_schema(Path(file).expanduser())
+
+
+def _write(task: Task, draft: Path, home: Path, environment: Mapping[str, str]) -> Prepared:
+    """Compute the rows and write them to the draft."""
+    given, place = task.given, task.instructions.place
+    with tempfile.TemporaryDirectory(prefix=".", dir=draft) as temporary:
+        folder = Path(temporary)
+        with open_raw(task.raw, task.schema, task.missing, draft, folder) as connection:
+            _compute(task, connection, folder, home, environment)
+            rows = write_sorted(connection, draft / FILE, given.sort, given.partition_by, place)
+    files = split_rows(draft / FILE, given.partition_by) if given.partition_by else (FILE,)
+    return Prepared(rows.digest, rows.rows, rows.columns, files, task.inputs)
+
+
+def _compute(
+    task: Task, connection: duckdb.DuckDBPyConnection, folder: Path, home: Path, environment: Mapping[str, str]
+) -> None:
+    """Make the view `result` of the view `raw`."""
+    raw, output = folder / "raw.parquet", folder / "result"
+    output.mkdir()
+    said = task.instructions
+    recipe = Recipe(said.sql, said.function, said.place, (raw,), output, folder, MEMORY_MIB, home, environment)
+    if task.engine == "duckdb":
+        duckdb_engine.create_result(connection, recipe)
+        return
+    connection.execute(f"COPY raw TO {literal(str(raw))} (FORMAT parquet)")
+    _READ_FILES[task.engine].run(recipe)
+    files = ", ".join(literal(str(file)) for file in sorted(output.glob("*.parquet")))
+    connection.execute(f"CREATE TEMP VIEW result AS SELECT * FROM read_parquet([{files}])")
