@@ -100,7 +100,8 @@ def swept(kind: str, source: Path, seed: int, trials: int) -> tuple[Scores, Fold
     from winnow.data.sources import load_data
     from winnow.data.splits import deal_folds, split_holdout
 
-    content = yaml.safe_load((EXPERIMENTS / f"{kind}.yaml").read_text())
+    file = next(EXPERIMENTS.rglob(f"{kind}.yaml"))
+    content = yaml.safe_load(file.read_text())
     content["data"] |= {"source": str(source), "holdout": 0}
     content["search"] |= {"metrics": ["f1", "loss"], "seed": seed, "trials": trials}
     best = winnow.train(content, study=f"{kind}-{seed}").best

@@ -54,9 +54,3 @@ def test_a_customer_of_an_unknown_country_with_blanks_is_told_to_leave(tmp_path:
     likely, unlikely = (answer["probabilities"][0]["yes"] for answer in answers)
     assert likely > 0.5 > unlikely
     assert answers[0]["predictions"] == ["yes"]
-
-
-@pytest.mark.slow
-def test_the_weather_is_swept_in_the_order_of_its_days(tmp_path: Path) -> None:
-    flags = swept("weather", tmp_path, rows=800, trials=2)
-    assert "auroc" in run(tmp_path, "select-model", *flags)

@@ -10,7 +10,6 @@ from winnow.config.errors import InputError
 
 if TYPE_CHECKING:
     from winnow.data.generate import Recipe
-    from winnow.data.generated import GeneratedTable
 
 DataKind = Literal["linear", "churn", "weather", "images"]
 
@@ -25,7 +24,7 @@ class GeneratedData:
         metric: name of that score.
         best_score: the best score that any model can reach.
         rows: number of rows.
-        target: the column to predict; of images what their subfolders name.
+        target: the column to predict; of images what their subfolders name, of weather what has to be prepared.
     """
 
     path: Path
@@ -53,11 +52,12 @@ def generate_data(
     """Write a synthetic data set with a known answer.
 
     Args:
-        output: a .csv or .parquet file; by default data/generated.csv for linear data, and else data/KIND.csv. For
-            images a folder, by default data/images. The answer is written to OUTPUT.answer.json.
+        output: a .csv or .parquet file; by default data/generated.csv for linear data, and data/churn.csv. For
+            images and weather a folder, by default data/KIND. The answer is written to OUTPUT.answer.json.
         kind: `linear`: numbers, with a linear model as the truth. `churn`: customers with text, dates, codes and
-            blanks, of whom a fifth leave. `weather`: days of eight stations, with blanks everywhere.
-            `images`: PNG files of circles, squares and triangles, a subfolder for each.
+            blanks, of whom a fifth leave. `weather`: readings of stations as their instruments write them, a CSV file
+            for each month; with more rows than before, the months that are lacking. `images`: PNG files of circles,
+            squares and triangles, a subfolder for each.
         rows: number of rows or images; by default 1000 for linear data, 300 images, and else 2000.
         features: linear data: number of feature columns.
         informative: linear data: number of features that influence the target.
@@ -90,27 +90,23 @@ def generate_data(
         answer = write_generated(generated, path, force=force)
         return GeneratedData(path, answer, generated.truth.metric, generated.truth.best_score, recipe.rows, TARGET)
     _check_kind(kind, recipe)
+    folder = path.with_suffix("") if output is None else path
     if kind == "images":
         from winnow.data.shapes import write_shapes
 
-        folder, images = path.with_suffix("") if output is None else path, 300 if rows is None else rows
+        images = 300 if rows is None else rows
         return GeneratedData(folder, write_shapes(folder, images, seed, force=force), "accuracy", 1.0, images, "shape")
     count = 2000 if rows is None else rows
-    table = _churn(count, seed, is_drifted=drifted) if kind == "churn" else _weather(count, seed)
-    answer = write_files(table.frame, table.answer, path, force=force)
-    return GeneratedData(path, answer, table.metric, table.best_score, len(table.frame), table.target)
+    if kind == "weather":
+        from winnow.data.weather_readings import write_readings
 
-
-def _churn(rows: int, seed: int, *, is_drifted: bool) -> GeneratedTable:
+        answer, best = write_readings(folder, count, seed, force=force)
+        return GeneratedData(folder, answer, "auroc", best, count, "rain_tomorrow")
     from winnow.data.churn import generate_churn
 
-    return generate_churn(rows, seed, is_drifted=is_drifted)
-
-
-def _weather(rows: int, seed: int) -> GeneratedTable:
-    from winnow.data.weather import generate_weather
-
-    return generate_weather(rows, seed)
+    table = generate_churn(count, seed, is_drifted=drifted)
+    answer = write_files(table.frame, table.answer, path, force=force)
+    return GeneratedData(path, answer, table.metric, table.best_score, len(table.frame), table.target)
 
 
 def _check_kind(kind: str, recipe: Recipe) -> None:

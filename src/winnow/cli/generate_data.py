@@ -16,8 +16,8 @@ from winnow.api.generation import DataKind
     type=click.Choice(get_args(DataKind)),
     default="linear",
     show_default=True,
-    help="linear: numbers, with a linear answer. churn: customers, of whom a fifth leave. weather: rain tomorrow. "
-    "images: a folder of shapes, with a subfolder for each.",
+    help="linear: numbers, with a linear answer. churn: customers, of whom a fifth leave. weather: a folder of "
+    "stations' readings, a CSV file for each month. images: a folder of shapes, with a subfolder for each.",
 )
 @click.option("--rows", type=int, help="Number of rows; by default 1000 for linear data, 300 images, and else 2000.")
 @click.option("--features", type=int, default=10, show_default=True, help="Linear data: number of feature columns.")
@@ -50,8 +50,8 @@ from winnow.api.generation import DataKind
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="A .csv or .parquet file, by default data/generated.csv for linear data, and else data/KIND.csv; a folder for "
-    "images, by default data/images. The answer is written beside it.",
+    help="A .csv or .parquet file, by default data/generated.csv for linear data, and data/churn.csv; a folder for "
+    "images and weather, by default data/KIND. The answer is written beside it.",
 )
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def command(**options: Any) -> None:
@@ -62,6 +62,9 @@ def command(**options: Any) -> None:
     from winnow import api
 
     made = api.generate_data(**options)
-    what = "images, a subfolder for each shape" if made.path.is_dir() else f"rows, target column '{made.target}'"
+    what = {
+        "images": "images, a subfolder for each shape",
+        "weather": f"readings, a CSV file for each month; '{made.target}' is to be prepared from them",
+    }.get(options["kind"], f"rows, target column '{made.target}'")
     click.echo(f"{made.path}: {made.rows} {what}")
     click.echo(f"{made.answer}: the answer; the best possible {made.metric} is {made.best_score:.3f}")

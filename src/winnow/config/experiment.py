@@ -172,8 +172,9 @@ class PrepareConfig(Frozen):
 
     @model_validator(mode="after")
     def _has_one(self) -> PrepareConfig:
-        if (self.sql is None) == (self.function is None):
-            raise ValueError("either `sql` or `function`")
+        is_split = isinstance(self.sql, dict) and isinstance(self.function, dict) and not {*self.sql} & {*self.function}
+        if (self.sql is None) == (self.function is None) and not is_split:
+            raise ValueError("either `sql` or `function`, or each of them for engines of its own")
         return self
 
 

@@ -122,5 +122,10 @@ def best_auroc(probabilities: NDArray[np.float64]) -> float:
     values, place = np.unique(probabilities, return_inverse=True)
     positive = np.bincount(place, weights=probabilities, minlength=len(values))
     negative = np.bincount(place, weights=1.0 - probabilities, minlength=len(values))
+    return area_below(positive, negative)
+
+
+def area_below(positive: NDArray[Any], negative: NDArray[Any]) -> float:
+    """The AUROC of the weights of positives and negatives at each score, lowest first."""
     below = np.cumsum(negative) - negative
     return float((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))

@@ -55,7 +55,7 @@ def test_weather_has_days_in_order_places_directions_and_blanks_in_nearly_every_
 
 def test_the_rain_of_tomorrow_is_the_next_days_rain_today() -> None:
     frame = generate_weather(2000, seed=3).frame
-    at_one = frame[frame["station"] == "Perth"]
+    at_one = frame[frame["station"] == "007"]
     today = at_one["rain_today"].iloc[1:].reset_index(drop=True)
     tomorrow = at_one["rain_tomorrow"].iloc[:-1].reset_index(drop=True)
     assert (today == tomorrow)[today.notna()].all()
@@ -82,13 +82,12 @@ def test_the_intercept_gives_the_share() -> None:
     assert sigmoid(effects + intercept_for(effects, 0.2)).mean() == pytest.approx(0.2, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["churn", "weather"])
-def test_the_command_writes_a_kind_with_its_answer(kind: str, tmp_path: Path) -> None:
-    output = tmp_path / f"{kind}.csv"
-    result = CliRunner().invoke(command, ["--kind", kind, "--rows", "80", "--output", str(output)])
+def test_the_command_writes_a_kind_with_its_answer(tmp_path: Path) -> None:
+    output = tmp_path / "churn.csv"
+    result = CliRunner().invoke(command, ["--kind", "churn", "--rows", "80", "--output", str(output)])
     assert (result.exit_code, len(pd.read_csv(output))) == (0, 80)
     assert "the best possible auroc is 0." in result.output
-    answer = json.loads(output.with_name(f"{kind}.csv.answer.json").read_text())
+    answer = json.loads(output.with_name("churn.csv.answer.json").read_text())
     assert sorted(answer) == ["best", "effects", "intercept", "model", "share of yes"]
 
 
