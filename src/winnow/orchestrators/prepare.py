@@ -6,8 +6,6 @@ written beside the current one and becomes current in one step, so that a query 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -16,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 import duckdb
-import msgspec
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import Engine as EngineName
@@ -25,13 +22,14 @@ from winnow.config.next_command import next_command
 from winnow.data.stage.engines import duckdb_engine, polars_engine, spark_engine
 from winnow.data.stage.engines.recipe import Engine, Recipe
 from winnow.data.stage.finish import FILE, split_rows, write_sorted
-from winnow.data.stage.ingested import Ingested, raw_folder
+from winnow.data.stage.ingested import Ingested, is_known_valid, keep_valid, raw_folder
 from winnow.data.stage.instructions import Instructions, read_instructions
 from winnow.data.stage.prepared import Inputs, Prepared, prepared_folder
 from winnow.data.stage.raw_table import MEMORY_MIB, open_raw
-from winnow.data.stage.schema import TableSchema, read_schema
-from winnow.data.stage.versions import current_version, drafting, publish
-from winnow.data.stage.violations import literal
+from winnow.data.stage.rows import open_rows
+from winnow.data.stage.schema import TableSchema, digest_of_schema, read_schema
+from winnow.data.stage.versions import current_version, describe, drafting, publish
+from winnow.data.stage.violations import find_violations, literal, refuse_violations
 
 _READ_FILES: Mapping[EngineName, Engine] = {"polars": polars_engine, "spark": spark_engine}
 
@@ -62,7 +60,8 @@ class Task:
         engine: what computes them.
         given: the section `data.prepare`.
         instructions: its query or function for the engine.
-        schema: what gives raw columns their types.
+        schema: what raw rows have to fit, and what gives their columns types.
+        wanted: what prepared rows have to fit.
         missing: texts that stand for missing values besides the usual ones.
         raw: the Parquet files of the raw version.
         inputs: what identifies all this.
@@ -72,6 +71,7 @@ class Task:
     given: PrepareConfig
     instructions: Instructions
     schema: TableSchema
+    wanted: TableSchema | None
     missing: tuple[str, ...]
     raw: tuple[Path, ...]
     inputs: Inputs
@@ -93,8 +93,12 @@ def prepare(
         return Preparation("unchanged", task.inputs, *current)
     if dry_run:
         return Preparation("planned", task.inputs, *(current or (None, None)))
+    _check_raw(experiment, task)
     with drafting(folder) as draft:
-        found = _write(task, draft, home, environment)
+        found = _write(experiment, task, draft, home, environment)
+        if current is not None and (current[1].digest, current[1].files) == (found.digest, found.files):
+            describe(current[0], found)  # other inputs, the same rows
+            return Preparation("unchanged", task.inputs, current[0], found)
         return Preparation("new", task.inputs, publish(draft, found), found)
 
 
@@ -116,16 +120,16 @@ def plan(experiment: Experiment, home: Path, engine: EngineName | None, environm
     schema = TableSchema(()) if experiment.data.schema_file is None else _schema(experiment.data.schema_file)
     used = duckdb_engine.VERSION if name == "duckdb" else _READ_FILES[name].version(home, environment)
     folder, ingested = ingested_version(experiment, home)
-    said = json.dumps([msgspec.to_builtins(msgspec.structs.replace(schema, place="")), raw.read.missing])
-    digest = hashlib.sha256(said.encode()).hexdigest()
+    wanted = None if given.schema_file is None else _schema(given.schema_file)
     return Task(
         name,
         given,
         instructions,
         schema,
+        wanted,
         raw.read.missing,
         tuple(folder / file for file in ingested.files),
-        Inputs(ingested.version, digest, instructions.digest, f"{name} {used}"),
+        Inputs(ingested.version, digest_of_schema(schema, raw.read.missing), instructions.digest, f"{name} {used}"),
     )
 
 
@@ -146,7 +150,18 @@ def _schema(file: str) -> TableSchema:
     return read_schema(Path(file).expanduser())
 
 
-def _write(task: Task, draft: Path, home: Path, environment: Mapping[str, str]) -> Prepared:
+def _check_raw(experiment: Experiment, task: Task) -> None:
+    """Refuse raw rows that violate their schema; those that were found to fit it before are not checked again."""
+    version = task.raw[0].parent
+    if task.schema.columns and not is_known_valid(version, task.inputs.schema):
+        with open_rows(experiment.data, task.raw) as connection:
+            found = find_violations(connection, task.schema, task.missing)
+        remedy = f"Correct the source or the schema; `{next_command('validate')}` lists all."
+        refuse_violations(found, task.schema, "raw rows", remedy)
+        keep_valid(version, task.inputs.schema)
+
+
+def _write(experiment: Experiment, task: Task, draft: Path, home: Path, environment: Mapping[str, str]) -> Prepared:
     """Compute the rows and write them to the draft."""
     given, place = task.given, task.instructions.place
     with tempfile.TemporaryDirectory(prefix=".", dir=draft) as temporary:
@@ -154,6 +169,11 @@ def _write(task: Task, draft: Path, home: Path, environment: Mapping[str, str]) 
         with open_raw(task.raw, task.schema, task.missing, draft, folder) as connection:
             _compute(task, connection, folder, home, environment)
             rows = write_sorted(connection, draft / FILE, given.sort, given.partition_by, place)
+    if task.wanted is not None:
+        with open_rows(experiment.data, [draft / FILE]) as connection:
+            violations = find_violations(connection, task.wanted)
+        remedy = "Correct the query or the schema; the version before is unchanged."
+        refuse_violations(violations, task.wanted, "prepared rows", remedy)
     files = split_rows(draft / FILE, given.partition_by) if given.partition_by else (FILE,)
     return Prepared(rows.digest, rows.rows, rows.columns, files, task.inputs)
 

@@ -13,9 +13,9 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.next_command import next_command, next_flag
 from winnow.data.stage.infer import infer_schema
-from winnow.data.stage.ingested import Ingested, raw_folder
+from winnow.data.stage.ingested import Ingested, keep_valid, raw_folder
 from winnow.data.stage.rows import open_rows
-from winnow.data.stage.schema import ColumnSchema, TableSchema, read_schema, schema_text
+from winnow.data.stage.schema import ColumnSchema, TableSchema, digest_of_schema, read_schema, schema_text
 from winnow.data.stage.summary import Summary, summarize
 from winnow.data.stage.versions import current_version
 from winnow.data.stage.violations import Violation, find_violations, type_columns
@@ -65,6 +65,8 @@ def validate(experiment: Experiment, home: Path, schema: Path | None, html: Path
         summary = None if html is None else _summary(connection, rules, experiment.data)
         rows, *_ = connection.execute("SELECT count(*) FROM typed").fetchall()[0]
         columns = len(connection.execute("DESCRIBE typed").fetchall()) - 1
+    if raw and given is not None and not violations:
+        keep_valid(raw[0].parent, digest_of_schema(rules, _missing(experiment.data)))
     source = str(raw[0].parent) if raw else experiment.data.shown_source
     if html is not None and summary is not None:
         from winnow.report.data_page import render_data_page

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from winnow.config.atomic_write import replace_text
 from winnow.data.stage.versions import version_name
+
+_VALID = "valid"
+"""The file with the digest of the schema that the rows of a version were last found to fit."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,17 @@ class Ingested:
     def files(self) -> tuple[str, ...]:
         """Its Parquet files, as paths in its folder, in the order of the rows."""
         return tuple(part.file for part in self.parts)
+
+
+def is_known_valid(version: Path, schema: str) -> bool:
+    """Whether the rows of a version were found to fit the schema with this digest."""
+    file = version / _VALID
+    return file.is_file() and file.read_text(encoding="utf-8").strip() == schema
+
+
+def keep_valid(version: Path, schema: str) -> None:
+    """Keep that the rows of a version fit the schema with this digest."""
+    replace_text(version / _VALID, f"{schema}\n")
 
 
 def raw_folder(home: Path, name: str) -> Path:

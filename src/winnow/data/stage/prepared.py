@@ -19,13 +19,13 @@ class Inputs:
 
     Attributes:
         raw: the version of the raw data.
-        schema: sha256 of the schema that gave the raw columns their types; None without one.
+        schema: sha256 of the schema that gave the raw columns their types, and of the texts that are missing values.
         recipe: sha256 of the query or the function's files, of the order, the partitions and `prepare.schema`.
         engine: its name and version, such as `duckdb 2.0.1`.
     """
 
     raw: str
-    schema: str | None
+    schema: str
     recipe: str
     engine: str
 

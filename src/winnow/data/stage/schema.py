@@ -11,12 +11,15 @@ Checks of a column have pandera's names. Those of the table, which pandera leave
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 from msgspec import Struct
 
@@ -112,6 +115,12 @@ class TableSchema(Struct, frozen=True):
     unique: tuple[tuple[str, ...], ...] = ()
     checks: tuple[tuple[str, str], ...] = ()
     place: str = "schema"
+
+
+def digest_of_schema(schema: TableSchema, missing: Iterable[str]) -> str:
+    """The sha256 of all that a schema and the texts that stand for missing values say about rows."""
+    said = msgspec.to_builtins(msgspec.structs.replace(schema, place=""))
+    return hashlib.sha256(json.dumps([said, *missing]).encode()).hexdigest()
 
 
 def sql_type(dtype: str) -> str | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ROW = "winnow row"
 """The column of row numbers, from 1, in the views that `winnow.data.stage.rows` opens."""
 SHOWN_ROWS = 5
+SHOWN_RULES = 3
 SHOWN_CHARACTERS = 60
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
 
@@ -86,6 +87,26 @@ def find_violations(
     groups = [(each.name,) for each in schema.columns if each.unique] + list(schema.unique)
     found += [each for group in groups if set(group) <= set(types) for each in _repeated(connection, group)]
     return (*found, *_conditions(connection, schema))
+
+
+def refuse_violations(violations: Sequence[Violation], schema: TableSchema, rows: str, remedy: str) -> None:
+    """Refuse rows that violate a schema, with the first rules and rows.
+
+    Args:
+        rows: what they are, for the message.
+    """
+    if not violations:
+        return
+    lines = []
+    for each in violations[:SHOWN_RULES]:
+        column = f" of '{each.column}'" if each.column else ""
+        numbers = ", ".join(map(str, each.rows)) + (", …" if each.count > len(each.rows) else "")
+        first = f"; the first is '{each.example}'" if each.example is not None else ""
+        where = f" ({numbers}{first})" if each.rows else ""
+        noun = "row" if each.count == 1 else "rows"
+        lines.append(f"violations of '{each.rule}'{column} in {each.count:,} {noun}{where}")
+    more = f"; and {len(violations) - SHOWN_RULES} more rules" if len(violations) > SHOWN_RULES else ""
+    raise InputError(schema.place, expected=f"{rows} that fit it", found="; ".join(lines) + more, remedy=remedy)
 
 
 def type_columns(
