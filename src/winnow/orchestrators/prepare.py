@@ -26,7 +26,7 @@ from winnow.data.stage.ingested import Ingested, is_known_valid, keep_valid, raw
 from winnow.data.stage.instructions import Instructions, read_instructions
 from winnow.data.stage.prepared import Inputs, Prepared, prepared_folder
 from winnow.data.stage.raw_table import MEMORY_MIB, open_raw
-from winnow.data.stage.rows import open_rows
+from winnow.data.stage.rows import open_rows, refuse_names_of_another_case
 from winnow.data.stage.schema import TableSchema, digest_of_schema, read_schema
 from winnow.data.stage.versions import current_version, describe, drafting, publish
 from winnow.data.stage.violations import find_violations, literal, refuse_violations
@@ -191,5 +191,10 @@ def _compute(
         return
     connection.execute(f"COPY raw TO {literal(str(raw))} (FORMAT parquet)")
     _READ_FILES[task.engine].run(recipe)
-    files = ", ".join(literal(str(file)) for file in sorted(output.glob("*.parquet")))
-    connection.execute(f"CREATE TEMP VIEW result AS SELECT * FROM read_parquet([{files}])")
+    files = sorted(output.glob("*.parquet"))
+    refuse_names_of_another_case(files[0], said.place)
+    listed = ", ".join(literal(str(file)) for file in files)
+    try:
+        connection.execute(f"CREATE TEMP VIEW result AS SELECT * FROM read_parquet([{listed}])")
+    except duckdb.Error as error:  # files without columns
+        raise duckdb_engine.wrong_query(error, said.place) from error

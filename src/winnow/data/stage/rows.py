@@ -61,7 +61,7 @@ def open_rows(config: DataConfig, raw: Sequence[Path] = ()) -> Iterator[duckdb.D
                 f"CREATE VIEW given AS SELECT row_number() OVER () AS {quoted(ROW)}, * "
                 f"FROM read_parquet({names}, union_by_name = true)"
             )
-            _refuse_names_of_another_case(files[0])
+            refuse_names_of_another_case(files[0])
             if not connection.execute("SELECT 1 FROM given LIMIT 1").fetchall():
                 remedy = "Correct the source; nothing was checked."
                 raise InputError(PLACE, expected="at least one row", found="none", remedy=remedy)
@@ -77,7 +77,7 @@ def open_rows(config: DataConfig, raw: Sequence[Path] = ()) -> Iterator[duckdb.D
             connection.close()
 
 
-def _refuse_names_of_another_case(file: str) -> None:
+def refuse_names_of_another_case(file: str | Path, place: str = PLACE) -> None:
     """Refuse columns whose names differ only in capitals: SQL has no such difference, and DuckDB renames them."""
     import pyarrow.parquet as pq
 
@@ -86,7 +86,7 @@ def _refuse_names_of_another_case(file: str) -> None:
         other = seen.setdefault(name.lower(), name)
         if other is not name:
             expected = "names of columns that differ in more than capitals"
-            raise InputError(PLACE, expected=expected, found=f"'{other}' and '{name}'", remedy="Rename one of them.")
+            raise InputError(place, expected=expected, found=f"'{other}' and '{name}'", remedy="Rename one of them.")
 
 
 def _as_parquet(config: DataConfig, folder: Path) -> list[str]:

@@ -9,6 +9,7 @@ from winnow.config.functions import line_in, load_function
 from winnow.data.stage.engines.recipe import Recipe
 
 VERSION: str = duckdb.__version__
+_CREATE = "CREATE TEMP VIEW result AS "
 
 
 def create_result(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
@@ -47,7 +48,7 @@ def _create(connection: duckdb.DuckDBPyConnection, sql: str, place: str) -> None
     try:
         statements = connection.extract_statements(sql)
         if len(statements) == 1 and statements[0].type == duckdb.StatementType.SELECT:
-            connection.execute(f"CREATE TEMP VIEW result AS {sql}")
+            connection.execute(_CREATE + sql)
             return
     except duckdb.Error as error:
         raise wrong_query(error, place) from error
@@ -58,8 +59,11 @@ def _create(connection: duckdb.DuckDBPyConnection, sql: str, place: str) -> None
 
 def wrong_query(error: duckdb.Error, place: str) -> InputError:
     """The error for a query that DuckDB refuses or cannot finish, with DuckDB's message and line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    shown = " ".join(line for line in lines if set(line) != {"^"} and line != "^")
+    message, _, line = str(error).partition("\n\nLINE ")
+    shown = " ".join(message.split())
+    number, _, text = line.partition("\n")[0].partition(": ")
+    if line and not text.startswith(("COPY", "...")):
+        shown += f" in line {number}: {text.removeprefix(_CREATE).strip()}"
     remedy = "Correct the query."
     if isinstance(error, duckdb.PermissionException):
         remedy = "Read the table `raw` alone: other files would be missing in the data's lineage."
