@@ -12,7 +12,7 @@ from winnow.config.settings import Settings
 from winnow.data.stage.instructions import read_instructions
 from winnow.data.stage.prepared import Prepared, prepared_folder
 from winnow.data.stage.versions import current_version
-from winnow.orchestrators.data_source import KEY, ResolvedSource
+from winnow.orchestrators.data_source import ResolvedSource
 
 
 def resolve_prepared(experiment: Experiment, settings: Settings) -> ResolvedSource:
@@ -36,13 +36,18 @@ def resolve_prepared(experiment: Experiment, settings: Settings) -> ResolvedSour
         )
     folder, made = found
     engine = made.inputs.engine.partition(" ")[0]
-    if read_instructions(prepare, cast("Engine", engine), Path.cwd()).digest != made.inputs.recipe:
+    instructions = read_instructions(prepare, cast("Engine", engine), Path.cwd())
+    if instructions.digest != made.inputs.recipe:
         raise InputError(
             "data.source",
             expected="rows that were prepared as `data.prepare` says",
             found=f"version {made.version}, which was prepared before it changed",
             remedy=f"Prepare them again: `{command}`.",
         )
-    lineage = {"version": made.version, "raw": made.inputs.raw, "engine": made.inputs.engine}
-    source = folder if prepare.partition_by else folder / made.files[0]
-    return ResolvedSource(str(source), {f"{KEY}{name}": value for name, value in lineage.items()})
+    lineage = {
+        "winnow.data.version": made.version,
+        "winnow.data.raw": made.inputs.raw,
+        "winnow.data.engine": made.inputs.engine,
+        "winnow.data.recipe": instructions.code[:12],
+    }
+    return ResolvedSource(str(folder if prepare.partition_by else folder / made.files[0]), lineage)

@@ -24,12 +24,14 @@ class Instructions:
         sql: the query's text; None where there is a function.
         function: its name; None where there is a query.
         place: the query's file or key, or the function, for messages.
-        digest: sha256 of the query or of the function's files, and of the order, the partitions and the schema.
+        code: sha256 of the query, or of the function's name and files.
+        digest: the same with the order, the partitions and the schema of the result.
     """
 
     sql: str | None
     function: str | None
     place: str
+    code: str
     digest: str
 
 
@@ -42,30 +44,39 @@ def read_instructions(prepare: PrepareConfig, engine: Engine, folder: Path) -> I
     Raises:
         InputError: there is none for the engine, or a file cannot be read.
     """
-    key = "sql" if prepare.sql is not None else "function"
-    given = prepare.sql if prepare.sql is not None else prepare.function
-    if isinstance(given, dict):
-        if engine not in given:
-            raise InputError(
-                f"{PLACE}.{key}",
-                expected=f"one for the engine {engine}",
-                found=f"one for {', '.join(given) or 'none'}",
-                remedy=f"Add it: `{key}: {{{engine}: …}}`, or choose another engine.",
-            )
-        given = given[engine]
-    assert given is not None, "the file names one of the two"
+    key, given = _named(prepare, engine)
     place = f"{PLACE}.{key}"
     if key == "sql":
         is_file = given.strip().endswith(".sql") and "\n" not in given.strip()
-        place, text = (given, _read(given, folder, place)) if is_file else (place, given)
-        content = [text]
-        given = text
+        place, given = (given, _read(given, folder, place)) if is_file else (place, given)
+        content = [given]
     else:
-        content = sorted(f"{name} {digest}" for name, digest in code_of_function(given, folder).items())
+        content = [given, *sorted(f"{name} {each}" for name, each in code_of_function(given, folder).items())]
+    code = _digest(key, content)
     schema = None if prepare.schema_file is None else _read(prepare.schema_file, folder, f"{PLACE}.schema")
-    said = [_FORM, key, content, prepare.sort, prepare.partition_by, schema]
-    digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()
-    return Instructions(given if key == "sql" else None, given if key == "function" else None, place, digest)
+    digest = _digest(_FORM, code, prepare.sort, prepare.partition_by, schema)
+    return Instructions(given if key == "sql" else None, given if key == "function" else None, place, code, digest)
+
+
+def _named(prepare: PrepareConfig, engine: Engine) -> tuple[str, str]:
+    """The key that names a query or function for an engine, and its value. Raises InputError where there is none."""
+    named: list[str] = []
+    for key, given in (("sql", prepare.sql), ("function", prepare.function)):
+        if isinstance(given, str):
+            return key, given
+        if given is not None and engine in given:
+            return key, given[engine]
+        named += given or ()
+    raise InputError(
+        PLACE,
+        expected=f"a query or a function for the engine {engine}",
+        found=f"one for {', '.join(named) or 'none'}",
+        remedy=f"Add it: `sql: {{{engine}: …}}`, or choose another engine.",
+    )
+
+
+def _digest(*said: object) -> str:
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def _read(name: str, folder: Path, place: str) -> str:
