@@ -84,15 +84,20 @@ def _options(
     }
 
 
-def checked_csv(content: IO[bytes], name: str, read: RawReadConfig) -> tuple[str, str, list[str]]:
-    """Read a CSV file line by line to its end: its delimiter, its encoding for readers, and the names of its columns.
+def checked_csv(
+    content: IO[bytes], name: str, read: RawReadConfig, *, whole: bool = True
+) -> tuple[str, str, list[str]]:
+    """Read a CSV file line by line: its delimiter, its encoding for readers, and the names of its columns.
+
+    Args:
+        whole: read it to its end; otherwise to the end of its header.
 
     Raises:
         InputError: as `read_csv`.
     """
     encoding = _decoding(read.encoding)
     delimiter = read.delimiter or _recognized_delimiter(content, encoding)
-    names = _check_csv(content, name, delimiter, read.encoding)
+    names = _check_csv(content, name, delimiter, read.encoding, whole=whole)
     return delimiter, "utf-8" if encoding == "utf-8-sig" else encoding, names
 
 
@@ -153,8 +158,8 @@ def _recognized_delimiter(content: IO[bytes], encoding: str) -> str:
     return max(DELIMITERS, key=fit)
 
 
-def _check_csv(stream: IO[bytes], source: str, delimiter: str, encoding: str) -> list[str]:
-    """Read a CSV file to its end and return the names of its columns, "" for one without a name.
+def _check_csv(stream: IO[bytes], source: str, delimiter: str, encoding: str, *, whole: bool) -> list[str]:
+    """Read a CSV file to its end, or to that of its header, and return its columns' names, "" for one without a name.
 
     Raises:
         InputError: no header, two columns with one name, a row with fewer or more fields than the header, the header
@@ -165,7 +170,7 @@ def _check_csv(stream: IO[bytes], source: str, delimiter: str, encoding: str) ->
     shown = DELIMITERS.get(delimiter, f"{delimiter!r}")
     reader = csv.reader(_without_nul(text, source, shown), delimiter=delimiter, strict=True)
     try:
-        return _check_records(reader, source, shown)
+        return _check_records(reader, source, shown, whole=whole)
     except csv.Error as error:
         found = f"'{error}' in the row that ends with line {reader.line_num}"
         remedy = "Close its quotes, and double the quotes inside a field."
@@ -182,7 +187,7 @@ def _check_csv(stream: IO[bytes], source: str, delimiter: str, encoding: str) ->
         text.detach()  # otherwise the wrapper closes the stream
 
 
-def _check_records(reader: Iterator[list[str]], source: str, shown: str) -> list[str]:
+def _check_records(reader: Iterator[list[str]], source: str, shown: str, *, whole: bool) -> list[str]:
     header: list[str] = []
     last_line = 0
     for record in reader:
@@ -192,6 +197,8 @@ def _check_records(reader: Iterator[list[str]], source: str, shown: str) -> list
         if not header:
             header = record
             refuse_double_names(header, source)
+            if not whole:
+                break
         elif len(record) != len(header):
             fields = "1 field" if len(record) == 1 else f"{len(record)} fields"
             found = f"{fields} in line {line} for a header of {len(header)}"
