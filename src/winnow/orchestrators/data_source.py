@@ -52,6 +52,10 @@ def resolve_source(
     existing = None if study is None else find_study(settings, study)
     if existing is not None and existing.header.sweep.lineage.get(SOURCE) == written(data):
         kept = existing.header.experiment.data.source
+        if data.source == PREPARED:
+            from winnow.orchestrators.prepared_source import check_kept
+
+            check_kept(str(kept), existing.header.sweep.lineage)
         return _moved(experiment, kept), existing.header.sweep.lineage
     found = resolver(experiment, settings)
     return _moved(experiment, found.source), {SOURCE: written(data), **found.lineage}

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import Engine, Experiment
-from winnow.config.next_command import next_command
+from winnow.config.next_command import next_command, next_flag
 from winnow.config.settings import Settings
 from winnow.data.stage.instructions import read_instructions
 from winnow.data.stage.prepared import Prepared, prepared_folder
 from winnow.data.stage.versions import current_version
 from winnow.orchestrators.data_source import ResolvedSource
+
+VERSION = "winnow.data.version"
+"""The tag with the version of the prepared rows."""
 
 
 def resolve_prepared(experiment: Experiment, settings: Settings) -> ResolvedSource:
@@ -45,9 +49,30 @@ def resolve_prepared(experiment: Experiment, settings: Settings) -> ResolvedSour
             remedy=f"Prepare them again: `{command}`.",
         )
     lineage = {
-        "winnow.data.version": made.version,
+        VERSION: made.version,
         "winnow.data.raw": made.inputs.raw,
         "winnow.data.engine": made.inputs.engine,
         "winnow.data.recipe": instructions.code[:12],
     }
     return ResolvedSource(str(folder if prepare.partition_by else folder / made.files[0]), lineage)
+
+
+def check_kept(source: str, lineage: Mapping[str, str]) -> None:
+    """Raises InputError where the version that a study was made with has been removed for newer ones."""
+    if not Path(source).exists():
+        raise InputError(
+            "data.source",
+            expected=f"version {lineage[VERSION]} of the prepared rows, which the study was made with",
+            found="it removed for newer ones",
+            remedy=f"Start another study on the current version ({next_flag('study')}).",
+        )
+
+
+def newer_version(study: str, experiment: Experiment, lineage: Mapping[str, str], home: Path) -> str | None:
+    """A line about prepared rows that are newer than those that a study keeps; None if there are none."""
+    current = current_version(prepared_folder(home, experiment.name), Prepared)
+    kept = lineage.get(VERSION)
+    if kept is None or current is None or current[1].version == kept:
+        return None
+    newer = f"version {current[1].version} is newer: another study trains on it ({next_flag('study')})"
+    return f"study {study}: keeps version {kept} of the prepared rows; {newer}"

@@ -21,6 +21,7 @@ from winnow.orchestrators.attach import AttachedStart, is_attachable
 from winnow.orchestrators.groups import gpu_sharing, plan_groups
 from winnow.orchestrators.opened_study import describe_sweep, find_study, is_finished, open_study, warm_points
 from winnow.orchestrators.preflight import DataFile, check_data_files, check_training, data_file
+from winnow.orchestrators.prepared_source import newer_version
 from winnow.orchestrators.progress import SweepView
 from winnow.orchestrators.report import report_path, write_report
 from winnow.orchestrators.resume import check_retry, resume, settled_code, unused_warm_start
@@ -151,6 +152,8 @@ def _train(
     code: Mapping[str, str] | None = code_of(experiment, Path.cwd())
     if existing is not None:
         existing.check_definition(experiment)
+        if (newer := newer_version(study, experiment, request.lineage, settings.home)) is not None:
+            view.note(newer)
         code = settled_code(existing, request, code or {}, platform.executor)
         wants_more = request.is_retry or request.wants_more_than(existing)
         if not wants_more and existing.is_done() and existing.is_told():
