@@ -21,6 +21,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from winnow.api.data_versions import data_version
 from winnow.api.deployments import (
     diff,
     holdout_row,
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.build import BuiltImage, PlannedBuild
     from winnow.orchestrators.cancel import Cancelled
     from winnow.orchestrators.dashboard import Dashboard
+    from winnow.orchestrators.data_version import DataVersion
     from winnow.orchestrators.deploy import RolloutAbortedError, ServePlan, ServePreview, ServeRequest
     from winnow.orchestrators.deployment import Deployment, DeploymentState, Replica, Share
     from winnow.orchestrators.deployments import Access, Removal, ServedDeployment, Serving
@@ -166,6 +168,7 @@ _LATE = {
         "orchestrators.build": "BuiltImage PlannedBuild",
         "orchestrators.cancel": "Cancelled",
         "orchestrators.dashboard": "Dashboard",
+        "orchestrators.data_version": "DataVersion",
         "orchestrators.deploy": "RolloutAbortedError ServePlan ServePreview ServeRequest",
         "orchestrators.deployment": "Deployment DeploymentState Replica Share",
         "orchestrators.rejections": "RejectedVersionError",
@@ -232,6 +235,7 @@ __all__ = [
     "ColumnSummary",
     "Comparison",
     "Dashboard",
+    "DataVersion",
     "Deletion",
     "Demand",
     "Deployment",
@@ -347,6 +351,7 @@ __all__ = [
     "compose_logs",
     "config_reference",
     "dashboard",
+    "data_version",
     "delete_study",
     "detach_rollout",
     "diff",

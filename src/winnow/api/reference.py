@@ -21,6 +21,7 @@ from winnow.config.reference import markdown_table
 GROUPS: Mapping[str, str] = {
     "Projects": "project",
     "Raw data": "ingestion",
+    "Versions of data": "data_versions",
     "Sweeps": "sweep",
     "Workers": "workers",
     "Studies": "study",

@@ -43,6 +43,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "schema": ("project:schema", "Print the JSON schema of experiment files, for editors."),
     },
     "Data": {
+        "data-version": (
+            "data_version:command",
+            "Make a version of a file or folder by DVC, and copy it to the remote.",
+        ),
         "ingest": ("ingest:command", "Copy raw data to the home as Parquet, and only what is new of them."),
         "validate": ("validate:command", "Check raw rows against their schema, or write a first one from them."),
         "prepare": ("prepare:command", "Compute the rows that are trained on from raw ones, by a query or a function."),

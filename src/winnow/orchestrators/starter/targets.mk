@@ -3,7 +3,7 @@
 # flags.
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := AGAIN ALL ALLOW_CHANGED_CODE DASHBOARD DETACH DRIFTED DRY_RUN EXIT_CODE FOLLOW FORCE IF_DUE INFER JSON KEEP NO_CACHE VOLUMES YES
+SWITCHES := AGAIN ALL ALLOW_CHANGED_CODE COMMIT DASHBOARD DETACH DRIFTED DRY_RUN EXIT_CODE FOLLOW FORCE IF_DUE INFER JSON KEEP NO_CACHE VOLUMES YES
 # Variables of the Makefile itself, which are no flags.
 OWN      := ARGS DIR PYTHON TORCH_INDEX UPGRADE VENV WINNOW
 GIVEN     = $(filter-out $(OWN),$(strip $(foreach name,$(.VARIABLES),\
@@ -14,7 +14,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
               $(if $(filter-out 0,$($(name))),$(call flag,$(name))),$(call flag,$(name)) $(call quoted,$($(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help init demo demo-loop generate-data ingest validate prepare train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
+.PHONY: help init demo demo-loop generate-data data-version ingest validate prepare train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
         track-experiments report ui dashboard select-model evaluate compare-ab predict promote-model prod-local prod-docker prod-kubernetes \
         prod-status prod-remove rollback monitor outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
@@ -53,6 +53,9 @@ schema: setup ## Print the JSON schema of experiment files, for editors (OUTPUT)
 	@$(WINNOW) schema $(FLAGS)
 
 ##@ Data
+data-version: setup ## Make a version of a file or folder by DVC, and copy it to the remote (INPUT, COMMIT=1, JSON=1)
+	@$(WINNOW) data-version $(FLAGS)
+
 ingest: setup ## Copy raw data to .winnow as Parquet, and only what is new of them (CONFIG, DRY_RUN=1, JSON=1)
 	@$(WINNOW) ingest $(FLAGS)
 
