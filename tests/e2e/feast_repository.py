@@ -52,7 +52,11 @@ def rated(inputs: pd.DataFrame) -> pd.DataFrame:
 trips = FeatureService(name="trips", features=[driver_stats, region_stats])
 rated_trips = FeatureService(name="rated_trips", features=[driver_stats[["trips"]], rated])
 """
-VIEWS = {"driver_stats": ("driver_id", TTL, ("rating", "trips")), "region_stats": ("region_code", None, ("demand", "weather"))}
+VIEWS = {
+    "driver_stats": ("driver_id", TTL, ("rating", "trips")),
+    "region_stats": ("region_code", None, ("demand", "weather")),
+}
+"""The key of each view, how long its values count, and its features."""
 
 
 @dataclass(frozen=True)

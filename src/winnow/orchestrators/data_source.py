@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from winnow.config.experiment import DataConfig, Experiment
+from winnow.config.experiment import DataConfig, Experiment, ReadConfig
 from winnow.config.functions import DVC, FEAST, PREPARED
 from winnow.config.settings import Settings
 from winnow.orchestrators.opened_study import find_study
@@ -68,7 +68,10 @@ def written(data: DataConfig) -> str:
 
 
 def _moved(experiment: Experiment, source: object) -> Experiment:
-    return experiment.model_copy(update={"data": experiment.data.model_copy(update={"source": source})})
+    changes: dict[str, object] = {"source": source}
+    if experiment.data.shown_source.startswith(FEAST):  # it says how `entities` are read
+        changes["read"] = ReadConfig()
+    return experiment.model_copy(update={"data": experiment.data.model_copy(update=changes)})
 
 
 def _resolver(data: DataConfig) -> Resolver | None:

@@ -26,7 +26,7 @@ from winnow.data.stage import feast_join
 from winnow.data.stage.row_digest import digest_of_rows
 from winnow.data.table_files import named_by
 from winnow.data.tables import read_table
-from winnow.orchestrators.data_source import ResolvedSource
+from winnow.orchestrators.data_source import KEY, ResolvedSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,8 +68,8 @@ def resolve_feast(experiment: Experiment, settings: Settings) -> ResolvedSource:
     table = _table(data, entities, joined, answer)
     digest, _ = digest_of_rows(table.schema, table.combine_chunks().to_batches())
     file = _kept(settings.home / "data" / experiment.name / "feast" / f"{digest[:12]}.parquet", table)
-    lineage = {"winnow.data.feast": f"{repository.name}#{service}", "winnow.data.feast_definition": answer["definition"]}
-    return ResolvedSource(str(file), lineage)
+    found = {"feast": f"{repository.name}#{service}", "feast_definition": answer["definition"], "version": digest[:12]}
+    return ResolvedSource(str(file), {f"{KEY}{name}": value for name, value in found.items()})
 
 
 def address(data: DataConfig) -> tuple[Path, str]:
@@ -141,8 +141,8 @@ def _joined(
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     answer = folder / "answer.json"
     if not answer.is_file():  # it was killed, or its environment is damaged
-        lines = done.stderr.strip().splitlines()
-        raise WinnowError(f"Feast's environment {python.parent.parent} failed: {lines[-1] if lines else done.returncode}")
+        said = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+        raise WinnowError(f"Feast's environment {python.parent.parent} failed: {said[0]}")
     found: Mapping[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     if "refused" in found:
         refused = dict(found["refused"])

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
         answer: dict[str, Any] = join(Path(repository), service, Path(entities), Path(folder) / "features.parquet")
     except RefusedError as refused:
         answer = {"refused": refused.parts}
-    except Exception as error:  # Feast, its stores and users' repositories raise exceptions of all kinds
+    except Exception as error:  # noqa: BLE001 - of all kinds: Feast's, its stores' and the repository's
         lines = str(error).strip().splitlines()
         found = f"'{type(error).__name__}: {lines[0] if lines else ''}'"
         remedy = f"Correct the feature repository {repository}, whose sources Feast reads."
@@ -179,8 +179,9 @@ def typed(column: Any, kind: Any) -> Any:
             raise pa.ArrowInvalid(f"values of type {array.type}")
         return array.cast(wanted).to_pandas(integer_object_nulls=True)
     except pa.ArrowException as error:
-        found, remedy = f"'{error}'", "Correct the values, or the type of the entity in the feature repository."
-        raise RefusedError("data.entities", f"values of type {wanted} in column '{column.name}'", found, remedy) from None
+        expected = f"values of type {wanted} in column '{column.name}'"
+        remedy = "Correct the values, or the type of the entity in the feature repository."
+        raise RefusedError("data.entities", expected, f"'{error}'", remedy) from None
 
 
 def features_at(store: Any, projection: Any, keys: dict[str, Any], times: Any) -> Any:
