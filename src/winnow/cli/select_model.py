@@ -85,7 +85,7 @@ def as_values(outcome: Outcome, runs: Sequence[CheckedRun], certainty: Certainty
         "study": outcome.study,
         "objective": {"metric": selection.objective.metric, "goal": selection.objective.goal},
         "winner": None if selection.winner is None else _run_values(selection.winner, selection),
-        "version": None if version is None else {"name": version.name, "version": version.version},
+        "version": None if version is None else {"name": version.name, "version": version.version, "semantic": version.semantic},
         "alias": outcome.alias,
         "aliases": list(outcome.aliases),
         "is_new": outcome.is_new,
@@ -161,7 +161,7 @@ def _what_happened(outcome: Outcome, *, dry_run: bool) -> str:
     version, aliases = outcome.version, " and ".join(f"@{alias}" for alias in outcome.aliases)
     if version is None:
         return f"Dry run: the run has no model yet. It would be refitted and become {aliases}."
-    label = f"{version.name} version {version.version}"
+    label = f"{version.name} version {version.label}"
     if not outcome.is_new:
         return f"{label} is already {aliases}; nothing changed."
     return f"Dry run: {label} would become {aliases}." if dry_run else f"{label} is now {aliases}."

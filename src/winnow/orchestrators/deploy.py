@@ -6,7 +6,6 @@ the plan out; `deployments` covers what is already served.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
@@ -17,7 +16,8 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
-from winnow.bundle.manifest import Manifest, read_manifest
+from winnow.bundle.manifest import read_manifest
+from winnow.bundle.semantic import signature_of
 from winnow.config.errors import InputError, UnavailableError, UnreachableError, WinnowError
 from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_command, next_flag
@@ -408,14 +408,6 @@ def revision(asked: ServedSettings, release: Release, key: str | None, files: st
     settings = structs.replace(asked.replicas, key=fingerprint(asked.name, key))
     is_classifier = manifest.task == "classification"
     return Revision(0, release, settings, asked.scale, signature_of(manifest), is_classifier, files)
-
-
-def signature_of(manifest: Manifest) -> str:
-    """A digest of what requests and answers of a model look like: columns, input, classes and targets."""
-    columns = None if manifest.table is None else [(each.name, each.kind) for each in manifest.table]
-    facts = (manifest.task, columns, manifest.input_shape if columns is None else None, manifest.images)
-    named = (manifest.class_names, manifest.target_names)
-    return hashlib.sha256(msgspec.json.encode((facts, named), order="sorted")).hexdigest()[:16]
 
 
 def planned(observed: Observation, desired: Desired) -> Record:

@@ -116,6 +116,7 @@ def _tracked(model: str, studies: tuple[ExperimentStudy, ...], registry: ReadReg
             each.version,
             tuple(alias for alias, holder in holders.items() if holder is not None and holder.version == each.version),
             {stage: str(msgspec.json.decode(text)["reason"]) for stage, text in registry.verdicts(each).items()},
+            each.semantic,
         )
         for each in registry.versions(model)
     )

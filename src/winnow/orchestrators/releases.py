@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from winnow.bundle.manifest import VERDICTS, read_manifest
+from winnow.bundle.manifest import SEMANTIC, VERDICTS, read_manifest
 from winnow.config.atomic_write import replace_text
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
@@ -48,6 +48,7 @@ def choose_version(
     """The version of a model with this number, or else with this alias, by default the champion.
 
     Args:
+        number: the registry's, as in `3`, or the semantic version, as in `1.2.0`.
         store: the registry's address, for errors.
 
     Raises:
@@ -70,9 +71,9 @@ def choose_version(
             )
         known = registry.versions(name)
     for each in known:
-        if each.version == str(number):
+        if str(number) in (each.version, each.semantic):
             return each
-    numbers = ", ".join(each.version for each in reversed(known))
+    numbers = ", ".join(each.label for each in reversed(known))
     raise InputError(
         f"registered model '{name}' in {store}",
         expected=f"one of its versions: {numbers}" if known else "a model with versions",
@@ -91,7 +92,7 @@ def fetch_release(registry: ModelRegistry, version: ModelVersion, home: Path, *,
     """
     models = home / "models"
     if (kept := _kept(models, version)) is not None:
-        _keep_verdicts(registry, version, kept.bundle, store)
+        _keep_facts(registry, version, kept.bundle, store)
         return kept
     models.mkdir(parents=True, exist_ok=True)
     with _store_is_needed(version.name, store), tempfile.TemporaryDirectory(prefix=".fetch-", dir=models) as folder:
@@ -112,20 +113,23 @@ def fetch_release(registry: ModelRegistry, version: ModelVersion, home: Path, *,
     note = _note(models, version)
     note.parent.mkdir(exist_ok=True)
     note.write_text(digest, encoding="utf-8")
-    _keep_verdicts(registry, version, models / digest, store)
+    _keep_facts(registry, version, models / digest, store)
     return Release(version.name, version.version, digest, models / digest)
 
 
-def _keep_verdicts(registry: ModelRegistry, version: ModelVersion, bundle: Path, store: str) -> None:
-    """Write what the gates said beside the bundle's own files, for `/model`; the model's digest does not cover it."""
+def _keep_facts(registry: ModelRegistry, version: ModelVersion, bundle: Path, store: str) -> None:
+    """Write what the gates said, and the semantic version, beside the bundle's own files, for `/model`.
+
+    The model's digest does not cover them.
+    """
     with _store_is_needed(version.name, store):
         found = registry.verdicts(version)
     text = "" if not found else "{" + ",".join(f'"{stage}":{verdict}' for stage, verdict in found.items()) + "}"
-    file = bundle / VERDICTS
-    if not text:
-        file.unlink(missing_ok=True)
-    elif not file.is_file() or file.read_text(encoding="utf-8") != text:
-        replace_text(file, text)
+    for file, kept in ((bundle / VERDICTS, text), (bundle / SEMANTIC, version.semantic)):
+        if not kept:
+            file.unlink(missing_ok=True)
+        elif not file.is_file() or file.read_text(encoding="utf-8") != kept:
+            replace_text(file, kept)
 
 
 @contextmanager

@@ -71,7 +71,7 @@ class Outcome:
         return tuple(dict.fromkeys(each for each in (CANDIDATE, self.alias) if each is not None))
 
     def __repr__(self) -> str:
-        version = "" if self.version is None else f", version {self.version.version} @{self.aliases[-1]}"
+        version = "" if self.version is None else f", version {self.version.label} @{self.aliases[-1]}"
         return f"<Outcome of {self.study}: {self.reason or 'no run passes the rules'}{version}>"
 
     def _repr_html_(self) -> str:
@@ -153,6 +153,7 @@ def select_model(
                 remedy=f"Raise `refit.top` and run `{next_command('train', config=...)}` again.",
             )
         version = refit(selection.winner)
+        version = registry.version_of(model, version.run_id) or version
     is_moved = [registry.crown(version, why, alias) for alias in chosen.aliases]
     return replace(chosen, version=version, is_new=any(is_moved))
 

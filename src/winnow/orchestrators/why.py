@@ -118,7 +118,7 @@ def write_story(story: ModelStory, page: Path) -> None:
     """Write the story as one self-contained page. Raises InputError where it cannot be written."""
     from winnow.report.sheets import render_sheets
 
-    title = f"{story.origin.name} version {story.origin.version}"
+    title = f"{story.origin.name} version {story.origin.label}"
     write_html(render_sheets(title, story.sheets()), page)
     share(page)
 
@@ -152,6 +152,7 @@ def _origin(version: ModelVersion, registry: HistoryRegistry, settings: Settings
     return Origin(
         name=version.name,
         version=version.version,
+        semantic=version.semantic,
         run_id=version.run_id,
         digest=manifest.digest,
         created_at=datetime.fromisoformat(manifest.created_at),

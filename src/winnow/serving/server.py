@@ -13,10 +13,11 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import msgspec
 
-from winnow.bundle.manifest import VERDICTS
+from winnow.bundle.manifest import SEMANTIC, VERDICTS
 from winnow.config.atomic_write import replace_bytes
 from winnow.serving import codec
 from winnow.serving.app import App
@@ -82,8 +83,10 @@ def load_app(bundle: Path, version: str | None, settings: ServingSettings) -> Ap
         from winnow.serving.admin import make_admin as make
 
         examples = examples_of(predictor.signature, request.matrix)
-        facts = {"needs_key": settings.api_key is not None, "has_log": settings.log is not None}
-        gates = bundle / VERDICTS
+        facts: dict[str, Any] = {"needs_key": settings.api_key is not None, "has_log": settings.log is not None}
+        gates, semantic = bundle / VERDICTS, bundle / SEMANTIC
+        if semantic.is_file():
+            facts["semantic_version"] = semantic.read_text(encoding="utf-8")
         verdicts = gates.read_bytes() if gates.is_file() else b"{}"
         return make(predictor.manifest, predictor.signature, predictor.example, examples, verdicts, **facts)
 

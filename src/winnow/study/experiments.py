@@ -82,11 +82,13 @@ class ExperimentVersion:
         version: its number.
         aliases: those of candidate, staging and champion that it has.
         gates: by stage, what the gates last said, in a sentence.
+        semantic: its semantic version; empty where it is not known.
     """
 
     version: str
     aliases: tuple[str, ...]
     gates: Mapping[str, str]
+    semantic: str = ""
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,7 @@ def _sheets(experiment: TrackedExperiment) -> Iterator[Sheet]:
     rows = tuple(_study_row(each) for each in experiment.studies)
     yield Sheet(experiment.name, (), head, rows)
     versions = tuple(
-        (each.version, " ".join(f"@{alias}" for alias in each.aliases), stage, verdict)
+        (version_label(each.version, each.semantic), " ".join(f"@{alias}" for alias in each.aliases), stage, verdict)
         for each in experiment.versions
         for stage, verdict in (each.gates or {"": ""}).items()
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from winnow.study.experiments import Sheet
 from winnow.study.formatting import one_line, score, setting
+from winnow.bundle.semantic import version_label
 from winnow.tracking.history import AlertRecord, GateRecord, ModelRecord, RejectedRecord, RolloutRecord
 
 EventKind = Literal["trained", "gates", "alias", "rollout", "rejected", "alert", "retrain"]
@@ -91,6 +92,7 @@ class Origin:
 
     Attributes:
         version: its number.
+        semantic: its semantic version; empty where it is not known.
         digest: of its bundle.
         created_at: when the bundle was written.
         metrics: means over the folds; `holdout.` and `.std` as in the manifest.
@@ -107,6 +109,7 @@ class Origin:
 
     name: str
     version: str
+    semantic: str
     run_id: str
     digest: str
     created_at: datetime
@@ -122,6 +125,11 @@ class Origin:
     has_changes: bool
     environment: Mapping[str, str]
     study_started_at: datetime | None
+
+    @property
+    def label(self) -> str:
+        """Number and semantic version, for people."""
+        return version_label(self.version, self.semantic)
 
 
 @dataclass(frozen=True)
@@ -279,7 +287,7 @@ def _origin(origin: Origin, aliases: Sequence[str]) -> Sheet:
         "bundle": f"sha256 {origin.digest[:12]}",
     }
     rows = tuple((name, value) for name, value in facts.items() if value)
-    return Sheet(f"Where {origin.name} version {origin.version} comes from", (), (), rows)
+    return Sheet(f"Where {origin.name} version {origin.label} comes from", (), (), rows)
 
 
 def _listed(params: Mapping[str, Any]) -> str:

@@ -7,6 +7,9 @@ The champion is the version with the registry alias that deployments follow. MLf
 
 The last part is a digest of the entry, for entries of the same time.
 
+Every version has a semantic version, too, in its tag `winnow.semantic_version`. Versions without one, as new ones are, get
+theirs when they are first read, in the order of their numbers.
+
 `note` adds such tags for the records of `winnow.tracking.history`.
 
 Writing it needs no earlier read, so concurrent processes cannot lose each other's entries. It outlives the version, and
@@ -22,7 +25,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,17 +34,20 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.bundle.manifest import read_manifest
+from winnow.bundle.manifest import MANIFEST, Manifest, read_manifest
 from winnow.bundle.row_digests import TRAINED_ROWS, read_digests
+from winnow.bundle.semantic import FIRST, Facts, next_version
 from winnow.tracking.connection import every_page, failures_as_unavailable, open_client, sqlite_path, transferring
 from winnow.tracking.history import KINDS, ModelRecord
 from winnow.tracking.mlflow_model import BUNDLE
-from winnow.tracking.tracker import ModelVersion
+from winnow.tracking.projection import CODE_SHA256, PARENT
+from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 ALIAS = "champion"
 FOLD = ".fold"
 """The end of the name of a metric with a step for each fold."""
 GATES = "winnow.gates."
+SEMANTIC = "winnow.semantic_version"
 Record = TypeVar("Record", bound=ModelRecord)
 STAMP = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -72,17 +78,19 @@ class Registry:
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a model, newest first; empty if there is no such model."""
-        return _newest_first(every_page(self._client.search_model_versions, f"name = '{name}'", max_results=200))
+        found = list(every_page(self._client.search_model_versions, f"name = '{name}'", max_results=200))
+        return _newest_first(found, self._semantic_versions(found))
 
     def version_of(self, name: str, run_id: str) -> ModelVersion | None:
         """The newest version that a run has registered; None if there is none."""
         found = every_page(self._client.search_model_versions, f"name = '{name}' and run_id = '{run_id}'")
-        return next(iter(_newest_first(found)), None)
+        return next(map(self._with_semantic, _newest_first(found)), None)
 
     def registered_by(self, run_id: str) -> list[ModelVersion]:
         """The versions of all models that a run has registered, newest first."""
         quoted = run_id.replace("'", "")
-        return _newest_first(every_page(self._client.search_model_versions, f"run_id = '{quoted}'"))
+        found = _newest_first(every_page(self._client.search_model_versions, f"run_id = '{quoted}'"))
+        return [self._with_semantic(each) for each in found]
 
     def champion(self, name: str, alias: str = ALIAS) -> ModelVersion | None:
         """The version with the alias; None if there is none."""
@@ -91,7 +99,8 @@ class Registry:
         if number is None:
             return None
         with failures_as_unavailable():
-            return _version(self._client.get_model_version(name, str(number)))
+            found = self._client.get_model_version(name, str(number))
+        return self._with_semantic(_version(found))
 
     def crown(self, version: ModelVersion, reason: str, alias: str = ALIAS) -> bool:
         """Give a version the alias and add it to the history; False if both were done already.
@@ -215,25 +224,70 @@ class Registry:
         model = self._model(name)
         return {} if model is None else model.tags
 
-    def _download(self, version: ModelVersion, folder: str) -> Path:
+    def _with_semantic(self, version: ModelVersion) -> ModelVersion:
+        if version.semantic:
+            return version
+        return next((each for each in self.versions(version.name) if each == version), version)
+
+    def _semantic_versions(self, found: Iterable[Any]) -> dict[str, str]:
+        """The semantic versions of all versions of a model by number; those without one get theirs.
+
+        Where bundles cannot be fetched now, the rest has none for now.
+        """
+        semantic: dict[str, str] = {}
+        before: ModelVersion | None = None
+        facts = functools.cache(self._facts)
+        with contextlib.suppress(TrackingUnavailableError):
+            for version in reversed(_newest_first(found)):
+                number = version.semantic
+                if not number:
+                    number = FIRST
+                    if before is not None:
+                        number = next_version(semantic[before.version], facts(before), facts(version))
+                    semantic[version.version] = number
+                    with failures_as_unavailable():
+                        self._client.set_model_version_tag(version.name, version.version, SEMANTIC, number)
+                semantic[version.version], before = number, version
+        return semantic
+
+    def _facts(self, version: ModelVersion) -> Facts | None:
+        """What decides about a version's number; None where its manifest is lost."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with tempfile.TemporaryDirectory(prefix="winnow-manifest-") as folder:
+                content = self._download(version, folder, f"{BUNDLE}/{MANIFEST}").read_bytes()
+            manifest = msgspec.json.decode(content, type=Manifest)
+        except (OSError, ValueError):
+            return None
+        try:
+            with failures_as_unavailable():
+                run = self._client.get_run(version.run_id)
+                sweep = self._client.get_run(run.data.tags.get(PARENT, version.run_id)).data
+        except MlflowException:  # the runs were deleted
+            return Facts(manifest)
+        return Facts(manifest, sweep.params, sweep.tags.get(CODE_SHA256, ""))
+
+    def _download(self, version: ModelVersion, folder: str, path: str = BUNDLE) -> Path:
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
         try:
             with transferring():
                 source = self._client.get_model_version_download_uri(version.name, version.version)
-                uri = f"{source.rstrip('/')}/{BUNDLE}"
+                uri = f"{source.rstrip('/')}/{path}"
                 return Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self._uri))
         except MlflowException as error:  # the store answers that there is no such file
             raise ValueError(f"no files of it in the artifact store (run {version.run_id})") from error
 
 
-def _newest_first(found: Iterable[Any]) -> list[ModelVersion]:
-    return [_version(version) for version in sorted(found, key=lambda version: int(version.version), reverse=True)]
+def _newest_first(found: Iterable[Any], semantic: Mapping[str, str] | None = None) -> list[ModelVersion]:
+    versions = sorted(map(_version, found), key=lambda version: int(version.version), reverse=True)
+    return [replace(each, semantic=(semantic or {}).get(each.version, each.semantic)) for each in versions]
 
 
 def _version(found: Any) -> ModelVersion:
-    return ModelVersion(str(found.name), str(found.version), str(found.run_id))
+    return ModelVersion(str(found.name), str(found.version), str(found.run_id), found.tags.get(SEMANTIC, ""))
 
 
 def _stamped(text: str) -> datetime:

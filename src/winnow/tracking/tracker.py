@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -60,11 +60,22 @@ def as_offered(run_id: str) -> str:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A version of a registered model, and the run that it is from."""
+    """A version of a registered model, and the run that it is from.
+
+    Attributes:
+        version: its number in the registry.
+        semantic: its semantic version (`winnow.bundle.semantic`); empty where it is not known.
+    """
 
     name: str
     version: str
     run_id: str
+    semantic: str = field(default="", compare=False)
+
+    @property
+    def label(self) -> str:
+        """Number and semantic version, for people: `3 (1.2.0)`."""
+        return version_label(self.version, self.semantic)
 
 
 class Tracker(Protocol):

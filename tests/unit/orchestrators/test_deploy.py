@@ -18,6 +18,7 @@ from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError, UnavailableError
 from winnow.config.serving import RolloutConfig
 from winnow.config.settings import Settings
+from winnow.bundle.semantic import signature_of
 from winnow.orchestrators.deploy import (
     ServeRequest,
     check_plan,
@@ -25,7 +26,6 @@ from winnow.orchestrators.deploy import (
     plan_serving,
     preview_serving,
     render,
-    signature_of,
 )
 from winnow.orchestrators.rejections import RejectedVersionError
 from winnow.rollout.plan import Step, steps_of, to_values
