@@ -7,13 +7,15 @@ which revisions a deployment's requests go to. A *record* is what a platform kee
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct, structs
+
+from winnow.config.version_label import version_label
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Release:
         digest: `Manifest.digest` of its bundle; in older records the sha256 of the ONNX file alone.
         bundle: the folder that holds it.
         image: the image that replicas run, by its id or its digest; empty where the platform runs none.
+        semantic: the version's semantic version; empty where it is not known, as in older records.
     """
 
     model: str
@@ -32,6 +35,12 @@ class Release:
     digest: str
     bundle: Path
     image: str = ""
+    semantic: str = field(default="", compare=False)
+
+    @property
+    def label(self) -> str:
+        """Number and semantic version, for people: `3 (1.2.0)`."""
+        return version_label(self.version, self.semantic)
 
     def is_same(self, other: Release) -> bool:
         """Whether both are served alike: name, version, files and image are equal; the folder may differ."""

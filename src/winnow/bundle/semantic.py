@@ -53,11 +53,6 @@ def next_version(number: str, before: Facts | None, after: Facts | None) -> str:
     return f"{major}.{minor}.{patch + 1}"
 
 
-def version_label(number: str, semantic: str) -> str:
-    """A version's number in the registry with its semantic version, for people: `3 (1.2.0)`."""
-    return f"{number} ({semantic})" if semantic else number
-
-
 def signature_of(manifest: Manifest) -> str:
     """A digest of what requests and answers of a model look like: columns, input, classes and targets."""
     columns = None if manifest.table is None else [(each.name, each.kind) for each in manifest.table]
@@ -82,7 +77,5 @@ def _has_other_design(before: Facts, after: Facts) -> bool:
 
 def _design(settings: Mapping[str, str]) -> dict[str, str]:
     return {
-        key: value
-        for key, value in settings.items()
-        if key.startswith(("data.", "model.")) and key not in _SAME_MODEL
+        key: value for key, value in settings.items() if key.startswith(("data.", "model.")) and key not in _SAME_MODEL
     }

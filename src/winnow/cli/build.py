@@ -105,7 +105,7 @@ def build_prod(
     if not no_cache and plan.is_built():
         click.echo(f"{plan.tag} was already built from the same model and code.")
     elif (release := plan.release) is not None:
-        of = f"{release.model} version {release.version} (sha256 {release.digest[:12]})"
+        of = f"{release.model} version {release.label} (sha256 {release.digest[:12]})"
         click.echo(f"Building {plan.tag}: {of} …")
     _run(plan)
 

@@ -47,8 +47,8 @@ def evaluate(as_json: bool, **options: Any) -> None:
 
 @click.command("compare-ab", cls=StoreVerb)
 @config_option
-@click.option("--a", required=True, metavar="VERSION", help="Number of the version to compare with.")
-@click.option("--b", required=True, metavar="VERSION", help="Number of the version that may be better.")
+@click.option("--a", required=True, metavar="VERSION", help="Number of the version to compare with, as 3 or 1.2.0.")
+@click.option("--b", required=True, metavar="VERSION", help="Number of the version that may be better, as 3 or 1.2.0.")
 @input_option
 @model_options
 @metric_option
@@ -101,7 +101,9 @@ def predict(as_json: bool, carry: str, **options: Any) -> None:
 @config_option
 @click.option("--stage", type=click.Choice(["staging", "production"]), required=True, help="Stage to promote to.")
 @model_options
-@click.option("--version", metavar="NUMBER", help="Number of the version; by default that of @candidate.")
+@click.option(
+    "--version", metavar="NUMBER", help="Number of the version, as 3 or 1.2.0; by default that of @candidate."
+)
 @input_option
 @rules_option
 @json_option
@@ -121,7 +123,7 @@ def evaluation_lines(found: Evaluation) -> list[str]:
     """An evaluation as lines for people."""
     head = ("rows", "", *(each.name for each in found.slices[0].metrics))
     rows = [head, *((each.name, f"{each.rows}", *map(_measured, each.metrics)) for each in found.slices)]
-    return [f"{found.name} version {found.version} on {found.source}", *aligned(rows)]
+    return [f"{found.name} version {found.label} on {found.source}", *aligned(rows)]
 
 
 def comparison_lines(found: Comparison) -> list[str]:
@@ -146,14 +148,14 @@ def promotion_lines(found: Promotion) -> list[str]:
         interval = "" if each.interval == (None, None) else f"{low} to {high}"
         estimate = "-" if each.estimate is None else f"{each.estimate:.4g}"
         rows.append((each.condition, estimate, interval, f"{each.n}" if each.n else "", each.result.value))
-    champion = f"the champion is version {found.champion}" if found.champion else "there is no champion yet"
-    lines = [f"{found.name} version {found.version} for {found.stage}, on {found.source}; {champion}", *aligned(rows)]
+    champion = f"the champion is version {found.champion_label}" if found.champion else "there is no champion yet"
+    lines = [f"{found.name} version {found.label} for {found.stage}, on {found.source}; {champion}", *aligned(rows)]
     lines += [f"  {each.condition}: {each.reason}" for each in found.findings if each.result.value != "pass"]
     if not found.is_promoted:
         return [*lines, f"Not promoted: {found.reason}."]
     stage = "staging" if found.stage == "staging" else None
     prod = next_command("prod", platform="local", name=found.name, stage=stage)
-    return [*lines, f"{found.name} version {found.version} is now @{found.alias}.", f"  next: {prod}"]
+    return [*lines, f"{found.name} version {found.label} is now @{found.alias}.", f"  next: {prod}"]
 
 
 def _measured(metric: MeasuredMetric) -> str:

@@ -161,7 +161,12 @@ version_options = in_order(
     click.option(
         "--alias", callback=_either, help="Alias of the version; by default champion, of the stage staging: staging."
     ),
-    click.option("--version", metavar="NUMBER", callback=_either, help="Number of the version, instead of an alias."),
+    click.option(
+        "--version",
+        metavar="NUMBER",
+        callback=_either,
+        help="Number of the version, as 3 or 1.2.0, instead of an alias.",
+    ),
 )
 """Give the verb `alias: str | None` and `version: str | None`: which model version it works on."""
 

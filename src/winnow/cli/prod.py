@@ -182,7 +182,7 @@ def _deploy(plan: ServePlan) -> None:
         way = f"  forward  {access.manual.command}\n"
     key = '  -H "authorization: Bearer $WINNOW_API_KEY" \\\n' if access.needs_key else ""
     click.echo(
-        f"Serving {release.model} version {release.version} (sha256 {release.digest[:12]}) at {deployment.url}\n"
+        f"Serving {release.model} version {release.label} (sha256 {release.digest[:12]}) at {deployment.url}\n"
         f"{way}"
         f"  docs     {url}/docs\n"
         f"  metrics  {url}/metrics\n"
@@ -221,11 +221,11 @@ def _print_status(served: ServedDeployment) -> None:
     deployment, release = served.deployment, served.deployment.release
     click.echo(
         f"{deployment.name}  {deployment.state}  {deployment.url}  "
-        f"{release.model} version {release.version} (sha256 {release.digest[:12]})"
+        f"{release.model} version {release.label} (sha256 {release.digest[:12]})"
     )
     for replica in deployment.replicas:
         click.echo(f"  {served.replica} {replica.identifier}  version {replica.version}  {replica.state}")
-    standing = f"the champion is version {served.champion}"
+    standing = f"the champion is version {served.champion_label}"
     if served.champion is None:
         standing = "the registry has no champion or does not answer"
     elif served.champion == release.version:
@@ -233,7 +233,7 @@ def _print_status(served: ServedDeployment) -> None:
     click.echo(f"  platform {served.platform}; {_traffic(deployment)}; {standing}")
     if deployment.previous is not None:
         rollback = next_command("rollback", name=deployment.name, platform=served.platform)
-        click.echo(f"  back to version {deployment.previous.version}: {rollback}")
+        click.echo(f"  back to version {deployment.previous.label}: {rollback}")
     for each in deployment.rejected:
         when = f"{datetime.fromtimestamp(each.at, UTC):%Y-%m-%d %H:%M} UTC"
         click.echo(f"  version {each.version} was sent away on {when}: {each.reason}")
@@ -244,6 +244,6 @@ def _print_status(served: ServedDeployment) -> None:
 def _traffic(deployment: Deployment) -> str:
     """Where requests go, and the state of the rollout that divides them."""
     if len(deployment.shares) < 2:
-        return f"all requests go to version {deployment.release.version}"
+        return f"all requests go to version {deployment.release.label}"
     to = ", ".join(f"{each.weight:.3g} of the requests go to version {each.version}" for each in deployment.shares)
     return f"{to}; the rollout is {deployment.rollout}"

@@ -85,7 +85,9 @@ def as_values(outcome: Outcome, runs: Sequence[CheckedRun], certainty: Certainty
         "study": outcome.study,
         "objective": {"metric": selection.objective.metric, "goal": selection.objective.goal},
         "winner": None if selection.winner is None else _run_values(selection.winner, selection),
-        "version": None if version is None else {"name": version.name, "version": version.version, "semantic": version.semantic},
+        "version": None
+        if version is None
+        else {"name": version.name, "version": version.version, "semantic": version.semantic},
         "alias": outcome.alias,
         "aliases": list(outcome.aliases),
         "is_new": outcome.is_new,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.bundle.manifest import Manifest
+from winnow.config.version_label import version_label
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,7 @@ class Answers:
         latency_s: seconds of repeated answers to a single row, float64 [repeats]; empty where none was measured.
         size_bytes: of the exported model.
         bundle: the folder of its bundle on this machine, for tests of the user's own.
+        semantic: the registered version's semantic version; empty where it is not known.
     """
 
     version: str
@@ -36,6 +38,12 @@ class Answers:
     latency_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     size_bytes: int = 0
     bundle: Path | None = None
+    semantic: str = ""
+
+    @property
+    def label(self) -> str:
+        """Number and semantic version, for people: `3 (1.2.0)`."""
+        return version_label(self.version, self.semantic)
 
     @property
     def labels(self) -> NDArray[np.int64]:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
 from msgspec import structs
 
 from winnow.bundle.manifest import read_manifest

@@ -9,8 +9,9 @@ from pathlib import Path
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.errors import InputError, UnreachableError
 from winnow.config.settings import Settings
+from winnow.config.version_label import version_label
 from winnow.orchestrators.deployment import Deployment, deployment_of
-from winnow.orchestrators.releases import champion_number
+from winnow.orchestrators.releases import known_champion
 from winnow.orchestrators.settings import current
 from winnow.orchestrators.several_deployments import SeveralDeploymentsError
 from winnow.orchestrators.workers import chosen_platforms
@@ -19,6 +20,7 @@ from winnow.platforms.platform import Platform
 from winnow.platforms.readiness import ASKED_WITHIN_S, NoModelError, model_at
 from winnow.platforms.table import platform_for
 from winnow.routing import Observation, ReplicaObserved
+from winnow.tracking.tracker import ModelVersion
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class ServedDeployment:
         replica: what a replica is there: "process", "container" or "pod".
         champion: version of the model's champion; None if there is none or the registry does not answer.
         manual: how to reach the deployment; None if its own address answers from this machine.
+        champion_semantic: the champion's semantic version; empty where it is not known.
     """
 
     platform: str
@@ -37,6 +40,12 @@ class ServedDeployment:
     replica: str
     champion: str | None = None
     manual: ManualAccess | None = None
+    champion_semantic: str = ""
+
+    @property
+    def champion_label(self) -> str:
+        """The champion's number and semantic version, for people."""
+        return version_label(self.champion or "", self.champion_semantic)
 
 
 @dataclass(frozen=True)
@@ -189,20 +198,21 @@ def observe_serving(settings: Settings, name: str | None, platform: str | None, 
     deployers, absent = ask_deployers(settings, platform, say)
     observed = list_deployments(deployers, name, say)
     found = [(where, each, made) for where, each in observed if (made := deployment_of(each)) is not None]
-    champions: dict[str, str | None] = {}
+    champions: dict[str, ModelVersion | None] = {}
     if found:
         # It imports MLflow, which takes a second or two.
         from winnow.tracking.registry import Registry
 
         registry = Registry(current().tracking_uri)
-        champions = {model: champion_number(registry, model) for model in {each.release.model for _, _, each in found}}
+        champions = {model: known_champion(registry, model) for model in {each.release.model for _, _, each in found}}
     served = tuple(
         ServedDeployment(
             where,
             deployment,
             platform_for(where, settings).capabilities.replica,
-            champions[deployment.release.model],
+            None if (champion := champions[deployment.release.model]) is None else champion.version,
             deployers[where].manual_access(each),
+            "" if champion is None else champion.semantic,
         )
         for where, each, deployment in found
     )
@@ -231,7 +241,7 @@ def address_warning(deployer: Deployer, observed: Observation) -> str:
         return ""
     release = deployment.release
     return (
-        f"{deployment.url} does not lead to {release.model} version {release.version} "
+        f"{deployment.url} does not lead to {release.model} version {release.label} "
         f"(sha256 {release.digest[:12]}), whose replicas are {deployment.state}: {found}. "
         f"{deployer.address_hint(observed)}"
     )

@@ -16,6 +16,7 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment, MetricConfig
 from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_flag
+from winnow.config.version_label import version_label
 from winnow.data.raw import is_frame
 from winnow.finding import Finding, Result
 from winnow.model_query import measure
@@ -69,12 +70,19 @@ class Evaluation:
         version: the version's number.
         source: where the rows are from.
         slices: all rows first, then those of each value of the column that was named.
+        semantic: its semantic version; empty where it is not known.
     """
 
     name: str
     version: str
     source: str
     slices: tuple[RowSlice, ...]
+    semantic: str = ""
+
+    @property
+    def label(self) -> str:
+        """Number and semantic version, for people: `3 (1.2.0)`."""
+        return version_label(self.version, self.semantic)
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,7 @@ def evaluate(name: str, evidence: Evidence, metrics: Sequence[MetricConfig], by:
         RowSlice(which, int(is_in.sum()), tuple(_measured(each, evidence, is_in) for each in measures))
         for which, is_in in parts
     )
-    return Evaluation(name, evidence.candidate.version, evidence.source, slices)
+    return Evaluation(name, evidence.candidate.version, evidence.source, slices, evidence.candidate.semantic)
 
 
 def compare(name: str, evidence: Evidence, metrics: Sequence[MetricConfig]) -> Comparison:
@@ -154,15 +162,15 @@ def compare(name: str, evidence: Evidence, metrics: Sequence[MetricConfig]) -> C
     measures = [measure.measure_of(each, candidate.manifest, next_flag("metric")) for each in metrics]
     findings = tuple(_difference(each, a, b, target) for each in measures)
     seen = int((~is_unseen).sum())
-    source = evidence.source + (f", less {seen} rows that version {other.version} was trained on" if seen else "")
+    source = evidence.source + (f", less {seen} rows that version {other.label} was trained on" if seen else "")
     values = {each.name: (each.of(a, target), each.of(b, target)) for each in measures}
     first = findings[0]
     low, high = first.interval
     interval = "" if low is None or high is None else f" (95 % interval {low:+.4g} to {high:+.4g})"
     verdict = {
-        Result.PASS: f"Version {b.version} is better than version {a.version}",
-        Result.FAIL: f"Version {b.version} is worse than version {a.version}",
-        Result.NOT_ENOUGH_DATA: f"The rows do not tell versions {a.version} and {b.version} apart",
+        Result.PASS: f"Version {b.label} is better than version {a.label}",
+        Result.FAIL: f"Version {b.label} is worse than version {a.label}",
+        Result.NOT_ENOUGH_DATA: f"The rows do not tell versions {a.label} and {b.label} apart",
     }[first.result]
     numbers = "{:.4g} against {:.4g}".format(*reversed(values[first.condition]))
     more = f"; {first.reason}" if first.result is Result.NOT_ENOUGH_DATA else ""

@@ -290,7 +290,10 @@ def _fold_rows(experiment: Experiment, version: LoadedVersion) -> tuple[int, int
 def _answers(version: LoadedVersion, inputs: NDArray[np.float32], source: str) -> Answers:
     size_bytes = (version.bundle / ONNX).stat().st_size
     outputs = version.outputs(inputs, source)
-    return Answers(version.number, version.manifest, outputs, size_bytes=size_bytes, bundle=version.bundle)
+    semantic = version.registered.semantic
+    return Answers(
+        version.number, version.manifest, outputs, size_bytes=size_bytes, bundle=version.bundle, semantic=semantic
+    )
 
 
 def _chosen(rows: Any, which: NDArray[np.bool_]) -> Any:

@@ -121,7 +121,9 @@ def _tracked(model: str, studies: tuple[ExperimentStudy, ...], registry: ReadReg
         for each in registry.versions(model)
     )
     champions = tuple(
-        ChampionChange(each.version.version, each.since.isoformat(timespec="seconds"), each.reason)
+        ChampionChange(
+            each.version.version, each.since.isoformat(timespec="seconds"), each.reason, each.version.semantic
+        )
         for each in registry.champions(model)
     )
     return TrackedExperiment(model, studies, versions, champions)

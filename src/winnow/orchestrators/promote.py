@@ -12,6 +12,7 @@ import msgspec
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
 from winnow.config.settings import Settings
+from winnow.config.version_label import version_label
 from winnow.finding import Finding, Result
 from winnow.model_query.gate_verdicts import judge
 from winnow.model_query.gates import STAGE_ALIASES, CrossValidationGate, LatencyGate, Stage
@@ -52,6 +53,7 @@ class Promotion:
         is_promoted: every gate passed, so that the version has the alias.
         is_new: the alias was moved to it.
         reason: one sentence, as it is kept in the alias's history.
+        semantic, champion_semantic: the semantic versions of both; empty where they are not known.
     """
 
     name: str
@@ -64,6 +66,18 @@ class Promotion:
     is_promoted: bool
     is_new: bool
     reason: str
+    semantic: str = ""
+    champion_semantic: str = ""
+
+    @property
+    def label(self) -> str:
+        """Number and semantic version, for people: `3 (1.2.0)`."""
+        return version_label(self.version, self.semantic)
+
+    @property
+    def champion_label(self) -> str:
+        """The same of the champion."""
+        return version_label(self.champion or "", self.champion_semantic)
 
 
 def promote(
@@ -100,9 +114,10 @@ def promote(
     store, alias = settings.tracking_uri, STAGE_ALIASES[stage]
     chosen = choose_version(registry, name, store=store, alias=CANDIDATE, number=version)
     champion = registry.champion(name, CHAMPION)
+    semantic = {"semantic": chosen.semantic, "champion_semantic": "" if champion is None else champion.semantic}
     if registry.champion(name, alias) == chosen:
-        held = f"version {chosen.version} is @{alias} already"
-        return Promotion(name, stage, alias, chosen.version, _number(champion), "", (), True, False, held)
+        held = f"version {chosen.label} is @{alias} already"
+        return Promotion(name, stage, alias, chosen.version, _number(champion), "", (), True, False, held, **semantic)
     candidate = evidence.load_version(registry, chosen, settings)
     other = None if champion is None or champion == chosen else evidence.load_version(registry, champion, settings)
     rows = evidence.rows_for(source, candidate, settings)
@@ -114,11 +129,10 @@ def promote(
     is_promoted = all(each.result is Result.PASS for each in findings)
     against = "there is no champion yet" if champion is None else "it is the champion"
     if other is not None:
-        against = f"compared with version {other.number}"
-    reason = _reason(stage, candidate.number, against, findings)
-    promotion = Promotion(
-        name, stage, alias, chosen.version, _number(champion), found.source, findings, is_promoted, False, reason
-    )
+        against = f"compared with version {other.registered.label}"
+    reason = _reason(stage, chosen.label, against, findings)
+    numbers = chosen.version, _number(champion)
+    promotion = Promotion(name, stage, alias, *numbers, found.source, findings, is_promoted, False, reason, **semantic)
     at = now()
     registry.keep_verdict(chosen, stage, _kept(promotion, at))
     registry.note(name, GateRecord(chosen.version, stage, is_promoted, reason), at)
@@ -127,13 +141,13 @@ def promote(
     return replace(promotion, is_new=registry.crown(chosen, reason, alias))
 
 
-def _reason(stage: Stage, number: str, against: str, findings: tuple[Finding, ...]) -> str:
+def _reason(stage: Stage, version: str, against: str, findings: tuple[Finding, ...]) -> str:
     lacking = [each for each in findings if each.result is not Result.PASS]
     if not lacking:
         count = "the gate" if len(findings) == 1 else f"all {len(findings)} gates"
-        return f"version {number} passed {count} of {stage}; {against}"
+        return f"version {version} passed {count} of {stage}; {against}"
     said = "; ".join(f"{each.condition}: {each.result}" for each in lacking)
-    return f"version {number} did not pass {len(lacking)} of {len(findings)} gates of {stage}: {said}"
+    return f"version {version} did not pass {len(lacking)} of {len(findings)} gates of {stage}: {said}"
 
 
 def _kept(promotion: Promotion, now: datetime) -> str:

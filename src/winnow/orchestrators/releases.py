@@ -114,7 +114,7 @@ def fetch_release(registry: ModelRegistry, version: ModelVersion, home: Path, *,
     note.parent.mkdir(exist_ok=True)
     note.write_text(digest, encoding="utf-8")
     _keep_facts(registry, version, models / digest, store)
-    return Release(version.name, version.version, digest, models / digest)
+    return Release(version.name, version.version, digest, models / digest, semantic=version.semantic)
 
 
 def _keep_facts(registry: ModelRegistry, version: ModelVersion, bundle: Path, store: str) -> None:
@@ -151,13 +151,12 @@ def as_kept(release: Release, home: Path) -> Release:
     return replace(release, bundle=home / "models" / release.digest)
 
 
-def champion_number(registry: ModelRegistry, name: str, alias: str = "champion") -> str | None:
-    """The number of the version with the alias; None if there is none or the store does not answer."""
+def known_champion(registry: ModelRegistry, name: str) -> ModelVersion | None:
+    """The champion; None if there is none or the store does not answer."""
     try:
-        version = registry.champion(name, alias)
+        return registry.champion(name, CHAMPION)
     except TrackingUnavailableError:
         return None
-    return version.version if version is not None else None
 
 
 @contextmanager
@@ -192,7 +191,7 @@ def _kept(models: Path, version: ModelVersion) -> Release | None:
     digest = note.read_text(encoding="utf-8").strip()
     if _digest_of(models / digest) != digest:
         return None
-    return Release(version.name, version.version, digest, models / digest)
+    return Release(version.name, version.version, digest, models / digest, semantic=version.semantic)
 
 
 def _digest_of(bundle: Path) -> str | None:

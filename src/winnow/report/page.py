@@ -192,7 +192,7 @@ def _model(best: TrialFacts, champion: Champion | None) -> str:
     if champion is None:
         return "none is registered as champion"
     since = f" since {_when(champion.since_ms)}" if champion.since_ms is not None else ""
-    named = f"{_e(champion.name)} version {_e(champion.version)}"
+    named = f"{_e(champion.name)} version {_e(champion.label)}"
     if champion.trial == best.record.number:
         return f"{named}, @{_e(champion.alias)}{since}"
     origin = f", from trial {champion.trial}" if champion.trial is not None else ""

@@ -21,4 +21,4 @@ def champion_of(view: StudyView, tracking_uri: str) -> Champion | None:
         return None
     version, since_ms = records[-1].version, int(records[-1].since.timestamp() * 1000)
     trial = next((trial.number for trial in view.trials if trial.run_id == version.run_id), None)
-    return Champion(version.name, version.version, trial=trial, since_ms=since_ms)
+    return Champion(version.name, version.version, trial=trial, since_ms=since_ms, semantic=version.semantic)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from winnow.config.version_label import version_label
 from winnow.study.catalog import StudySummary
 from winnow.study.formatting import duration, one_line, score, setting
 from winnow.tracking.projection import mean_and_spread
@@ -98,11 +99,13 @@ class ChampionChange:
     Attributes:
         since: when, in ISO 8601 and UTC.
         reason: why.
+        semantic: the version's semantic version; empty where it is not known.
     """
 
     version: str
     since: str
     reason: str
+    semantic: str = ""
 
 
 @dataclass(frozen=True)
@@ -256,7 +259,8 @@ def _sheets(experiment: TrackedExperiment) -> Iterator[Sheet]:
     if versions:
         yield Sheet(f"{experiment.name}: versions", (), ("version", "aliases", "gates of", "verdict"), versions)
     champions = tuple(
-        (each.since[:16].replace("T", " "), each.version, one_line(each.reason)) for each in experiment.champions
+        (each.since[:16].replace("T", " "), version_label(each.version, each.semantic), one_line(each.reason))
+        for each in experiment.champions
     )
     if champions:
         yield Sheet(f"{experiment.name}: champions", (), ("since (UTC)", "version", "reason"), champions)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from winnow.config.version_label import version_label
 from winnow.study.experiments import Sheet
 from winnow.study.formatting import one_line, score, setting
-from winnow.bundle.semantic import version_label
 from winnow.tracking.history import AlertRecord, GateRecord, ModelRecord, RejectedRecord, RolloutRecord
 
 EventKind = Literal["trained", "gates", "alias", "rollout", "rejected", "alert", "retrain"]

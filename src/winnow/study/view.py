@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from winnow.config.version_label import version_label
 from winnow.tracking.records import SweepRecord, TrialRecord
 
 
@@ -42,6 +43,12 @@ class Champion:
     alias: str = "champion"
     trial: int | None = None
     since_ms: int | None = None
+    semantic: str = ""
+
+    @property
+    def label(self) -> str:
+        """Number and semantic version, for people: `3 (1.2.0)`."""
+        return version_label(self.version, self.semantic)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ The champion is the version with the registry alias that deployments follow. MLf
 
 The last part is a digest of the entry, for entries of the same time.
 
-Every version has a semantic version, too, in its tag `winnow.semantic_version`. Versions without one, as new ones are, get
-theirs when they are first read, in the order of their numbers.
+Every version has a semantic version, too, in its tag `winnow.semantic_version`. Versions without one, as new ones are,
+get theirs when they are first read, in the order of their numbers.
 
 `note` adds such tags for the records of `winnow.tracking.history`.
 
@@ -67,6 +67,7 @@ class _Entry(msgspec.Struct, frozen=True):
     version: str
     run_id: str
     reason: str
+    semantic: str = ""
 
 
 class Registry:
@@ -112,7 +113,7 @@ class Registry:
         holds = model is not None and str(model.aliases.get(alias)) == version.version
         if holds and history and history[-1].version.version == version.version:
             return False
-        entry = _Entry(version.version, version.run_id, reason)
+        entry = _Entry(version.version, version.run_id, reason, version.semantic)
         with failures_as_unavailable():
             self._client.set_registered_model_alias(version.name, alias, version.version)
         self._add(version.name, alias, self._now(), msgspec.json.encode(entry))
@@ -306,5 +307,6 @@ def _history(name: str, tags: Mapping[str, str], alias: str) -> list[ChampionRec
         if key.startswith(prefix):
             entry = msgspec.json.decode(value, type=_Entry)
             since = _stamped(key.removeprefix(prefix))
-            records.append(ChampionRecord(ModelVersion(name, entry.version, entry.run_id), since, entry.reason))
+            version = ModelVersion(name, entry.version, entry.run_id, entry.semantic)
+            records.append(ChampionRecord(version, since, entry.reason))
     return records

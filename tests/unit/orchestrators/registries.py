@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from winnow.bundle.manifest import read_manifest
@@ -15,13 +15,15 @@ class FakeRegistry:
 
     Args:
         bundle: the bundle of every version; None: there is no version.
-        numbers: the versions, newest first.
+        numbers: the versions, newest first; a mapping has their semantic versions, too.
         is_away: the store does not answer.
     """
 
-    def __init__(self, bundle: Path | None, numbers: Sequence[str] = ("3",), *, is_away: bool = False) -> None:
+    def __init__(
+        self, bundle: Path | None, numbers: Sequence[str] | Mapping[str, str] = ("3",), *, is_away: bool = False
+    ) -> None:
         self._bundle = bundle
-        self._numbers = numbers
+        self._numbers = numbers if isinstance(numbers, Mapping) else dict.fromkeys(numbers, "")
         self._is_away = is_away
         self.downloads = 0
 
@@ -31,7 +33,9 @@ class FakeRegistry:
     def versions(self, name: str) -> list[ModelVersion]:
         if self._is_away:
             raise TrackingUnavailableError("connection refused")
-        return [ModelVersion(name, number, f"run-{number}") for number in self._numbers if self._bundle is not None]
+        if self._bundle is None:
+            return []
+        return [ModelVersion(name, number, f"run-{number}", semantic) for number, semantic in self._numbers.items()]
 
     def verdicts(self, version: ModelVersion) -> dict[str, str]:
         return {}

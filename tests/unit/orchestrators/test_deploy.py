@@ -15,10 +15,10 @@ from tests.unit.platforms.kubernetes.api_server import kubeconfig
 from tests.unit.serving import bundles
 from tests.unit.study.studies import experiment
 from winnow.bundle.manifest import read_manifest
+from winnow.bundle.semantic import signature_of
 from winnow.config.errors import InputError, UnavailableError
 from winnow.config.serving import RolloutConfig
 from winnow.config.settings import Settings
-from winnow.bundle.semantic import signature_of
 from winnow.orchestrators.deploy import (
     ServeRequest,
     check_plan,

@@ -7,16 +7,17 @@ import pytest
 
 from tests.unit.orchestrators.registries import FakeRegistry
 from tests.unit.serving import bundles
-from winnow.bundle.manifest import ONNX, read_manifest
+from winnow.bundle.manifest import ONNX, SEMANTIC, read_manifest
 from winnow.config.errors import InputError
 from winnow.orchestrators.releases import (
     as_kept,
-    champion_number,
     choose_version,
     fetch_release,
+    known_champion,
     shown_release,
 )
 from winnow.routing import Release
+from winnow.tracking.tracker import ModelVersion
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,16 @@ def test_a_version_is_chosen_by_its_number(bundle: Path) -> None:
     assert [each.version for each in chosen] == ["10", "9"]
 
 
+def test_a_version_is_chosen_by_its_semantic_version_which_its_bundle_keeps(bundle: Path, tmp_path: Path) -> None:
+    registry = FakeRegistry(bundle, {"10": "2.0.0", "9": "1.1.0"})
+    chosen = choose_version(registry, "cells", store="here", number="1.1.0")
+    release = fetch_release(registry, chosen, tmp_path, store="here")
+    kept = (release.bundle / SEMANTIC).read_text()
+    assert (chosen.version, release.label, kept) == ("9", "9 (1.1.0)", "1.1.0")
+    with pytest.raises(InputError, match=r"one of its versions: 9 \(1\.1\.0\), 10 \(2\.0\.0\), found version '1\.1'"):
+        choose_version(registry, "cells", store="here", number="1.1")
+
+
 def test_an_unknown_version_lists_the_versions_there_are(bundle: Path) -> None:
     with pytest.raises(InputError) as unknown:
         choose_version(FakeRegistry(bundle, ("10", "9", "2")), "cells", store="here", number="3")
@@ -133,4 +144,4 @@ def test_a_bundle_that_was_changed_in_the_store_is_refused(bundle: Path, tmp_pat
 
 def test_the_champions_number_is_unknown_without_a_store(bundle: Path) -> None:
     registries = (FakeRegistry(bundle), FakeRegistry(None), FakeRegistry(None, is_away=True))
-    assert [champion_number(each, "cells") for each in registries] == ["3", None, None]
+    assert [known_champion(each, "cells") for each in registries] == [ModelVersion("cells", "3", "run-3"), None, None]

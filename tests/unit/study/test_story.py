@@ -16,6 +16,7 @@ def at(minute: int) -> datetime:
 ORIGIN = Origin(
     name="wine",
     version="2",
+    semantic="1.1.0",
     run_id="r2",
     digest="d" * 64,
     created_at=at(5),

@@ -204,3 +204,34 @@ def test_digests_of_training_rows_are_found_again_and_older_versions_have_none(t
     found = Registry(uri).trained_rows(kept)
     assert found is not None and found.tolist() == [3, 7]
     assert Registry(uri).trained_rows(older) is None
+
+
+def test_versions_get_semantic_versions_in_their_order_and_keep_them(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    tracker, first = MlflowTracker(uri), sweep()
+    changed = {**first.experiment, "model": {"factory": "nets.py:wide"}}
+    sweeps = [first, sweep("again", experiment=first.experiment), sweep("wide", experiment=changed), first]
+    versions = []
+    for number, record in enumerate(sweeps):
+        parent, one = tracker.start_sweep(record), trial(number, study=record.study)
+        made = bundle(
+            tmp_path / f"bundle-{number}", one, features=6 if number == 3 else 4, scale=2.0 + number, name=STUDY
+        )
+        versions.append(tracker.log_bundle(record, parent, one, made))
+    registry = Registry(uri)
+    champion = registry.crown(versions[2], "bold") and registry.champion(STUDY)
+    assert champion and champion.label == "3 (1.1.0)"
+    numbers = {"1": "1.0.0", "2": "1.0.1", "3": "1.1.0", "4": "2.0.0"}
+    assert {each.version: each.semantic for each in registry.versions(STUDY)} == numbers
+    client = mlflow.MlflowClient(uri, registry_uri=uri)
+    client.delete_model_version(STUDY, "2")
+    assert [each.semantic for each in Registry(uri).versions(STUDY)] == ["2.0.0", "1.1.0", "1.0.0"]
+    assert {each.label for each in Registry(uri).registered_by(versions[3].run_id)} == {"4 (2.0.0)"}
+
+
+def test_a_version_whose_files_are_gone_has_a_semantic_version_too(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    registered(uri, tmp_path, 2)
+    for file in tmp_path.rglob("artifacts/**/manifest.json"):
+        file.unlink()
+    assert [each.label for each in Registry(uri).versions(STUDY)] == ["2 (2.0.0)", "1 (1.0.0)"]

@@ -267,7 +267,7 @@ def render(files: Sequence[Manifest], record: Record, number: int) -> str:
     revision = revision_in(record, number)
     release, scale = revision.release, revision.scale
     count = f"{scale.replicas} to {scale.most} replicas" if scale.most is not None else f"replicas: {scale.replicas}"
-    head = f"# {record.name}: {release.model} version {release.version} (sha256 {release.digest[:12]}), {count}"
+    head = f"# {record.name}: {release.model} version {release.label} (sha256 {release.digest[:12]}), {count}"
     return f"{head}\n{to_yaml(all_objects(files, record, number))}"
 
 

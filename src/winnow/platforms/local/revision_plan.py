@@ -157,7 +157,7 @@ def is_next(record: Record, stored: Record | None) -> bool:
 def render(record: Record, revision: Revision, folder: Folder, python: str) -> str:
     """The processes of a revision as shell commands, and where requests go."""
     release = revision.release
-    what = f"{release.model} version {release.version} (sha256 {release.digest[:12]})"
+    what = f"{release.model} version {release.label} (sha256 {release.digest[:12]})"
     lines = [f"{record.name}: revision {revision.number} is {what}"]
     variables = shlex.join(f"{name}={value}" for name, value in replica_environment(revision, folder).items())
     for index in range(revision.scale.replicas):
