@@ -46,12 +46,12 @@ def test_the_winner_is_shown_and_crowned(uri: str) -> None:
     assert result.return_value is None
     assert "→  trial 001" in result.output
     assert "activation=[relu]" in result.output
-    assert f"{STUDY} version 1 is now @candidate and @champion." in result.output
+    assert f"{STUDY} version 1 (1.0.0) is now @candidate and @champion." in result.output
     assert "is already @" in call(uri).output
 
 
 def test_a_dry_run_crowns_nobody(uri: str) -> None:
-    assert f"Dry run: {STUDY} version 1 would become @candidate and @champion." in call(uri, "--dry-run").output
+    assert f"Dry run: {STUDY} version 1 (1.0.0) would become @candidate and @champion." in call(uri, "--dry-run").output
     assert Registry(uri).champion(STUDY) is None
 
 
@@ -66,7 +66,7 @@ def test_no_run_that_passes_is_status_3_with_the_nearest_misses(uri: str, tmp_pa
 def test_json_is_for_programs(uri: str, tmp_path: Path) -> None:
     result = call(uri, "--json", "--all", "--rules", rules(tmp_path, "filters: [{metric: f1, min: 0.92}]"))
     values = json.loads(result.output)
-    assert (values["winner"]["trial"], values["version"]) == (1, {"name": STUDY, "version": "1"})
+    assert (values["winner"]["trial"], values["version"]) == (1, {"name": STUDY, "version": "1", "semantic": "1.0.0"})
     assert [(one["trial"], one["state"], one["reasons"]) for one in values["all"]] == [
         (1, "complete", []),
         (0, "complete", ["f1 is 0.9"]),

@@ -74,7 +74,7 @@ def test_the_time_line_of_a_version_leaves_out_what_is_about_others() -> None:
 def test_the_tables_say_where_a_version_comes_from() -> None:
     origin, gates, _ = ModelStory(ORIGIN, ("champion",), (VERDICT,), ()).sheets()
     facts = dict(origin.rows)
-    assert origin.title == "Where wine version 2 comes from"
+    assert origin.title == "Where wine version 2 (1.1.0) comes from"
     assert facts["cross-validation"] == "f1 0.9000 ± 0.0100"
     assert facts["holdout"] == "f1 0.8800"
     assert facts["data"] == "wine.csv (data/wine.csv), 1,234 rows, sha256 aaaaaaaaaaaa"
