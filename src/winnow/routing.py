@@ -15,7 +15,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct, structs
 
-from winnow.config.version_label import version_label
+
+def version_label(number: str, semantic: str) -> str:
+    """A version's number in the registry and its semantic version: `3 (1.2.0)`; the number alone without the latter."""
+    return f"{number} ({semantic})" if semantic else number
 
 
 @dataclass(frozen=True)

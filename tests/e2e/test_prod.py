@@ -32,14 +32,17 @@ def test_a_champion_is_served_asked_replaced_rolled_back_and_removed(winnow: Win
     assert "Nothing is being served" in winnow.run("prod-status").stdout
 
     served = winnow.run("prod", "--study", "cells")
-    assert (served.returncode, "cells version 1" in served.stdout) == (0, True), served.stderr
+    assert (served.returncode, "cells version 1 (1.0.0)" in served.stdout) == (0, True), served.stderr
     url = address(served.stdout)
+    with urllib.request.urlopen(f"{url}/model") as card:
+        assert json.load(card)["semantic_version"] == "1.0.0"
     asked = winnow.run("inference-one", "--study", "cells", "--json")
     assert set(json.loads(asked.stdout)) == {"predictions", "probabilities", "model", "request_id"}
     assert "nothing was changed" in winnow.run("prod", "--study", "cells").stdout
 
     winnow.crown(1)
-    assert "cells version 2" in winnow.run("prod", "--study", "cells").stdout
+    assert "cells version 2 (1.0.1)" in winnow.run("prod", "--study", "cells", "--version", "1.0.1").stdout
+    assert "cells version 2 (1.0.1) (sha256" in winnow.run("prod-status").stdout
     rolled_back = winnow.run("rollback", "--study", "cells", "--reason", "complaints")
     assert "cells version 1" in rolled_back.stdout
     assert address(rolled_back.stdout) == url
@@ -57,7 +60,7 @@ def test_a_champion_is_served_asked_replaced_rolled_back_and_removed(winnow: Win
     assert [(each.version, each.replaced) for each in moves] == [("1", ""), ("2", "1"), ("1", "2"), ("2", "1")]
     assert {(each.deployment, each.platform, each.state) for each in moves} == {("cells", "local", "promoted")}
     assert "rolled it back: complaints" in moves[2].reason
-    why = winnow.run("why", "--study", "cells", "--version", "1", "--html", str(winnow.home / "why.html"))
+    why = winnow.run("why", "--study", "cells", "--version", "1.0.0", "--html", str(winnow.home / "why.html"))
     assert (why.returncode, "version 1 took its place" in why.stdout) == (0, False), why.stderr
     assert "answers all requests to cells on local in place of version 2: version 2 was sent away" in why.stdout
     assert "complaints" in (winnow.home / "why.html").read_text()

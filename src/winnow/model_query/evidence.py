@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.bundle.manifest import Manifest
-from winnow.config.version_label import version_label
+from winnow.routing import version_label
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,6 @@ from pathlib import Path
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.errors import InputError, UnreachableError
 from winnow.config.settings import Settings
-from winnow.config.version_label import version_label
 from winnow.orchestrators.deployment import Deployment, deployment_of
 from winnow.orchestrators.releases import known_champion
 from winnow.orchestrators.settings import current
@@ -19,7 +18,7 @@ from winnow.platforms.deployer import Deployer, ManualAccess, Say, UnknownDeploy
 from winnow.platforms.platform import Platform
 from winnow.platforms.readiness import ASKED_WITHIN_S, NoModelError, model_at
 from winnow.platforms.table import platform_for
-from winnow.routing import Observation, ReplicaObserved
+from winnow.routing import Observation, ReplicaObserved, version_label
 from winnow.tracking.tracker import ModelVersion
 
 

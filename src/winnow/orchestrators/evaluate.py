@@ -16,12 +16,12 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment, MetricConfig
 from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_flag
-from winnow.config.version_label import version_label
 from winnow.data.raw import is_frame
 from winnow.finding import Finding, Result
 from winnow.model_query import measure
 from winnow.model_query.evidence import Answers, Evidence
 from winnow.model_query.measure import Measure
+from winnow.routing import version_label
 
 ALPHA = 0.025
 """Of each bound: both together make a 95 % interval."""

@@ -12,7 +12,6 @@ import msgspec
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
 from winnow.config.settings import Settings
-from winnow.config.version_label import version_label
 from winnow.finding import Finding, Result
 from winnow.model_query.gate_verdicts import judge
 from winnow.model_query.gates import STAGE_ALIASES, CrossValidationGate, LatencyGate, Stage
@@ -21,6 +20,7 @@ from winnow.orchestrators import evidence
 from winnow.orchestrators.evidence import VersionRegistry
 from winnow.orchestrators.releases import CHAMPION, choose_version
 from winnow.orchestrators.select_model import CANDIDATE
+from winnow.routing import version_label
 from winnow.tracking.history import GateRecord
 from winnow.tracking.tracker import ModelVersion
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from winnow.config.version_label import version_label
+from winnow.routing import version_label
 from winnow.study.catalog import StudySummary
 from winnow.study.formatting import duration, one_line, score, setting
 from winnow.tracking.projection import mean_and_spread

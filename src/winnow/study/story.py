@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from winnow.config.version_label import version_label
+from winnow.routing import version_label
 from winnow.study.experiments import Sheet
 from winnow.study.formatting import one_line, score, setting
 from winnow.tracking.history import AlertRecord, GateRecord, ModelRecord, RejectedRecord, RolloutRecord

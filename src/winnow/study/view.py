@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from winnow.config.version_label import version_label
+from winnow.routing import version_label
 from winnow.tracking.records import SweepRecord, TrialRecord
 
 

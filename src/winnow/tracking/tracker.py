@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from winnow.config.version_label import version_label
+from winnow.routing import version_label
 from winnow.tracking.records import SweepRecord, TrialRecord, TrialState
 
 

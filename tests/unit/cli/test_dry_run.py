@@ -72,7 +72,7 @@ def test_the_images_of_a_sweep_are_planned_without_an_engine(store: str, tmp_pat
 
 def test_an_unknown_version_is_an_input_error(store: str, tmp_path: Path) -> None:
     done = shown(store, tmp_path / "home", "prod", "--study", "cells", "--version", "7")
-    assert "expected one of its versions: 1, found version '7'" in str(done.exception)
+    assert "expected one of its versions: 1 (1.0.0), found version '7'" in str(done.exception)
     assert getattr(done.exception, "exit_code", None) == 2
 
 
