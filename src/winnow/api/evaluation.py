@@ -71,7 +71,7 @@ def compare_ab(
     Rows that either was trained on are left out.
 
     Args:
-        a, b: numbers of the versions. The verdict says whether b is better.
+        a, b: numbers of the versions, as in `3` or `1.2.0`. The verdict says whether b is better.
         source: a file of rows with the target, or whatever `data.source` may be; by default the holdout of b's study.
         name: name of the model; by default that of the study or the file.
         metrics: by default those of b's study; the first one decides.
@@ -147,7 +147,7 @@ def promote_model(
 
     Args:
         name: name of the model; by default that of the study or the file.
-        version: number of the version; by default that of `@candidate`.
+        version: number of the version, as in `3` or `1.2.0`; by default that of `@candidate`.
         source: rows to judge on, as for `evaluate`; by default the holdout of the candidate's study.
 
     Raises:
