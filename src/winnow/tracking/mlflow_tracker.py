@@ -24,6 +24,7 @@ from winnow.tracking.connection import every_page, failures_as_unavailable, open
 from winnow.tracking.mlflow_model import BUNDLE, write_surroundings
 from winnow.tracking.projection import Batch, RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
+from winnow.tracking.registry import Registry
 from winnow.tracking.store import artifact_root_beside, prepare, refresh_statistics
 from winnow.tracking.tracker import Keep, KeepAll, ModelVersion, Sent, TrackingUnavailableError, as_offered
 
@@ -428,7 +429,10 @@ class MlflowTracker:
         # MLflow's UI links a model to its versions by this tag.
         link = json.dumps([{"name": manifest.name, "version": int(version.version)}])
         self._request(self._client.set_logged_model_tags, model.model_id, {"mlflow.modelVersions": link})
-        return ModelVersion(manifest.name, str(version.version), run_id)
+        registered = ModelVersion(manifest.name, str(version.version), run_id)
+        # Reading gives it its semantic version. Here the bundles can be fetched, later readers may lack access to them.
+        known = Registry(self._uri).versions(manifest.name)
+        return next((each for each in known if each == registered), registered)
 
     def _set_status(self, run_id: str, status: str, ended_at_ms: int | None) -> None:
         # MLflow's only call that sets a status and an end time in one request.

@@ -8,7 +8,7 @@ The champion is the version with the registry alias that deployments follow. MLf
 The last part is a digest of the entry, for entries of the same time.
 
 Every version has a semantic version, too, in its tag `winnow.semantic_version`. Versions without one, as new ones are,
-get theirs when they are first read, in the order of their numbers.
+get theirs when the versions are read, in the order of their numbers; a tracker reads them when it has registered one.
 
 `note` adds such tags for the records of `winnow.tracking.history`.
 
@@ -76,6 +76,7 @@ class Registry:
     def __init__(self, uri: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._uri = uri
         self._now = now
+        self._lacks_bundles = False
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a model, newest first; empty if there is no such model."""
@@ -226,19 +227,21 @@ class Registry:
         return {} if model is None else model.tags
 
     def _with_semantic(self, version: ModelVersion) -> ModelVersion:
-        if version.semantic:
+        if version.semantic or self._lacks_bundles:
             return version
         return next((each for each in self.versions(version.name) if each == version), version)
 
     def _semantic_versions(self, found: Iterable[Any]) -> dict[str, str]:
         """The semantic versions of all versions of a model by number; those without one get theirs.
 
-        Where bundles cannot be fetched now, the rest has none for now.
+        Where bundles cannot be fetched now, the rest has none for now, and this registry does not try again.
         """
         semantic: dict[str, str] = {}
+        if self._lacks_bundles:
+            return semantic
         before: ModelVersion | None = None
         facts = functools.cache(self._facts)
-        with contextlib.suppress(TrackingUnavailableError):
+        try:
             for version in reversed(_newest_first(found)):
                 number = version.semantic
                 if not number:
@@ -249,6 +252,8 @@ class Registry:
                     with failures_as_unavailable():
                         self._client.set_model_version_tag(version.name, version.version, SEMANTIC, number)
                 semantic[version.version], before = number, version
+        except TrackingUnavailableError:
+            self._lacks_bundles = True
         return semantic
 
     def _facts(self, version: ModelVersion) -> Facts | None:

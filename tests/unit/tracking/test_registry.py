@@ -17,7 +17,7 @@ from winnow.bundle.manifest import read_manifest
 from winnow.bundle.row_digests import TRAINED_ROWS, write_digests
 from winnow.tracking.history import AlertRecord, RejectedRecord
 from winnow.tracking.mlflow_tracker import MlflowTracker
-from winnow.tracking.registry import ChampionRecord, Registry
+from winnow.tracking.registry import SEMANTIC, ChampionRecord, Registry
 from winnow.tracking.tracker import ModelVersion, Sent, TrackingUnavailableError
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -218,12 +218,15 @@ def test_versions_get_semantic_versions_in_their_order_and_keep_them(tmp_path: P
             tmp_path / f"bundle-{number}", one, features=6 if number == 3 else 4, scale=2.0 + number, name=STUDY
         )
         versions.append(tracker.log_bundle(record, parent, one, made))
+    numbers = {"1": "1.0.0", "2": "1.0.1", "3": "1.1.0", "4": "2.0.0"}
+    assert {each.version: each.semantic for each in versions} == numbers
+    client = mlflow.MlflowClient(uri, registry_uri=uri)
+    for each in versions:  # as an older winnow registered them
+        client.delete_model_version_tag(STUDY, each.version, SEMANTIC)
     registry = Registry(uri)
     champion = registry.crown(versions[2], "bold") and registry.champion(STUDY)
     assert champion and champion.label == "3 (1.1.0)"
-    numbers = {"1": "1.0.0", "2": "1.0.1", "3": "1.1.0", "4": "2.0.0"}
     assert {each.version: each.semantic for each in registry.versions(STUDY)} == numbers
-    client = mlflow.MlflowClient(uri, registry_uri=uri)
     client.delete_model_version(STUDY, "2")
     assert [each.semantic for each in Registry(uri).versions(STUDY)] == ["2.0.0", "1.1.0", "1.0.0"]
     assert {each.label for each in Registry(uri).registered_by(versions[3].run_id)} == {"4 (2.0.0)"}
@@ -231,7 +234,9 @@ def test_versions_get_semantic_versions_in_their_order_and_keep_them(tmp_path: P
 
 def test_a_version_whose_files_are_gone_has_a_semantic_version_too(tmp_path: Path) -> None:
     uri = new_store(tmp_path)
-    registered(uri, tmp_path, 2)
+    client = mlflow.MlflowClient(uri, registry_uri=uri)
+    for each in registered(uri, tmp_path, 2):
+        client.delete_model_version_tag(STUDY, each.version, SEMANTIC)
     for file in tmp_path.rglob("artifacts/**/manifest.json"):
         file.unlink()
     assert [each.label for each in Registry(uri).versions(STUDY)] == ["2 (2.0.0)", "1 (1.0.0)"]
