@@ -21,8 +21,21 @@ def version_label(number: str, semantic: str) -> str:
     return f"{number} ({semantic})" if semantic else number
 
 
+class Versioned:
+    """A version that has a number in the registry and a semantic version, which is empty where it is not known."""
+
+    __slots__ = ()
+    version: str
+    semantic: str
+
+    @property
+    def label(self) -> str:
+        """Number and semantic version, for people: `3 (1.2.0)`."""
+        return version_label(self.version, self.semantic)
+
+
 @dataclass(frozen=True)
-class Release:
+class Release(Versioned):
     """A model as it is served.
 
     Attributes:
@@ -39,11 +52,6 @@ class Release:
     bundle: Path
     image: str = ""
     semantic: str = field(default="", compare=False)
-
-    @property
-    def label(self) -> str:
-        """Number and semantic version, for people: `3 (1.2.0)`."""
-        return version_label(self.version, self.semantic)
 
     def is_same(self, other: Release) -> bool:
         """Whether both are served alike: name, version, files and image are equal; the folder may differ."""

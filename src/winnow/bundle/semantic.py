@@ -21,8 +21,11 @@ import msgspec
 from winnow.bundle.manifest import Manifest
 
 FIRST = "1.0.0"
-_SAME_MODEL = ("data.holdout", "data.load", "data.group", "data.time", "data.weight")
-"""Keys of `data` that say how a model is trained and scored, not what it is."""
+_SAME_MODEL = (
+    *("data.holdout", "data.load", "data.group", "data.time", "data.weight"),
+    *("data.rev", "data.prepare.engine", "data.prepare.sort", "data.prepare.partition_by"),
+)
+"""Keys of `data` that say how a model is trained and scored, or which version of the data it is, not what it is."""
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,8 @@ def predict(as_json: bool, carry: str, **options: Any) -> None:
         return
     rate = found.rows / max(found.seconds, 1e-9)
     click.echo(
-        f"{found.output}: {found.rows:,} predictions of {found.name} version {found.version} in {found.seconds:.1f} s "
-        f"({rate:,.0f} rows/s)"
+        f"{found.output}: {found.rows:,} predictions of {found.name} version "
+        f"{found.label} in {found.seconds:.1f} s ({rate:,.0f} rows/s)"
     )
 
 

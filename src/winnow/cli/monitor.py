@@ -69,8 +69,8 @@ def command(as_json: bool, html: Path | None, **options: Any) -> int:
 def lines_of(found: MonitoringReport) -> Iterator[str]:
     """What a look found, as lines for people."""
     yield (
-        f"{found.deployment}: {found.model} version {found.version}, {found.rows:,} rows from {_time(found.since)} to "
-        f"{_time(found.until)} UTC, of {found.source}"
+        f"{found.deployment}: {found.model} version {found.label}, {found.rows:,} rows "
+        f"from {_time(found.since)} to {_time(found.until)} UTC, of {found.source}"
     )
     rows = [row for each in found.drift for row in _rows(each)]
     if rows:

@@ -214,7 +214,13 @@ def _facts(served: ServedDeployment) -> dict[str, Any]:
 
     facts: dict[str, Any] = msgspec.to_builtins(served.deployment, enc_hook=str)
     traffic = {each.version: each.weight for each in served.deployment.shares}
-    return {**facts, "platform": served.platform, "traffic": traffic, "champion": served.champion}
+    return {
+        **facts,
+        "platform": served.platform,
+        "traffic": traffic,
+        "champion": served.champion,
+        "champion_semantic": served.champion_semantic,
+    }
 
 
 def _print_status(served: ServedDeployment) -> None:
@@ -224,7 +230,7 @@ def _print_status(served: ServedDeployment) -> None:
         f"{release.model} version {release.label} (sha256 {release.digest[:12]})"
     )
     for replica in deployment.replicas:
-        click.echo(f"  {served.replica} {replica.identifier}  version {replica.version}  {replica.state}")
+        click.echo(f"  {served.replica} {replica.identifier}  version {replica.label}  {replica.state}")
     standing = f"the champion is version {served.champion_label}"
     if served.champion is None:
         standing = "the registry has no champion or does not answer"
@@ -245,5 +251,5 @@ def _traffic(deployment: Deployment) -> str:
     """Where requests go, and the state of the rollout that divides them."""
     if len(deployment.shares) < 2:
         return f"all requests go to version {deployment.release.label}"
-    to = ", ".join(f"{each.weight:.3g} of the requests go to version {each.version}" for each in deployment.shares)
+    to = ", ".join(f"{each.weight:.3g} of the requests go to version {each.label}" for each in deployment.shares)
     return f"{to}; the rollout is {deployment.rollout}"

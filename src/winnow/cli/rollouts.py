@@ -234,7 +234,7 @@ def lines_of(status: RolloutStatus) -> list[str]:
 def _row(role: str, counts: RevisionCounts) -> tuple[str, ...]:
     numbers = (f"{counts.share:.3g}", f"{counts.replicas}", f"{counts.requests}", f"{counts.errors}")
     times = ("-" if each is None else f"{each * 1000:.3g} ms" for each in (counts.p50_s, counts.p99_s))
-    return (f"{counts.revision} ({role})", counts.version, *numbers, *times)
+    return (f"{counts.revision} ({role})", counts.label, *numbers, *times)
 
 
 def _watch(found: RolloutStatus, deployment: dict[str, Any]) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.bundle.manifest import Manifest
-from winnow.routing import version_label
+from winnow.routing import Versioned
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Answers(Versioned):
     """A registered version and its answers.
 
     Attributes:
@@ -39,11 +39,6 @@ class Answers:
     size_bytes: int = 0
     bundle: Path | None = None
     semantic: str = ""
-
-    @property
-    def label(self) -> str:
-        """Number and semantic version, for people: `3 (1.2.0)`."""
-        return version_label(self.version, self.semantic)
 
     @property
     def labels(self) -> NDArray[np.int64]:

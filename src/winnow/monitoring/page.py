@@ -71,7 +71,7 @@ def render_page(report: MonitoringReport, profile: Profile) -> str:
 def _header(report: MonitoringReport) -> str:
     return (
         f"<header><div><h1>{escape(report.deployment)}</h1>"
-        f'<p class="muted">{escape(report.model)} version {escape(report.version)}, digest '
+        f'<p class="muted">{escape(report.model)} version {escape(report.label)}, digest '
         f"<code>{escape(report.digest[:12])}</code> · looked at {_when(report.checked_at)}</p></div>"
         '<button id="theme" type="button">Dark / light</button></header>'
     )

@@ -9,6 +9,7 @@ from msgspec import Struct
 from winnow.bundle.columns import Kind
 from winnow.bundle.profile import ColumnCounts
 from winnow.finding import Finding, Result
+from winnow.routing import Versioned
 
 
 class ColumnDrift(Struct, frozen=True):
@@ -123,7 +124,7 @@ class Alarm(Struct, frozen=True):
         return self.name, self.subject, self.version
 
 
-class MonitoringReport(Struct, frozen=True):
+class MonitoringReport(Versioned, Struct, frozen=True):
     """What one look at a deployment found.
 
     Attributes:
@@ -141,6 +142,7 @@ class MonitoringReport(Struct, frozen=True):
         skipped: what was not judged and why, a sentence each.
         alarms: that hold now.
         false_alarms_per_month: what the thresholds were made for.
+        semantic: the semantic version; empty where it is not known.
     """
 
     deployment: str
@@ -161,6 +163,7 @@ class MonitoringReport(Struct, frozen=True):
     skipped: tuple[str, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     false_alarms_per_month: float = 1.0
+    semantic: str = ""
 
     @property
     def result(self) -> Result:

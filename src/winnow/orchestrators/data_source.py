@@ -13,9 +13,7 @@ from winnow.config.experiment import DataConfig, Experiment, ReadConfig
 from winnow.config.functions import DVC, FEAST, PREPARED
 from winnow.config.settings import Settings
 from winnow.orchestrators.opened_study import find_study
-
-SOURCE, KEY = "winnow.data.source", "winnow.data."
-"""The tag with a source as the experiment file has it, and what all tags of lineage begin with."""
+from winnow.tracking.projection import DATA_SOURCE
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def resolve_source(
     if resolver is None:
         return experiment, {}
     existing = None if study is None else find_study(settings, study)
-    if existing is not None and existing.header.sweep.lineage.get(SOURCE) == written(data):
+    if existing is not None and existing.header.sweep.lineage.get(DATA_SOURCE) == written(data):
         kept = existing.header.experiment.data.source
         if data.source == PREPARED:
             from winnow.orchestrators.prepared_source import check_kept
@@ -58,7 +56,7 @@ def resolve_source(
             check_kept(str(kept), existing.header.sweep.lineage)
         return _moved(experiment, kept), existing.header.sweep.lineage
     found = resolver(experiment, settings)
-    return _moved(experiment, found.source), {SOURCE: written(data), **found.lineage}
+    return _moved(experiment, found.source), {DATA_SOURCE: written(data), **found.lineage}
 
 
 def written(data: DataConfig) -> str:

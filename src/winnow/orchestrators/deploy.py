@@ -136,7 +136,7 @@ class ServePlan:
         """The commands or manifests, as text."""
         target = self.driver.desired.target
         if self.changes_nothing:
-            return f"# {self.driver.name}: version {target.release.version} is being served already; nothing to do."
+            return f"# {self.driver.name}: version {target.release.label} is being served already; nothing to do."
         return self.deployer.render(self.record, target.number)
 
     def deploy(self) -> Deployment:
@@ -447,13 +447,13 @@ def note_of(observed: Observation, desired: Desired, request: ServeRequest) -> s
     record, target = observed.record, desired.target
     rollout, serving = record.rollout, record.serving
     if rollout is not None and rollout.is_open and target.number == rollout.candidate:
-        return f"Going on with the rollout of version {target.release.version}, from step {rollout.step + 1}."
+        return f"Going on with the rollout of version {target.release.label}, from step {rollout.step + 1}."
     if serving is None or target.number != record.previous or serving.number == target.number:
         return ""
     alias = f"is @{request.chosen_alias} and " if request.version is None else ""
     return (
-        f"Rolling forward to version {target.release.version}, which {alias}was served before version "
-        f"{serving.release.version}."
+        f"Rolling forward to version {target.release.label}, which {alias}was served before version "
+        f"{serving.release.label}."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from winnow.routing import Observation, Record, Rejected, Release, ReplicaObserved
+from winnow.routing import Observation, Record, Rejected, Release, ReplicaObserved, Versioned
 
 
 class DeploymentState(StrEnum):
@@ -18,7 +18,7 @@ class DeploymentState(StrEnum):
 
 
 @dataclass(frozen=True)
-class Replica:
+class Replica(Versioned):
     """One serving process, container or pod.
 
     Attributes:
@@ -26,26 +26,30 @@ class Replica:
         version: the model's version that it serves.
         state: whether it answers.
         revision: the number of its revision.
+        semantic: the semantic version; empty where it is not known.
     """
 
     identifier: str
     version: str
     state: DeploymentState
     revision: int = 0
+    semantic: str = ""
 
 
 @dataclass(frozen=True)
-class Share:
+class Share(Versioned):
     """A revision that requests go to.
 
     Attributes:
         revision: its number.
         weight: share of the requests that it answers, 0 to 1.
+        semantic: the semantic version; empty where it is not known.
     """
 
     revision: int
     version: str
     weight: float
+    semantic: str = ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,7 +81,7 @@ class Deployment:
     rejected: tuple[Rejected, ...] = ()
 
     def __repr__(self) -> str:
-        served = f"version {self.release.version} at {self.url}, {len(self.replicas)} replicas"
+        served = f"version {self.release.label} at {self.url}, {len(self.replicas)} replicas"
         return f"<Deployment {self.name}: {self.state.value}, {served}>"
 
 
@@ -106,7 +110,11 @@ def shares_of(record: Record) -> tuple[Share, ...]:
     """The revisions that the route goes to, the stable one first."""
     route = record.route
     found = [(record.revision(route.stable), 1 - route.weight), (record.revision(route.candidate), route.weight)]
-    return tuple(Share(each.number, each.release.version, weight) for each, weight in found if each is not None)
+    return tuple(
+        Share(each.number, each.release.version, weight, each.release.semantic)
+        for each, weight in found
+        if each is not None
+    )
 
 
 def _state(observed: Observation) -> DeploymentState:
@@ -123,6 +131,6 @@ def _state(observed: Observation) -> DeploymentState:
 
 def _replica(record: Record, observed: ReplicaObserved) -> Replica:
     revision = record.revision(observed.revision)
-    version = "" if revision is None else revision.release.version
+    version, semantic = ("", "") if revision is None else (revision.release.version, revision.release.semantic)
     state = DeploymentState.READY if observed.is_ready else DeploymentState.DOWN
-    return Replica(observed.identifier, version, state, observed.revision)
+    return Replica(observed.identifier, version, state, observed.revision, semantic)

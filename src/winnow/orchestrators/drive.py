@@ -296,8 +296,8 @@ def shares(record: Record) -> str:
         return "nothing is served"
     candidate = record.revision(route.candidate)
     if candidate is None:
-        return f"version {stable.release.version} answers all requests"
-    what = f"version {candidate.release.version} (revision {candidate.number})"
+        return f"version {stable.release.label} answers all requests"
+    what = f"version {candidate.release.label} (revision {candidate.number})"
     if route.mirror:
-        return f"version {stable.release.version} answers all requests, {route.mirror:.3g} of them are copied to {what}"
-    return f"{what} answers {route.weight:.3g} of the requests, version {stable.release.version} the others"
+        return f"version {stable.release.label} answers all requests, {route.mirror:.3g} of them are copied to {what}"
+    return f"{what} answers {route.weight:.3g} of the requests, version {stable.release.label} the others"

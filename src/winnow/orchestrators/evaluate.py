@@ -21,7 +21,7 @@ from winnow.finding import Finding, Result
 from winnow.model_query import measure
 from winnow.model_query.evidence import Answers, Evidence
 from winnow.model_query.measure import Measure
-from winnow.routing import version_label
+from winnow.routing import Versioned
 
 ALPHA = 0.025
 """Of each bound: both together make a 95 % interval."""
@@ -62,7 +62,7 @@ class RowSlice:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Versioned):
     """A version on rows that it was not trained on.
 
     Attributes:
@@ -78,11 +78,6 @@ class Evaluation:
     source: str
     slices: tuple[RowSlice, ...]
     semantic: str = ""
-
-    @property
-    def label(self) -> str:
-        """Number and semantic version, for people: `3 (1.2.0)`."""
-        return version_label(self.version, self.semantic)
 
 
 @dataclass(frozen=True)

@@ -273,6 +273,7 @@ def judge(
         skipped=(*_unjudged(window, needed, profile.left_out), *logs.skipped),
         alarms=found.held,
         false_alarms_per_month=config.false_alarms_per_month,
+        semantic=release.semantic,
     )
     if window.rows >= needed:
         drifted = tuple(each for each in drift if each.result is Result.FAIL)

@@ -23,6 +23,7 @@ from winnow.data.batches import AT_ONCE, batches_of
 from winnow.data.labelled import inputs_of
 from winnow.data.table_files import local_files, named_by
 from winnow.orchestrators.evidence import LoadedVersion, experiment_of
+from winnow.routing import Versioned
 from winnow.serving.codec import labels
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ Write = Callable[["pd.DataFrame"], None]
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scored(Versioned):
     """What was written.
 
     Attributes:
@@ -42,6 +43,7 @@ class Scored:
         output: the file.
         rows: how many.
         seconds: that it took.
+        semantic: the semantic version; empty where it is not known.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Scored:
     output: Path
     rows: int
     seconds: float
+    semantic: str = ""
 
 
 def predict_table(
@@ -85,7 +88,8 @@ def predict_table(
         if not rows:
             raise InputError(source, expected="rows to score", found="none", remedy="Name another file.")
     seconds = time.perf_counter() - began
-    return Scored(version.registered.name, version.number, output, rows, seconds)
+    registered = version.registered
+    return Scored(registered.name, version.number, output, rows, seconds, registered.semantic)
 
 
 def _frames(

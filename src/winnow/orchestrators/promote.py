@@ -20,7 +20,7 @@ from winnow.orchestrators import evidence
 from winnow.orchestrators.evidence import VersionRegistry
 from winnow.orchestrators.releases import CHAMPION, choose_version
 from winnow.orchestrators.select_model import CANDIDATE
-from winnow.routing import version_label
+from winnow.routing import Versioned, version_label
 from winnow.tracking.history import GateRecord
 from winnow.tracking.tracker import ModelVersion
 
@@ -39,7 +39,7 @@ class PromotingRegistry(VersionRegistry, Protocol):
 
 
 @dataclass(frozen=True)
-class Promotion:
+class Promotion(Versioned):
     """What the gates said of a version.
 
     Attributes:
@@ -68,11 +68,6 @@ class Promotion:
     reason: str
     semantic: str = ""
     champion_semantic: str = ""
-
-    @property
-    def label(self) -> str:
-        """Number and semantic version, for people: `3 (1.2.0)`."""
-        return version_label(self.version, self.semantic)
 
     @property
     def champion_label(self) -> str:
@@ -114,10 +109,10 @@ def promote(
     store, alias = settings.tracking_uri, STAGE_ALIASES[stage]
     chosen = choose_version(registry, name, store=store, alias=CANDIDATE, number=version)
     champion = registry.champion(name, CHAMPION)
-    semantic = {"semantic": chosen.semantic, "champion_semantic": "" if champion is None else champion.semantic}
+    semantic = chosen.semantic, "" if champion is None else champion.semantic
     if registry.champion(name, alias) == chosen:
         held = f"version {chosen.label} is @{alias} already"
-        return Promotion(name, stage, alias, chosen.version, _number(champion), "", (), True, False, held, **semantic)
+        return Promotion(name, stage, alias, chosen.version, _number(champion), "", (), True, False, held, *semantic)
     candidate = evidence.load_version(registry, chosen, settings)
     other = None if champion is None or champion == chosen else evidence.load_version(registry, champion, settings)
     rows = evidence.rows_for(source, candidate, settings)
@@ -132,7 +127,7 @@ def promote(
         against = f"compared with version {other.registered.label}"
     reason = _reason(stage, chosen.label, against, findings)
     numbers = chosen.version, _number(champion)
-    promotion = Promotion(name, stage, alias, *numbers, found.source, findings, is_promoted, False, reason, **semantic)
+    promotion = Promotion(name, stage, alias, *numbers, found.source, findings, is_promoted, False, reason, *semantic)
     at = now()
     registry.keep_verdict(chosen, stage, _kept(promotion, at))
     registry.note(name, GateRecord(chosen.version, stage, is_promoted, reason), at)

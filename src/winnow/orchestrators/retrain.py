@@ -230,10 +230,10 @@ def _carry_out(
     outcome = steps.select(study)
     if outcome.selection.winner is None or outcome.version is None:
         return ended("refused", f"no run of {study} passes the rules")
-    version = outcome.version.version
-    say(f"version {version} is the candidate: {outcome.reason}")
+    version, label = outcome.version.version, outcome.version.label
+    say(f"version {label} is the candidate: {outcome.reason}")
     if request.stop_after == "select":
-        return ended("selected", f"version {version} was selected: {outcome.reason}", version)
+        return ended("selected", f"version {label} was selected: {outcome.reason}", version)
     for stage in outcome.stages:
         claim.check()
         promotion = steps.promote(stage, version)
@@ -241,9 +241,9 @@ def _carry_out(
         if not promotion.is_promoted:
             return ended("refused", promotion.reason, version)
     if outcome.stages and "production" not in outcome.stages:
-        return ended("promoted", f"version {version} is @staging; there are no gates that move @champion", version)
+        return ended("promoted", f"version {label} is @staging; there are no gates that move @champion", version)
     if request.stop_after == "promote":
-        return ended("promoted", f"version {version} is @champion", version)
+        return ended("promoted", f"version {label} is @champion", version)
     claim.check()
     try:
         is_served = steps.deploy()
@@ -251,8 +251,8 @@ def _carry_out(
         return ended("refused", str(error), version)
     if not is_served:
         resume = next_command("rollout-resume", name=planned.model)
-        return ended("promoted", f"the rollout of version {version} is paused until `{resume}`", version)
-    return ended("deployed", f"version {version} is served", version)
+        return ended("promoted", f"the rollout of version {label} is paused until `{resume}`", version)
+    return ended("deployed", f"version {label} is served", version)
 
 
 def _champion(registry: RetrainingRegistry, model: str, settings: Settings) -> Champion | None:

@@ -29,7 +29,7 @@ from winnow.platforms.table import platform_for
 from winnow.rollout.accumulate import counted
 from winnow.rollout.plan import from_values
 from winnow.rollout.step import Desired
-from winnow.routing import Counts, Observation, Record, Rollout, RolloutState, RouterReport, quantile_s
+from winnow.routing import Counts, Observation, Record, Rollout, RolloutState, RouterReport, Versioned, quantile_s
 
 Wish = Literal["promote", "pause", "resume", "abort"]
 
@@ -39,7 +39,7 @@ HEARD_WITHIN_S = 120.0
 
 
 @dataclass(frozen=True)
-class RevisionCounts:
+class RevisionCounts(Versioned):
     """What the routers of the current step have counted of one revision.
 
     Attributes:
@@ -49,6 +49,7 @@ class RevisionCounts:
         replicas: how many are ready.
         requests, errors: since the step began.
         p50_s, p99_s: answer times in seconds: the upper bound of the histogram's class; None without requests.
+        semantic: the semantic version; empty where it is not known.
     """
 
     revision: int
@@ -59,6 +60,7 @@ class RevisionCounts:
     errors: int
     p50_s: float | None
     p99_s: float | None
+    semantic: str = ""
 
 
 @dataclass(frozen=True)
@@ -357,6 +359,7 @@ def _counted(observed: Observation, number: int, counts: Counts) -> RevisionCoun
         errors=counts.errors,
         p50_s=quantile_s(counts.latency, 0.5),
         p99_s=quantile_s(counts.latency, 0.99),
+        semantic="" if revision is None else revision.release.semantic,
     )
 
 

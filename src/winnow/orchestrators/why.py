@@ -135,9 +135,10 @@ def _story(version: ModelVersion, registry: HistoryRegistry, settings: Settings)
         records: list[tuple[datetime, ModelRecord]] = []
         for kind in KINDS:
             records += registry.records(version.name, kind)
+        labels = {each.version: each.label for each in registry.versions(version.name)}
         verdicts = tuple(_verdict(stage, text) for stage, text in registry.verdicts(version).items())
         aliases = tuple(each for each in ALIASES if registry.champion(version.name, each) == version)
-    return ModelStory(origin, aliases, verdicts, events_of(origin, changes, records))
+    return ModelStory(origin, aliases, verdicts, events_of(origin, changes, records, labels))
 
 
 def _origin(version: ModelVersion, registry: HistoryRegistry, settings: Settings) -> Origin:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from winnow.routing import version_label
+from winnow.routing import Versioned
 from winnow.study.catalog import StudySummary
 from winnow.study.formatting import duration, one_line, score, setting
 from winnow.tracking.projection import mean_and_spread
@@ -76,7 +76,7 @@ class ExperimentStudy:
 
 
 @dataclass(frozen=True)
-class ExperimentVersion:
+class ExperimentVersion(Versioned):
     """A registered version.
 
     Attributes:
@@ -93,7 +93,7 @@ class ExperimentVersion:
 
 
 @dataclass(frozen=True)
-class ChampionChange:
+class ChampionChange(Versioned):
     """A change of the champion.
 
     Attributes:
@@ -252,15 +252,14 @@ def _sheets(experiment: TrackedExperiment) -> Iterator[Sheet]:
     rows = tuple(_study_row(each) for each in experiment.studies)
     yield Sheet(experiment.name, (), head, rows)
     versions = tuple(
-        (version_label(each.version, each.semantic), " ".join(f"@{alias}" for alias in each.aliases), stage, verdict)
+        (each.label, " ".join(f"@{alias}" for alias in each.aliases), stage, verdict)
         for each in experiment.versions
         for stage, verdict in (each.gates or {"": ""}).items()
     )
     if versions:
         yield Sheet(f"{experiment.name}: versions", (), ("version", "aliases", "gates of", "verdict"), versions)
     champions = tuple(
-        (each.since[:16].replace("T", " "), version_label(each.version, each.semantic), one_line(each.reason))
-        for each in experiment.champions
+        (each.since[:16].replace("T", " "), each.label, one_line(each.reason)) for each in experiment.champions
     )
     if champions:
         yield Sheet(f"{experiment.name}: champions", (), ("since (UTC)", "version", "reason"), champions)

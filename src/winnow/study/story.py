@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from winnow.routing import version_label
+from winnow.routing import Versioned
 from winnow.study.experiments import Sheet
 from winnow.study.formatting import one_line, score, setting
 from winnow.tracking.history import AlertRecord, GateRecord, ModelRecord, RejectedRecord, RolloutRecord
@@ -87,7 +87,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Origin:
+class Origin(Versioned):
     """Where a version comes from.
 
     Attributes:
@@ -126,11 +126,6 @@ class Origin:
     environment: Mapping[str, str]
     study_started_at: datetime | None
 
-    @property
-    def label(self) -> str:
-        """Number and semantic version, for people."""
-        return version_label(self.version, self.semantic)
-
 
 @dataclass(frozen=True)
 class ModelStory:
@@ -159,17 +154,19 @@ def events_of(
     origin: Origin,
     changes: Sequence[AliasChange],
     records: Sequence[tuple[datetime, ModelRecord]],
+    labels: Mapping[str, str],
 ) -> tuple[Event, ...]:
     """What happened to one version, oldest first.
 
     Args:
         changes: of all aliases of the model, oldest first within an alias.
         records: of the model, of all versions.
+        labels: what people see of a version, by its number.
     """
     found = [
         *_of_training(origin),
-        *_of_aliases(origin.version, changes),
-        *(event for at, record in records if (event := _of_record(origin, at, record)) is not None),
+        *_of_aliases(origin.version, changes, labels),
+        *(event for at, record in records if (event := _of_record(origin, at, record, labels)) is not None),
     ]
     return tuple(sorted(found, key=lambda each: each.at))
 
@@ -183,20 +180,21 @@ def _of_training(origin: Origin) -> Iterator[Event]:
     )
 
 
-def _of_aliases(version: str, changes: Sequence[AliasChange]) -> Iterator[Event]:
+def _of_aliases(version: str, changes: Sequence[AliasChange], labels: Mapping[str, str]) -> Iterator[Event]:
     """When the version got an alias and why, and which one took its place."""
     holders: dict[str, str] = {}
     for each in changes:
         before = holders.get(each.alias)
         holders[each.alias] = each.version
         if each.version == version:
-            place = f" in place of version {before}" if before not in (None, version) else ""
+            place = "" if before in (None, version) else f" in place of version {labels.get(before, before)}"
             yield Event(each.at, "alias", f"became @{each.alias}{place}: {each.reason}")
         elif before == version:
-            yield Event(each.at, "alias", f"version {each.version} became @{each.alias} in its place: {each.reason}")
+            other = labels.get(each.version, each.version)
+            yield Event(each.at, "alias", f"version {other} became @{each.alias} in its place: {each.reason}")
 
 
-def _of_record(origin: Origin, at: datetime, record: ModelRecord) -> Event | None:
+def _of_record(origin: Origin, at: datetime, record: ModelRecord, labels: Mapping[str, str]) -> Event | None:
     version = origin.version
     if isinstance(record, GateRecord):
         text = f"gates of {record.stage}: {record.reason}"
@@ -205,7 +203,7 @@ def _of_record(origin: Origin, at: datetime, record: ModelRecord) -> Event | Non
         text = f"was sent away from {record.deployment}: {record.reason}"
         return Event(at, "rejected", text) if record.version == version else None
     if isinstance(record, RolloutRecord):
-        return _of_rollout(version, at, record)
+        return _of_rollout(version, at, record, labels)
     if isinstance(record, AlertRecord):
         about = f" ({record.subject})" if record.subject else ""
         text = (
@@ -219,16 +217,18 @@ def _of_record(origin: Origin, at: datetime, record: ModelRecord) -> Event | Non
     return None
 
 
-def _of_rollout(version: str, at: datetime, record: RolloutRecord) -> Event | None:
+def _of_rollout(version: str, at: datetime, record: RolloutRecord, labels: Mapping[str, str]) -> Event | None:
     where = f"{record.deployment} on {record.platform}"
     how = "" if record.strategy == "rolling" else f" after a rollout ({record.strategy})"
     if record.version == version:
         if record.state == "aborted":
             return Event(at, "rollout", f"its rollout ({record.strategy}) to {where} was aborted: {record.reason}")
-        instead = f" in place of version {record.replaced}" if record.replaced not in ("", version) else ""
+        replaced = labels.get(record.replaced, record.replaced)
+        instead = f" in place of version {replaced}" if record.replaced not in ("", version) else ""
         return Event(at, "rollout", f"answers all requests to {where}{instead}{how}: {record.reason}")
     if record.replaced == version and record.state == "promoted":
-        return Event(at, "rollout", f"version {record.version} took its place in {where}{how}: {record.reason}")
+        other = labels.get(record.version, record.version)
+        return Event(at, "rollout", f"version {other} took its place in {where}{how}: {record.reason}")
     return None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from winnow.routing import version_label
+from winnow.routing import Versioned
 from winnow.tracking.records import SweepRecord, TrialRecord
 
 
@@ -35,7 +35,7 @@ class Incident:
 
 
 @dataclass(frozen=True)
-class Champion:
+class Champion(Versioned):
     """The registered model that a deployment serves, the trial that it is from, and since when it is champion."""
 
     name: str
@@ -44,11 +44,6 @@ class Champion:
     trial: int | None = None
     since_ms: int | None = None
     semantic: str = ""
-
-    @property
-    def label(self) -> str:
-        """Number and semantic version, for people: `3 (1.2.0)`."""
-        return version_label(self.version, self.semantic)
 
 
 @dataclass(frozen=True)

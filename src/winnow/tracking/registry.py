@@ -40,7 +40,7 @@ from winnow.bundle.semantic import FIRST, Facts, next_version
 from winnow.tracking.connection import every_page, failures_as_unavailable, open_client, sqlite_path, transferring
 from winnow.tracking.history import KINDS, ModelRecord
 from winnow.tracking.mlflow_model import BUNDLE
-from winnow.tracking.projection import CODE_SHA256, PARENT
+from winnow.tracking.projection import CODE_SHA256, DATA_RECIPE, DATA_SOURCE, PARENT
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 ALIAS = "champion"
@@ -248,7 +248,6 @@ class Registry:
                     number = FIRST
                     if before is not None:
                         number = next_version(semantic[before.version], facts(before), facts(version))
-                    semantic[version.version] = number
                     with failures_as_unavailable():
                         self._client.set_model_version_tag(version.name, version.version, SEMANTIC, number)
                 semantic[version.version], before = number, version
@@ -272,7 +271,11 @@ class Registry:
                 sweep = self._client.get_run(run.data.tags.get(PARENT, version.run_id)).data
         except MlflowException:  # the runs were deleted
             return Facts(manifest)
-        return Facts(manifest, sweep.params, sweep.tags.get(CODE_SHA256, ""))
+        settings = dict(sweep.params)
+        if DATA_SOURCE in sweep.tags:  # `data.source` names the files of a version
+            settings["data.source"] = sweep.tags[DATA_SOURCE].partition(" rev=")[0]
+            settings["data.recipe"] = sweep.tags.get(DATA_RECIPE, "")
+        return Facts(manifest, settings, sweep.tags.get(CODE_SHA256, ""))
 
     def _download(self, version: ModelVersion, folder: str, path: str = BUNDLE) -> Path:
         from mlflow.artifacts import download_artifacts

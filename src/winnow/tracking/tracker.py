@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from winnow.routing import version_label
+from winnow.routing import Versioned
 from winnow.tracking.records import SweepRecord, TrialRecord, TrialState
 
 
@@ -60,7 +60,7 @@ def as_offered(run_id: str) -> str:
 
 
 @dataclass(frozen=True)
-class ModelVersion:
+class ModelVersion(Versioned):
     """A version of a registered model, and the run that it is from.
 
     Attributes:
@@ -72,11 +72,6 @@ class ModelVersion:
     version: str
     run_id: str
     semantic: str = field(default="", compare=False)
-
-    @property
-    def label(self) -> str:
-        """Number and semantic version, for people: `3 (1.2.0)`."""
-        return version_label(self.version, self.semantic)
 
 
 class Tracker(Protocol):

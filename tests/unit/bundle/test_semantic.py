@@ -45,6 +45,8 @@ def test_what_clients_see_is_major_and_what_training_finds_a_patch(
         ({"data.columns.age": "category"}, "abc", "1.3.0"),
         ({"model.factory": "nets.py:wide"}, "abc", "1.3.0"),
         ({}, "def", "1.3.0"),
+        ({"data.recipe": "5f0c9d2e"}, "abc", "1.3.0"),
+        ({"data.rev": "v2", "data.prepare.engine": "polars"}, "abc", "1.2.4"),
         ({"data.holdout": "0.1", "training.epochs": "90", "search.space.lr.log": "true"}, "abc", "1.2.4"),
     ],
 )

@@ -16,7 +16,7 @@ from winnow.rollout.verdict import Finding, Result
 from winnow.routing import RolloutState
 
 STABLE = RevisionCounts(1, "7", 0.75, 2, 1500, 0, 0.0051, 0.021)
-CANDIDATE = RevisionCounts(2, "8", 0.25, 1, 500, 3, 0.0062, None)
+CANDIDATE = RevisionCounts(2, "8", 0.25, 1, 500, 3, 0.0062, None, "1.1.0")
 FINDING = Finding("errors", 0.1, (None, 0.02), 2000, 0.01, "a rule", Result.NOT_ENOUGH_DATA, "300 requests are missing")
 RUNNING = RolloutStatus(
     "cells",
@@ -42,9 +42,9 @@ RUNNING = RolloutStatus(
 def test_all_that_is_known_of_a_running_rollout_is_shown() -> None:
     assert lines_of(RUNNING) == [
         "cells  canary, running: step 2 of 3",
-        "  revision       version  share  ready  requests  errors  p50     p99",
-        "  1 (stable)     7        0.75   2      1500      0       5.1 ms  21 ms",
-        "  2 (candidate)  8        0.25   1      500       3       6.2 ms  -",
+        "  revision       version    share  ready  requests  errors  p50     p99",
+        "  1 (stable)     7          0.75   2      1500      0       5.1 ms  21 ms",
+        "  2 (candidate)  8 (1.1.0)  0.25   1      500       3       6.2 ms  -",
         "  0.1 of the requests are copied: 50 compared, 49 agree, 1 name another class",
         "  errors: not_enough_data; 300 requests are missing",
         "  no process drives it: make rollout-resume NAME=cells",

@@ -55,19 +55,19 @@ RECORDS = [
 
 
 def test_the_time_line_of_a_version_leaves_out_what_is_about_others() -> None:
-    found = events_of(ORIGIN, CHANGES, RECORDS)
+    found = events_of(ORIGIN, CHANGES, RECORDS, {"1": "1 (1.0.0)", "3": "3 (2.0.0)"})
     assert [(each.at.minute, each.kind, each.text) for each in found] == [
         (0, "trained", "study wine-2 was started by ada"),
         (4, "retrain", "retraining by study wine-2 started: the data have changed"),
         (5, "trained", "trial 7 was trained on all rows but the holdout and registered"),
         (6, "gates", "gates of production: version 2 passed the gate"),
-        (7, "alias", "became @champion in place of version 1: passed all gates"),
-        (8, "rollout", "answers all requests to wine on local in place of version 1 after a rollout (canary): All "
-         "steps passed."),
+        (7, "alias", "became @champion in place of version 1 (1.0.0): passed all gates"),
+        (8, "rollout", "answers all requests to wine on local in place of version 1 (1.0.0) after a rollout (canary): "
+         "All steps passed."),
         (9, "alert", "WinnowDrift (age) began: age moved"),
         (20, "rejected", "was sent away from wine: ada rolled it back"),
-        (20, "rollout", "version 1 took its place in wine on local: version 2 was sent away"),
-        (30, "alias", "version 3 became @champion in its place: passed all gates"),
+        (20, "rollout", "version 1 (1.0.0) took its place in wine on local: version 2 was sent away"),
+        (30, "alias", "version 3 (2.0.0) became @champion in its place: passed all gates"),
     ]  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def test_the_tables_say_where_a_version_comes_from() -> None:
 
 def test_a_version_whose_study_is_gone_has_what_its_bundle_says() -> None:
     alone = replace(ORIGIN, data_source="", data_rows=None, environment={}, study_started_at=None, git_commit="")
-    facts = dict(ModelStory(alone, (), (), events_of(alone, [], [])).sheets()[0].rows)
+    facts = dict(ModelStory(alone, (), (), events_of(alone, [], [], {})).sheets()[0].rows)
     assert (facts["data"], facts["code"]) == ("wine.csv, sha256 aaaaaaaaaaaa", "no commit known")
     assert (facts["made with"], facts["aliases"]) == ("not known", "none")
 

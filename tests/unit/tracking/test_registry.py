@@ -232,6 +232,20 @@ def test_versions_get_semantic_versions_in_their_order_and_keep_them(tmp_path: P
     assert {each.label for each in Registry(uri).registered_by(versions[3].run_id)} == {"4 (2.0.0)"}
 
 
+def test_another_version_of_prepared_rows_is_a_patch_and_another_recipe_a_minor_version(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    tracker = MlflowTracker(uri)
+    prepared = [("0acf482b8e54", "aa"), ("77d1c0ffee00", "aa"), ("0acf482b8e54", "bb")]
+    for number, (version, recipe) in enumerate(prepared):
+        lineage = {"winnow.data.source": "prepared", "winnow.data.version": version, "winnow.data.recipe": recipe}
+        values = {**sweep().experiment, "data": {"source": f"/home/data/cells/prepared/{version}"}}
+        record = sweep(f"cells-{number}", experiment=values, lineage=lineage)
+        parent, one = tracker.start_sweep(record), trial(number, study=record.study)
+        made = bundle(tmp_path / f"bundle-{number}", one, scale=2.0 + number, name=STUDY)
+        tracker.log_bundle(record, parent, one, made)
+    assert [each.semantic for each in Registry(uri).versions(STUDY)] == ["1.1.0", "1.0.1", "1.0.0"]
+
+
 def test_a_version_whose_files_are_gone_has_a_semantic_version_too(tmp_path: Path) -> None:
     uri = new_store(tmp_path)
     client = mlflow.MlflowClient(uri, registry_uri=uri)
