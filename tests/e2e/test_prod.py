@@ -61,8 +61,8 @@ def test_a_champion_is_served_asked_replaced_rolled_back_and_removed(winnow: Win
     assert {(each.deployment, each.platform, each.state) for each in moves} == {("cells", "local", "promoted")}
     assert "rolled it back: complaints" in moves[2].reason
     why = winnow.run("why", "--study", "cells", "--version", "1.0.0", "--html", str(winnow.home / "why.html"))
-    assert (why.returncode, "version 1 took its place" in why.stdout) == (0, False), why.stderr
-    assert "answers all requests to cells on local in place of version 2: version 2 was sent away" in why.stdout
+    assert (why.returncode, "version 1 (1.0.0) took its place" in why.stdout) == (0, False), why.stderr
+    assert "answers all requests to cells on local in place of version 2 (1.0.1): version 2 was sent away" in why.stdout
     assert "complaints" in (winnow.home / "why.html").read_text()
     run = Registry(winnow.uri).versions("cells")[0].run_id
     assert "cells version 2" in winnow.run("why", "--run", run).stdout

@@ -98,7 +98,7 @@ def made_small(manifest: dict[str, object]) -> dict[str, object]:
 def test_they_train_the_first_champion_and_look_at_what_serves_it(calls: Calls) -> None:
     is_done, said = calls.call("retrain")
     assert is_done, said
-    assert f"{calls.name}: version 1 is @champion" in said
+    assert f"{calls.name}: version 1 (1.0.0) is @champion" in said
     is_done, said = calls.call("retrain")
     assert is_done, said
     assert f"{calls.name}: nothing is due: the data are those of version 1" in said
@@ -108,5 +108,5 @@ def test_they_train_the_first_champion_and_look_at_what_serves_it(calls: Calls) 
     calls.winnow("prod", "--platform", "kubernetes", "--config", str(calls.config), "--replicas", "1")
     is_done, said = calls.call("monitor")
     assert is_done, said
-    assert f"{calls.name}: {calls.name} version 1, 0 rows" in said
+    assert f"{calls.name}: {calls.name} version 1 (1.0.0), 0 rows" in said
     assert "No alarm" in said
