@@ -6,7 +6,7 @@ which revisions a deployment's requests go to. A *record* is what a platform kee
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -44,6 +44,7 @@ class Release(Versioned):
         bundle: the folder that holds it.
         image: the image that replicas run, by its id or its digest; empty where the platform runs none.
         semantic: the version's semantic version; empty where it is not known, as in older records.
+        lineage: where its data come from, in tags such as `winnow.data.version`; empty in older records.
     """
 
     model: str
@@ -52,6 +53,7 @@ class Release(Versioned):
     bundle: Path
     image: str = ""
     semantic: str = field(default="", compare=False)
+    lineage: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def is_same(self, other: Release) -> bool:
         """Whether both are served alike: name, version, files and image are equal; the folder may differ."""

@@ -28,8 +28,8 @@ FORMAT = 2
 VERDICTS = "verdicts.json"
 """What gates said of the version, by stage, where it was judged. Written when the bundle is fetched, and no part of it:
 the digest stays."""
-SEMANTIC = "semantic_version.txt"
-"""The registered version's semantic version, kept in the same way."""
+REGISTERED = "registered.json"
+"""The version's `semantic_version` and the `lineage` of its data, as the registry has them; kept in the same way."""
 MANIFEST, ONNX, WEIGHTS, EXAMPLE, REFERENCE = (
     "manifest.json",
     "model.onnx",

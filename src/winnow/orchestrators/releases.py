@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from winnow.bundle.manifest import SEMANTIC, VERDICTS, read_manifest
+import msgspec
+
+from winnow.bundle.manifest import REGISTERED, VERDICTS, read_manifest
 from winnow.config.atomic_write import replace_text
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
@@ -114,18 +116,17 @@ def fetch_release(registry: ModelRegistry, version: ModelVersion, home: Path, *,
     note.parent.mkdir(exist_ok=True)
     note.write_text(digest, encoding="utf-8")
     _keep_facts(registry, version, models / digest, store)
-    return Release(version.name, version.version, digest, models / digest, semantic=version.semantic)
+    return _release(version, models / digest)
 
 
 def _keep_facts(registry: ModelRegistry, version: ModelVersion, bundle: Path, store: str) -> None:
-    """Write what the gates said, and the semantic version, beside the bundle's own files, for `/model`.
-
-    The model's digest does not cover them.
-    """
+    """Write what the registry knows beside the bundle's own files, for `/model`; no digest covers it."""
     with _store_is_needed(version.name, store):
         found = registry.verdicts(version)
     text = "" if not found else "{" + ",".join(f'"{stage}":{verdict}' for stage, verdict in found.items()) + "}"
-    for file, kept in ((bundle / VERDICTS, text), (bundle / SEMANTIC, version.semantic)):
+    known = {"semantic_version": version.semantic or None, "lineage": version.lineage}
+    registered = msgspec.json.encode(known, order="sorted").decode()
+    for file, kept in ((bundle / VERDICTS, text), (bundle / REGISTERED, registered)):
         if not kept:
             file.unlink(missing_ok=True)
         elif not file.is_file() or file.read_text(encoding="utf-8") != kept:
@@ -191,7 +192,12 @@ def _kept(models: Path, version: ModelVersion) -> Release | None:
     digest = note.read_text(encoding="utf-8").strip()
     if _digest_of(models / digest) != digest:
         return None
-    return Release(version.name, version.version, digest, models / digest, semantic=version.semantic)
+    return _release(version, models / digest)
+
+
+def _release(version: ModelVersion, bundle: Path) -> Release:
+    digest, lineage = bundle.name, version.lineage
+    return Release(version.name, version.version, digest, bundle, semantic=version.semantic, lineage=lineage)
 
 
 def _digest_of(bundle: Path) -> str | None:

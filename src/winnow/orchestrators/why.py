@@ -165,6 +165,7 @@ def _origin(version: ModelVersion, registry: HistoryRegistry, settings: Settings
         data_source="" if sweep is None else sweep.data_source,
         data_sha256=manifest.data_sha256,
         data_rows=None if sweep is None else sweep.data_rows,
+        lineage=version.lineage,
         git_commit=manifest.git_commit,
         has_changes=told.get("git_dirty") == "true",
         environment={name: value for name, value in named.items() if value},

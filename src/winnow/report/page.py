@@ -33,7 +33,7 @@ from winnow.report.timeline import FEW_BARS, Job, jobs_of
 from winnow.study.certainty import Certainty, Lead, certainty_of
 from winnow.study.formatting import duration, score, setting
 from winnow.study.view import Champion, StudyView
-from winnow.tracking.records import TrialState
+from winnow.tracking.records import TrialState, shown_lineage
 
 _SECRET = "…"
 _ZOOM = "Drag to enlarge, double-click to go back."
@@ -374,6 +374,7 @@ def _environment(view: StudyView) -> str:
     rows += [
         ("data source", f"<code>{_e(sweep.data_source)}</code>"),
         ("data sha256", f"<code>{_e(sweep.data_sha256)}</code>"),
+        *((f"lineage {_e(name)}", f"<code>{_e(value)}</code>") for name, value in shown_lineage(sweep.lineage).items()),
     ]
     rows += [(f"code {_e(name)}", f"<code>{_e(sha256[:12])}</code>") for name, sha256 in (sweep.code or {}).items()]
     rows += [(f"tag {_e(name)}", _e(value)) for name, value in sorted(sweep.tags.items())]

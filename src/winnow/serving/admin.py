@@ -32,10 +32,10 @@ def make_admin(
     example: bytes,
     examples: tuple[Example, ...],
     verdicts: bytes = b"{}",
+    registered: bytes = b"{}",
     *,
     needs_key: bool,
     has_log: bool = False,
-    semantic_version: str | None = None,
 ) -> ASGIApp:
     """The FastAPI application for one model.
 
@@ -44,14 +44,16 @@ def make_admin(
     Args:
         example: the bundle's own input example, a body of `/predict`.
         verdicts: what gates said of the version, by stage, as JSON.
+        registered: `semantic_version` and `lineage` of the version, as far as they are known, as JSON.
         has_log: whether it takes outcomes at `/feedback`.
-        semantic_version: of the registered version; None where it is not known.
     """
     app = FastAPI(title=signature.name, version=signature.version, openapi_url=None, docs_url=None, redoc_url=None)
     document = msgspec.json.encode(openapi_of(signature, examples, needs_key=needs_key, has_log=has_log))
     served = {
         "version": signature.version,
-        "semantic_version": semantic_version,
+        "semantic_version": None,
+        "lineage": {},
+        **msgspec.json.decode(registered),
         "digest": signature.digest,
         "input_example": msgspec.Raw(example),
         "gates": msgspec.Raw(verdicts),

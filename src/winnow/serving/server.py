@@ -13,11 +13,10 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import msgspec
 
-from winnow.bundle.manifest import SEMANTIC, VERDICTS
+from winnow.bundle.manifest import REGISTERED, VERDICTS
 from winnow.config.atomic_write import replace_bytes
 from winnow.serving import codec
 from winnow.serving.app import App
@@ -83,14 +82,23 @@ def load_app(bundle: Path, version: str | None, settings: ServingSettings) -> Ap
         from winnow.serving.admin import make_admin as make
 
         examples = examples_of(predictor.signature, request.matrix)
-        facts: dict[str, Any] = {"needs_key": settings.api_key is not None, "has_log": settings.log is not None}
-        gates, semantic = bundle / VERDICTS, bundle / SEMANTIC
-        if semantic.is_file():
-            facts["semantic_version"] = semantic.read_text(encoding="utf-8")
-        verdicts = gates.read_bytes() if gates.is_file() else b"{}"
-        return make(predictor.manifest, predictor.signature, predictor.example, examples, verdicts, **facts)
+        verdicts, registered = (_json_in(bundle / name) for name in (VERDICTS, REGISTERED))
+        return make(
+            predictor.manifest,
+            predictor.signature,
+            predictor.example,
+            examples,
+            verdicts,
+            registered,
+            needs_key=settings.api_key is not None,
+            has_log=settings.log is not None,
+        )
 
     return App(predictor, settings, make_admin)
+
+
+def _json_in(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b"{}"
 
 
 def _exit_before_start(_signal: int, _frame: FrameType | None) -> None:

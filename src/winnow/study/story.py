@@ -11,6 +11,7 @@ from winnow.routing import Versioned
 from winnow.study.experiments import Sheet
 from winnow.study.formatting import one_line, score, setting
 from winnow.tracking.history import AlertRecord, GateRecord, ModelRecord, RejectedRecord, RolloutRecord
+from winnow.tracking.records import shown_lineage
 
 EventKind = Literal["trained", "gates", "alias", "rollout", "rejected", "alert", "retrain"]
 
@@ -99,6 +100,7 @@ class Origin(Versioned):
         trial: number of the trial in the study.
         data_name, data_source: what the data are called, and where they were read from.
         data_sha256: digest of the data.
+        lineage: where the data come from, in the version's tags `winnow.data.NAME`.
         git_commit: of the code; empty where none is known.
         study_started_at: when the study was made; None where it is gone.
         data_rows: of the study's data, None where the study is gone; `data_source` is then empty.
@@ -121,6 +123,7 @@ class Origin(Versioned):
     data_source: str
     data_sha256: str
     data_rows: int | None
+    lineage: Mapping[str, str]
     git_commit: str
     has_changes: bool
     environment: Mapping[str, str]
@@ -282,6 +285,7 @@ def _origin(origin: Origin, aliases: Sequence[str]) -> Sheet:
         ),
         "holdout": ", ".join(f"{name} {score(value)}" for name, value in holdout.items()) or "none",
         "data": f"{origin.data_name}{source}{rows_text}, sha256 {origin.data_sha256[:12]}",
+        "lineage": ", ".join(f"{name} {value}" for name, value in shown_lineage(origin.lineage).items()),
         "code": f"commit {origin.git_commit[:12]}{changes}" if origin.git_commit else "no commit known",
         "made with": made or "not known",
         "bundle": f"sha256 {origin.digest[:12]}",

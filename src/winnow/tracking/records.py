@@ -11,6 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
+LINEAGE = "winnow.data."
+"""What the tags of lineage, and that of the data's sha256, begin with."""
+
+
+def shown_lineage(lineage: Mapping[str, str]) -> dict[str, str]:
+    """Lineage for people: its tags without their prefix, sorted, and without the sha256, which is shown apart."""
+    short = {name.removeprefix(LINEAGE): value for name, value in sorted(lineage.items())}
+    short.pop("sha256", None)
+    return short
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from winnow.tracking.connection import every_page, failures_as_unavailable, open
 from winnow.tracking.history import KINDS, ModelRecord
 from winnow.tracking.mlflow_model import BUNDLE
 from winnow.tracking.projection import CODE_SHA256, DATA_RECIPE, DATA_SOURCE, PARENT
+from winnow.tracking.records import LINEAGE
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 ALIAS = "champion"
@@ -296,7 +297,8 @@ def _newest_first(found: Iterable[Any], semantic: Mapping[str, str] | None = Non
 
 
 def _version(found: Any) -> ModelVersion:
-    return ModelVersion(str(found.name), str(found.version), str(found.run_id), found.tags.get(SEMANTIC, ""))
+    lineage = {key: value for key, value in found.tags.items() if key.startswith(LINEAGE)}
+    return ModelVersion(str(found.name), str(found.version), str(found.run_id), found.tags.get(SEMANTIC, ""), lineage)
 
 
 def _stamped(text: str) -> datetime:

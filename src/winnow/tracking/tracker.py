@@ -66,12 +66,14 @@ class ModelVersion(Versioned):
     Attributes:
         version: its number in the registry.
         semantic: its semantic version (`winnow.bundle.semantic`); empty where it is not known.
+        lineage: where its data come from: its tags that begin with `winnow.data.`.
     """
 
     name: str
     version: str
     run_id: str
     semantic: str = field(default="", compare=False)
+    lineage: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 class Tracker(Protocol):

@@ -35,7 +35,10 @@ class FakeRegistry:
             raise TrackingUnavailableError("connection refused")
         if self._bundle is None:
             return []
-        return [ModelVersion(name, number, f"run-{number}", semantic) for number, semantic in self._numbers.items()]
+        lineage = {"winnow.data.version": "0acf482b8e54"}
+        return [
+            ModelVersion(name, number, f"run-{number}", semantic, lineage) for number, semantic in self._numbers.items()
+        ]
 
     def verdicts(self, version: ModelVersion) -> dict[str, str]:
         return {}

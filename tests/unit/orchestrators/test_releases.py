@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from tests.unit.orchestrators.registries import FakeRegistry
 from tests.unit.serving import bundles
-from winnow.bundle.manifest import ONNX, SEMANTIC, read_manifest
+from winnow.bundle.manifest import ONNX, REGISTERED, read_manifest
 from winnow.config.errors import InputError
 from winnow.orchestrators.releases import (
     as_kept,
@@ -98,12 +99,15 @@ def test_a_version_is_chosen_by_its_number(bundle: Path) -> None:
     assert [each.version for each in chosen] == ["10", "9"]
 
 
-def test_a_version_is_chosen_by_its_semantic_version_which_its_bundle_keeps(bundle: Path, tmp_path: Path) -> None:
+def test_a_version_is_chosen_by_its_semantic_version_and_keeps_it_with_its_lineage(
+    bundle: Path, tmp_path: Path
+) -> None:
     registry = FakeRegistry(bundle, {"10": "2.0.0", "9": "1.1.0"})
     chosen = choose_version(registry, "cells", store="here", number="1.1.0")
     release = fetch_release(registry, chosen, tmp_path, store="here")
-    kept = (release.bundle / SEMANTIC).read_text()
-    assert (chosen.version, release.label, kept) == ("9", "9 (1.1.0)", "1.1.0")
+    lineage = {"winnow.data.version": "0acf482b8e54"}
+    assert (chosen.version, release.label, release.lineage) == ("9", "9 (1.1.0)", lineage)
+    assert json.loads((release.bundle / REGISTERED).read_text()) == {"semantic_version": "1.1.0", "lineage": lineage}
     with pytest.raises(InputError, match=r"one of its versions: 9 \(1\.1\.0\), 10 \(2\.0\.0\), found version '1\.1'"):
         choose_version(registry, "cells", store="here", number="1.1")
 

@@ -172,6 +172,14 @@ def test_a_long_table_shows_its_best_rows_at_first() -> None:
     assert len(page.column("lr")) == 230
 
 
+def test_the_lineage_of_the_data_is_shown() -> None:
+    view = view_of("usual")
+    lineage = {"winnow.data.source": "dvc:data/raw.csv rev=v2", "winnow.data.dvc": "22e4c1d09b7f"}
+    text = render_report(replace(view, sweep=replace(view.sweep, lineage=lineage)))
+    assert "<dt>lineage dvc</dt><dd><code>22e4c1d09b7f</code></dd>" in text
+    assert "<dt>lineage source</dt><dd><code>dvc:data/raw.csv rev=v2</code></dd>" in text
+
+
 def test_values_of_environment_variables_stay_out() -> None:
     text = render_report(view_of("usual"))
     assert "API_TOKEN" in text

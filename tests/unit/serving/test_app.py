@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from tests.unit.serving import bundles
 from tests.unit.serving.asgi import JSON, call
 from tests.unit.serving.bundles import CLASSES, COLUMNS, TABLE_ROW
-from winnow.bundle.manifest import EXAMPLE, read_manifest, write_manifest
+from winnow.bundle.manifest import EXAMPLE, REGISTERED, read_manifest, write_manifest
 from winnow.serving.admin import make_admin
 from winnow.serving.app import App
 from winnow.serving.predictor import Predictor
@@ -202,6 +203,18 @@ def test_headers_are_read_as_http_means_them(app: App, headers: dict[str, str]) 
 
 def test_a_length_of_thousands_of_digits_is_too_large(app: App) -> None:
     assert call(app, "POST", "/predict", ROWS, {**JSON, "content-length": "9" * 5_000}).status == 413
+
+
+def test_the_card_has_what_the_registry_knows_of_the_version(app: App, bundle_folder: Path, tmp_path: Path) -> None:
+    card = call(app, "GET", "/model").json
+    assert (card["semantic_version"], card["lineage"], card["gates"]) == (None, {}, {})
+    bundle = shutil.copytree(bundle_folder / "classification", tmp_path / "bundle")
+    known = {"semantic_version": "1.2.0", "lineage": {"winnow.data.version": "0acf482b8e54"}}
+    (bundle / REGISTERED).write_text(json.dumps(known))
+    registered = _with(bundle)
+    card = call(registered, "GET", "/model").json
+    assert {key: card[key] for key in known} == known
+    registered.close()
 
 
 def test_the_documentation_is_there_after_a_start_that_failed(classifier: Predictor) -> None:

@@ -243,7 +243,9 @@ def test_another_version_of_prepared_rows_is_a_patch_and_another_recipe_a_minor_
         parent, one = tracker.start_sweep(record), trial(number, study=record.study)
         made = bundle(tmp_path / f"bundle-{number}", one, scale=2.0 + number, name=STUDY)
         tracker.log_bundle(record, parent, one, made)
-    assert [each.semantic for each in Registry(uri).versions(STUDY)] == ["1.1.0", "1.0.1", "1.0.0"]
+    versions = Registry(uri).versions(STUDY)
+    assert [each.semantic for each in versions] == ["1.1.0", "1.0.1", "1.0.0"]
+    assert versions[0].lineage == {**lineage, "winnow.data.sha256": record.data_sha256}
 
 
 def test_a_version_whose_files_are_gone_has_a_semantic_version_too(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.bundle.manifest import MANIFEST, SEMANTIC, VERDICTS, Manifest, read_manifest, sha256_of
+from winnow.bundle.manifest import MANIFEST, REGISTERED, VERDICTS, Manifest, read_manifest, sha256_of
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.version import __version__
@@ -280,8 +280,8 @@ def write_model_layer(bundle: Path, destination: Path) -> None:
 
 
 def _files_of_model(bundle: Path) -> list[str]:
-    """The bundle's files, and the verdicts on it and its semantic version where there are some."""
-    beside = [name for name in (VERDICTS, SEMANTIC) if (bundle / name).is_file()]
+    """The bundle's files, and what the registry knows of it."""
+    beside = [name for name in (VERDICTS, REGISTERED) if (bundle / name).is_file()]
     return sorted((MANIFEST, *read_manifest(bundle).files, *beside))
 
 
