@@ -26,7 +26,8 @@ from winnow.data.stage import feast_join
 from winnow.data.stage.row_digest import digest_of_rows
 from winnow.data.table_files import named_by
 from winnow.data.tables import read_table
-from winnow.orchestrators.data_source import KEY, ResolvedSource
+from winnow.orchestrators.data_source import ResolvedSource
+from winnow.tracking.records import LINEAGE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +70,7 @@ def resolve_feast(experiment: Experiment, settings: Settings) -> ResolvedSource:
     digest, _ = digest_of_rows(table.schema, table.combine_chunks().to_batches())
     file = _kept(settings.home / "data" / experiment.name / "feast" / f"{digest[:12]}.parquet", table)
     found = {"feast": f"{repository.name}#{service}", "feast_definition": answer["definition"], "version": digest[:12]}
-    return ResolvedSource(str(file), {f"{KEY}{name}": value for name, value in found.items()})
+    return ResolvedSource(str(file), {f"{LINEAGE}{name}": value for name, value in found.items()})
 
 
 def address(data: DataConfig) -> tuple[Path, str]:
