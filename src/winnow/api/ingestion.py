@@ -20,8 +20,8 @@ def ingest(config: Path | str, *, dry_run: bool = False) -> Ingestion:
         dry_run: only say what would be read.
 
     Raises:
-        InputError: the file has no section `data.raw`; or sources are missing, unreachable or unreadable, have no
-            rows, or differ in their columns.
+        InputError: the file has no section `data.raw`; the schema file is wrong; or sources are missing,
+            unreachable or unreadable, have no rows, or differ in their columns.
     """
     from winnow.config.loader import load_experiment
 

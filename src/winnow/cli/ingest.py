@@ -40,7 +40,9 @@ def ingestion_lines(found: Ingestion) -> list[str]:
     word = {"new": "new version", "unchanged": "nothing has changed: version", "planned": "current version"}
     made = found.ingested
     lines.append(f"{word[found.state]} {made.version}: {made.rows} rows, {len(made.columns)} columns")
-    lines += [f"  {column.name}: {column.type}" for column in made.columns]
+    for column in made.columns:
+        dtype = made.dtypes.get(column.name)
+        lines.append(f"  {column.name}: {column.type}" + (f", {dtype} by the schema" if dtype is not None else ""))
     if made.watermark is not None:
         lines.append(f"  read up to {made.raw['by']} = {made.watermark}")
     return [*lines, f"  in {found.path}"]

@@ -23,6 +23,7 @@ from winnow.data.stage.ingested import Ingested, RawColumn, RawPart, raw_folder
 from winnow.data.stage.parts import give_one_schema, link_part, read_tables, write_parts
 from winnow.data.stage.raw_files import read_batches
 from winnow.data.stage.row_digest import digest_of_rows
+from winnow.data.stage.schema import read_schema
 from winnow.data.stage.versions import current_version, describe, drafting, publish
 from winnow.data.table_files import TableFile, list_files, local_files
 from winnow.data.tables import with_environment
@@ -71,14 +72,33 @@ def ingest(
     if raw is None:
         remedy = "Say where the raw data are: `data: {raw: {source: PATH}}`."
         raise InputError("data.raw", expected="a section `raw`", found="none", remedy=remedy)
-    folder = raw_folder(home, experiment.name)
+    folder, dtypes = raw_folder(home, experiment.name), _dtypes(experiment)
     with _named_raw():
         sources = [with_environment(source, environment) for source in raw.sources]
         files = None if _is_database(raw, sources) else _files(raw, sources)
         if dry_run:
             return _planned(raw, files, current_version(folder, Ingested))
         with drafting(folder) as draft:
-            return _ingested(raw, sources[0], files, folder, draft)
+            return _with_dtypes(_ingested(raw, sources[0], files, folder, draft), dtypes)
+
+
+def _dtypes(experiment: Experiment) -> dict[str, str]:
+    """The types of the schema file by column; none where it does not exist yet. Raises InputError for a wrong one."""
+    named = experiment.data.schema_file
+    if named is None or not Path(named).expanduser().is_file():
+        return {}
+    return {each.name: each.dtype for each in read_schema(Path(named).expanduser()).columns if each.dtype is not None}
+
+
+def _with_dtypes(done: Ingestion, dtypes: Mapping[str, str]) -> Ingestion:
+    """The same with the schema's types in the description of the version."""
+    assert done.ingested is not None and done.path is not None, "there is a version"
+    known = {column.name: dtypes[column.name] for column in done.ingested.columns if column.name in dtypes}
+    if done.ingested.dtypes == known:
+        return done
+    found = replace(done.ingested, dtypes=known)
+    describe(done.path, found)
+    return replace(done, ingested=found)
 
 
 def plan(raw: RawConfig, files: Sequence[tuple[TableFile, str | None]] | None, before: Ingested | None) -> list[Step]:

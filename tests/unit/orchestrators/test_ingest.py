@@ -219,6 +219,19 @@ def test_a_dry_run_creates_nothing(home: Path, rows: Path) -> None:
 # Failures
 
 
+def test_types_of_the_schema_are_kept_beside_those_of_the_parts(home: Path, rows: Path, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.yaml"
+    data = {"source": "sklearn:iris", "raw": {"source": str(rows / "a.csv")}, "schema": str(schema)}
+    experiment = Experiment.model_validate({"name": "shop", "data": data, "search": SEARCH})
+    before = ingest(experiment, home, {})
+    schema.write_text("columns: {id: {dtype: int64}, code: {}, other: {dtype: str, required: false}}\n")
+    after = ingest(experiment, home, {})
+    assert before.ingested is not None and after.ingested is not None
+    assert (before.ingested.dtypes, after.ingested.dtypes) == ({}, {"id": "int64"})
+    assert (after.state, after.path) == ("unchanged", before.path)
+    assert current_version(raw_folder(home, "shop"), Ingested) == (after.path, after.ingested)
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,6 +57,7 @@ class Ingested:
         parts: in the order of the rows.
         raw: the section `data.raw` that it was read by.
         watermark: of a database that is read by a column, the last row's value as text.
+        dtypes: what the schema file, if there is one, says that the values of columns are, by name.
     """
 
     DESCRIPTION: ClassVar[str] = "ingested.json"
@@ -66,6 +68,7 @@ class Ingested:
     parts: tuple[RawPart, ...]
     raw: dict[str, Any]
     watermark: str | None = None
+    dtypes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
