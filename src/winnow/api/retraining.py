@@ -12,6 +12,7 @@ from winnow.api.arguments import silent
 
 if TYPE_CHECKING:
     from winnow.model_query.gates import Stage
+    from winnow.orchestrators.model_steps import Served
     from winnow.orchestrators.promote import Promotion
     from winnow.orchestrators.retrain import Retraining
     from winnow.orchestrators.select_model import Outcome
@@ -68,7 +69,7 @@ def retrain(
         if dry_run:
             return orchestrator.plan(request, settings, registry, datetime.now(UTC))
         prepare(settings.tracking_uri)
-        steps = _Verbs(Path(config), experiment.name, file, platform or experiment.retrain.platform, say)
+        steps = Verbs(Path(config), experiment.name, file, platform or experiment.retrain.platform, say)
         return orchestrator.retrain(request, settings, registry, steps, say=say)
 
 
@@ -97,8 +98,8 @@ def render_calls(kind: Literal["timer", "cronjob"], config: Path | str, *, image
 
 
 @dataclass(frozen=True)
-class _Verbs:
-    """The steps of a retraining, which are the verbs of this package."""
+class Verbs:
+    """The steps of `winnow.orchestrators.model_steps`, which are the verbs of this package."""
 
     config: Path
     model: str
@@ -122,7 +123,7 @@ class _Verbs:
 
         return promote_model(stage, name=self.model, version=version, rules=self.rules)
 
-    def deploy(self) -> bool:
+    def deploy(self) -> Served:
         from winnow.api.deployments import serve
 
-        return serve(self.config, platform=self.platform, say=self.say).rollout != "paused"
+        return "paused" if serve(self.config, platform=self.platform, say=self.say).rollout == "paused" else "served"

@@ -15,34 +15,26 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from winnow.bundle.manifest import read_manifest
-from winnow.config.errors import InputError, WinnowError
+from winnow.config.errors import WinnowError
 from winnow.config.experiment import Experiment
 from winnow.config.file_lock import try_locked
-from winnow.config.next_command import next_command, next_flag
 from winnow.config.settings import Settings
-from winnow.config.user_code import changed_files, code_of
-from winnow.model_query.gates import STAGE_ALIASES, Stage
 from winnow.model_query.rules import Rules
 from winnow.orchestrators.data_digest import data_digest
-from winnow.orchestrators.data_source import resolve_source
-from winnow.orchestrators.deploy import RolloutAbortedError
 from winnow.orchestrators.due import Champion, Decision, Facts, decide, next_study
+from winnow.orchestrators.model_steps import Steps, carry_out, check_gates, continues, known_studies
 from winnow.orchestrators.opened_study import find_study
-from winnow.orchestrators.promote import Promotion
-from winnow.orchestrators.rejections import RejectedVersionError
 from winnow.orchestrators.releases import ModelRegistry, fetch_release
-from winnow.orchestrators.select_model import Outcome
 from winnow.platforms.deployer import Say, mute
 from winnow.study.claims import Claim, ClaimLostError, claimed
-from winnow.study.database import Database, NoStudiesError
-from winnow.study.store import study_names
+from winnow.study.database import Database
 from winnow.tracking.history import AlertRecord, ModelRecord, RejectedRecord, RetrainRecord
 from winnow.tracking.tracker import NoStoreError
 
 Kept = TypeVar("Kept", bound=ModelRecord)
-StopAfter = Literal["select", "promote", "deploy"]
 State = Literal["nothing", "waiting", "busy", "planned", "selected", "promoted", "deployed", "refused"]
 
 
@@ -54,22 +46,6 @@ class RetrainingRegistry(ModelRegistry, Protocol):
 
     def records(self, name: str, kind: type[Kept]) -> list[tuple[datetime, Kept]]:
         """When which records of a kind were added to a model's history, oldest first."""
-
-
-class Steps(Protocol):
-    """The verbs that a retraining consists of. Each may be called again."""
-
-    def sweep(self, study: str, *, is_retry: bool) -> int:
-        """Run a study to its end; return how many trials are complete."""
-
-    def select(self, study: str) -> Outcome:
-        """Choose the study's best run by the rules."""
-
-    def promote(self, stage: Stage, version: str) -> Promotion:
-        """Judge a version by the gates of a stage."""
-
-    def deploy(self) -> bool:
-        """Serve the champion; False if its rollout is paused. Raises RolloutAbortedError and RejectedVersionError."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +64,7 @@ class RetrainRequest:
     rules_file: Path
     is_forced: bool
     by: str
-    stop_after: StopAfter
+    stop_after: Literal["select", "promote", "deploy"]
 
 
 class Retraining(Struct, frozen=True):
@@ -155,7 +131,7 @@ def plan(request: RetrainRequest, settings: Settings, registry: RetrainingRegist
     model = experiment.name
     try:
         champion = _champion(registry, model, settings)
-        _check_gates(request, registry, champion)
+        check_gates(model, request.rules, request.rules_file, registry)
         history = registry.records(model, RetrainRecord), registry.records(model, AlertRecord)
     except NoStoreError:  # the first sweep makes it
         champion, history = None, ([], [])
@@ -170,9 +146,9 @@ def plan(request: RetrainRequest, settings: Settings, registry: RetrainingRegist
         reason = f"it waits until {decision.waits_until:%Y-%m-%d %H:%M} UTC, because the last attempt failed"
         return Retraining(model, "waiting", reason, decision.reasons, decision.against, decision.study)
     study = decision.study
-    if not study or not _continues(study, experiment, facts.data_sha256, settings):
+    if not study or not continues(study, experiment, facts.data_sha256, settings):
         kept = [record.study for _, record in facts.retrainings]
-        study = next_study(model, [*_studies(settings), *kept])
+        study = next_study(model, [*known_studies(settings), *kept])
     return Retraining(model, "planned", "; ".join(decision.reasons), decision.reasons, decision.against, study)
 
 
@@ -199,7 +175,9 @@ def _run(
     say(f"retraining {model} as study {study}: {planned.reason}")
     note("started", planned.reason)
     try:
-        end = _carry_out(request, planned, settings, steps, claim, say)
+        done = carry_out(study, settings, steps, request.stop_after, check=claim.check, tell=lambda _, said: say(said))
+        assert done.state != "trained", "it stops after the selection at the earliest"
+        end = replace(planned, state=done.state, reason=done.reason, version=done.version)
     except ClaimLostError as error:
         raise WinnowError(
             f"retraining of {model}: the study database was away for so long that another process has taken over"
@@ -212,49 +190,6 @@ def _run(
     return end
 
 
-def _carry_out(
-    request: RetrainRequest, planned: Retraining, settings: Settings, steps: Steps, claim: Claim, say: Say
-) -> Retraining:
-    """The steps. No stage with gates is passed over."""
-
-    def ended(state: State, reason: str, version: str = "") -> Retraining:
-        return Retraining(planned.model, state, reason, planned.due, planned.against, study, version)
-
-    study = planned.study
-    existing = find_study(settings, study)
-    counts = {} if existing is None else existing.counts()
-    is_retry = bool(counts.get("failed")) and not counts.get("complete")
-    if not steps.sweep(study, is_retry=is_retry):
-        raise WinnowError(f"study {study}: no trial completed")
-    claim.check()
-    outcome = steps.select(study)
-    if outcome.selection.winner is None or outcome.version is None:
-        return ended("refused", f"no run of {study} passes the rules")
-    version, label = outcome.version.version, outcome.version.label
-    say(f"version {label} is the candidate: {outcome.reason}")
-    if request.stop_after == "select":
-        return ended("selected", f"version {label} was selected: {outcome.reason}", version)
-    for stage in outcome.stages:
-        claim.check()
-        promotion = steps.promote(stage, version)
-        say(promotion.reason)
-        if not promotion.is_promoted:
-            return ended("refused", promotion.reason, version)
-    if outcome.stages and "production" not in outcome.stages:
-        return ended("promoted", f"version {label} is @staging; there are no gates that move @champion", version)
-    if request.stop_after == "promote":
-        return ended("promoted", f"version {label} is @champion", version)
-    claim.check()
-    try:
-        is_served = steps.deploy()
-    except (RolloutAbortedError, RejectedVersionError) as error:
-        return ended("refused", str(error), version)
-    if not is_served:
-        resume = next_command("rollout-resume", name=planned.model)
-        return ended("promoted", f"the rollout of version {label} is paused until `{resume}`", version)
-    return ended("deployed", f"version {label} is served", version)
-
-
 def _champion(registry: RetrainingRegistry, model: str, settings: Settings) -> Champion | None:
     version = registry.champion(model)
     if version is None:
@@ -263,42 +198,6 @@ def _champion(registry: RetrainingRegistry, model: str, settings: Settings) -> C
     rejected = {record.version for _, record in registry.records(model, RejectedRecord)}
     trained_at = datetime.fromisoformat(manifest.created_at).astimezone(UTC)
     return Champion(version.version, trained_at, manifest.data_sha256, version.version in rejected)
-
-
-def _check_gates(request: RetrainRequest, registry: RetrainingRegistry, champion: Champion | None) -> None:
-    """Refuse rules without the gates that the champion passed: a forgotten file must not replace it."""
-    if champion is None:
-        return
-    gates = request.rules.gates
-    version = registry.champion(request.experiment.name)
-    judged = {} if version is None else registry.verdicts(version)
-    lacking = [stage for stage in STAGE_ALIASES if stage in judged and not (gates and gates.of(stage))]
-    if lacking:
-        raise InputError(
-            f"{request.rules_file}: gates.{lacking[0]}",
-            expected=f"the gates of {lacking[0]}, by which version {champion.version} became champion",
-            found="none",
-            remedy=f"Name the rules file with them: `retrain.rules` in the experiment file, or {next_flag('rules')}.",
-        )
-
-
-def _continues(study: str, experiment: Experiment, digest: str, settings: Settings) -> bool:
-    """Whether an unfinished study may go on: with the same definition, data and code."""
-    store = find_study(settings, study)
-    if store is None:
-        return True
-    header = store.header
-    experiment, _ = resolve_source(experiment, settings)
-    is_same = header.experiment.definition() == experiment.definition() and header.sweep.data_sha256 == digest
-    kept = header.sweep.code
-    return is_same and (kept is None or not changed_files(kept, code_of(experiment, Path.cwd())))
-
-
-def _studies(settings: Settings) -> list[str]:
-    try:
-        return study_names(Database(settings.storage_url))
-    except NoStudiesError:
-        return []
 
 
 def _busy(model: str, who: str) -> Retraining:

@@ -20,6 +20,7 @@ from winnow.config.file_lock import locked
 from winnow.config.settings import Settings
 from winnow.model_query.rules import Rules
 from winnow.orchestrators.deploy import RolloutAbortedError
+from winnow.orchestrators.model_steps import Served
 from winnow.orchestrators.retrain import Retraining, RetrainRequest, plan, retrain
 from winnow.study.claims import claimed
 from winnow.study.database import Database
@@ -73,6 +74,7 @@ class Verbs:
     fails: str = ""
     dies: str = ""
     stages: tuple[str, ...] = ("staging", "production")
+    served: Served = "served"
     called: list[str] = field(default_factory=list)
 
     def sweep(self, study: str, *, is_retry: bool) -> int:
@@ -84,18 +86,19 @@ class Verbs:
         winner = None if self.refused == "select" else "a run"
         version = ModelVersion("cells", "2", "run-2")
         selection = SimpleNamespace(winner=winner)
-        return SimpleNamespace(selection=selection, version=version, stages=self.stages, reason="highest f1")
+        outcome = {"version": version, "stages": self.stages, "aliases": ("candidate",), "is_new": True}
+        return SimpleNamespace(selection=selection, reason="highest f1", **outcome)
 
     def promote(self, stage: Any, version: str) -> Any:
         self._do(f"promote {version} {stage}")
         is_refused = self.refused == stage
         return SimpleNamespace(is_promoted=not is_refused, reason=f"version {version} did not pass 1 of 1 gates")
 
-    def deploy(self) -> bool:
+    def deploy(self) -> Served:
         self._do("deploy")
         if self.refused == "deploy":
             raise RolloutAbortedError("cells", "it errs", "all requests go to revision 1")
-        return self.refused != "pause"
+        return "paused" if self.refused == "pause" else self.served
 
     def _do(self, step: str) -> None:
         self.called.append(step)
