@@ -8,8 +8,8 @@ import polars as pl
 
 RAINY = Decimal("0.2")
 DAY = pl.duration(days=1)
-KEPT = ("min_temp", "max_temp", "evaporation", "sunshine", "wind_gust_direction", "wind_gust_speed", "humidity_9am",
-        "humidity_3pm", "pressure_3pm", "cloud_3pm", "visibility_m")  # fmt: skip
+KEPT = ("observed_at", "min_temp", "max_temp", "evaporation", "sunshine", "wind_gust_direction", "wind_gust_speed",
+        "humidity_9am", "humidity_3pm", "pressure_3pm", "cloud_3pm", "visibility_m")  # fmt: skip
 
 
 def prepare(raw: pl.LazyFrame) -> pl.LazyFrame:

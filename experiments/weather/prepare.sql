@@ -5,6 +5,7 @@ FROM (
   SELECT
     station,
     date,
+    observed_at,
     min_temp,
     max_temp,
     evaporation,

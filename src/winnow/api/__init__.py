@@ -50,6 +50,7 @@ from winnow.api.monitoring_stack import (
     monitoring_remove,
     monitoring_rules,
 )
+from winnow.api.pipelines import pipeline
 from winnow.api.prediction_log import outcomes
 from winnow.api.preparation import prepare
 from winnow.api.project import init, schema
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.ingest import Ingestion
     from winnow.orchestrators.new_project import NewProject
     from winnow.orchestrators.pages import TrackingPages
+    from winnow.orchestrators.pipeline import Pipeline, PipelineStep
     from winnow.orchestrators.predict import Scored
     from winnow.orchestrators.prepare import Preparation
     from winnow.orchestrators.promote import Promotion
@@ -183,6 +185,7 @@ _LATE = {
         "orchestrators.prepare": "Preparation",
         "orchestrators.new_project": "NewProject",
         "orchestrators.pages": "TrackingPages",
+        "orchestrators.pipeline": "Pipeline PipelineStep",
         "orchestrators.predict": "Scored",
         "orchestrators.promote": "Promotion",
         "orchestrators.refit": "RefitFailedError",
@@ -286,6 +289,8 @@ __all__ = [
     "Origin",
     "Outcome",
     "OutcomeCounts",
+    "Pipeline",
+    "PipelineStep",
     "PlannedBuild",
     "Preparation",
     "Prepared",
@@ -379,6 +384,7 @@ __all__ = [
     "monitoring_rules",
     "outcomes",
     "parameter_importances",
+    "pipeline",
     "plan",
     "plan_build_prod",
     "plan_build_train",

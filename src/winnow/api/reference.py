@@ -40,6 +40,7 @@ GROUPS: Mapping[str, str] = {
     "Data": "generation",
     "Validation": "validation",
     "Preparation": "preparation",
+    "Pipelines": "pipelines",
     "Documents": "documents",
 }
 """The modules of the functions, by heading."""

@@ -50,6 +50,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "ingest": ("ingest:command", "Copy raw data to the home as Parquet, and only what is new of them."),
         "validate": ("validate:command", "Check raw rows against their schema, or write a first one from them."),
         "prepare": ("prepare:command", "Compute the rows that are trained on from raw ones, by a query or a function."),
+        "pipeline": ("pipeline:command", "Go from raw data to a served model; steps that are done change nothing."),
     },
     "Sweep": {
         "train": ("train:train", "Run a study's trials until all are done; resume it or attach to it."),

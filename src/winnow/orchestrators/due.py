@@ -102,12 +102,23 @@ def decide(facts: Facts, experiment: Experiment) -> Decision:
 
 def next_study(name: str, taken: Sequence[str]) -> str:
     """The name of an experiment's next study: NAME, NAME-2, NAME-3, …"""
+    number = _last_number(name, taken)
+    return f"{name}-{number + 1}" if number else name
+
+
+def last_study(name: str, taken: Sequence[str]) -> str | None:
+    """The last of an experiment's studies NAME, NAME-2, NAME-3, …; None before the first one."""
+    number = _last_number(name, taken)
+    return None if not number else name if number == 1 else f"{name}-{number}"
+
+
+def _last_number(name: str, taken: Sequence[str]) -> int:
     numbers = [
         1 if each == name else int(end)
         for each in taken
         if each == name or ((end := each.removeprefix(f"{name}-")) != each and end.isdecimal() and end[0] != "0")
     ]
-    return f"{name}-{max(numbers) + 1}" if numbers else name
+    return max(numbers, default=0)
 
 
 def _data(facts: Facts, experiment: Experiment, champion: Champion) -> tuple[bool, str]:

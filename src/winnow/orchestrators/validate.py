@@ -13,7 +13,7 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.next_command import next_command, next_flag
 from winnow.data.stage.infer import infer_schema
-from winnow.data.stage.ingested import Ingested, keep_valid, raw_folder
+from winnow.data.stage.ingested import Ingested, is_known_valid, keep_valid, raw_folder
 from winnow.data.stage.rows import open_rows
 from winnow.data.stage.schema import ColumnSchema, TableSchema, digest_of_schema, read_schema, schema_text
 from winnow.data.stage.summary import Summary, summarize
@@ -73,6 +73,15 @@ def validate(experiment: Experiment, home: Path, schema: Path | None, html: Path
 
         write_html(render_data_page(f"{experiment.name}: data", summary, violations, given is not None), html)
     return Validation(source, rows, columns, None if given is None else str(given), violations, summary)
+
+
+def is_validated(experiment: Experiment, home: Path) -> bool:
+    """Whether the raw data in use were found to fit `data.schema` as it is now."""
+    found = current_version(raw_folder(home, experiment.name), Ingested)
+    schema = _schema_file(experiment, None)
+    if experiment.data.raw is None or found is None or schema is None:
+        return False
+    return is_known_valid(found[0], digest_of_schema(read_schema(schema), _missing(experiment.data)))
 
 
 def infer(experiment: Experiment, home: Path, schema: Path | None, *, is_forced: bool) -> Path:

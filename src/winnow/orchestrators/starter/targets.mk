@@ -14,7 +14,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
               $(if $(filter-out 0,$($(name))),$(call flag,$(name))),$(call flag,$(name)) $(call quoted,$($(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help init demo demo-loop generate-data data-version ingest validate prepare train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
+.PHONY: help init demo demo-loop generate-data data-version ingest validate prepare pipeline train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
         track-experiments report ui dashboard select-model evaluate compare-ab predict promote-model prod-local prod-docker prod-kubernetes \
         prod-status prod-remove rollback monitor outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
@@ -64,6 +64,9 @@ validate: setup ## Check raw rows against data.schema (CONFIG, SCHEMA, HTML=page
 
 prepare: setup ## Compute the rows of data.source: prepared from raw ones (CONFIG, ENGINE=duckdb|polars|spark, DRY_RUN=1, JSON=1)
 	@$(WINNOW) prepare $(FLAGS)
+
+pipeline: setup ## Go from raw data to a served model: ingest, validate, prepare, train, select, serve (CONFIG, UNTIL=prepare|train|select, ENGINE, PLATFORM, RULES, DRY_RUN=1, JSON=1)
+	@$(WINNOW) pipeline $(FLAGS)
 
 ##@ Sweep
 train: setup ## Run a study's trials on local processes; again: resume or attach (CONFIG, STUDY, TRIALS, WORKERS)
