@@ -1,5 +1,6 @@
 """Versions of data by the real DVC, with a folder as its remote."""
 
+import hashlib
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ import pytest
 from tests.tools import installed
 from winnow import api
 from winnow.config.errors import InputError
-from winnow.orchestrators.dvc_source import DvcVersion, fetch
+from winnow.config.experiment import Experiment
+from winnow.orchestrators.dvc_source import DvcVersion, fetch, restore
+from winnow.orchestrators.ingest import ingest
 
 pytestmark = pytest.mark.tools
 
@@ -180,3 +183,38 @@ def test_what_cannot_become_a_version_leaves_the_project_as_it_was(project, tmp_
     with pytest.raises(InputError, match="no such folder"):
         api.data_version(path)
     assert not path.with_name("table.csv.dvc").exists()
+
+
+def experiment(**data: object) -> Experiment:
+    search = {"space": {"lr": {"float": [0.1, 0.2]}}, "trials": 1, "metric": {"name": "f1"}}
+    return Experiment.model_validate({"name": "rain", "data": {"target": "rain", **data}, "search": search})
+
+
+def test_raw_data_are_ingested_as_dvc_has_them_and_say_so(project, tmp_path):
+    home, source = tmp_path / "home", f"dvc:{project}/data/rain.csv"
+    first = ingest(experiment(source="prepared", rev="HEAD~2", raw={"source": source}), home)
+    assert first.ingested is not None and first.ingested.rows == 1
+    assert first.ingested.lineage == {
+        "winnow.data.dvc": hashlib.md5(FIRST.encode()).hexdigest(),
+        "winnow.data.rev": git(project, "rev-parse", "HEAD~2"),
+        "winnow.data.path": "data/rain.csv",
+    }
+    second, again = (ingest(experiment(source="prepared", raw={"source": source}), home) for _ in range(2))
+    assert (second.state, again.state) == ("new", "unchanged")
+    git(project, "commit", "--quiet", "--allow-empty", "--message", "Another commit with the same data")
+    later = ingest(experiment(source="prepared", raw={"source": source}), home)
+    assert later.state == "unchanged" and later.ingested is not None
+    assert later.ingested.lineage["winnow.data.rev"] == git(project, "rev-parse", "HEAD")
+
+
+def test_a_version_that_a_study_was_made_with_is_fetched_again(project, tmp_path):
+    home, data = tmp_path / "home", experiment(source=f"dvc:{project}/data/rain.csv").data
+    made = fetch(data.sources[0], None, home, "data.source")
+    shutil.rmtree(home / "data")
+    restore(data, made.path, made.lineage, home)
+    assert made.path.read_text() == SECOND
+    shutil.rmtree(home / "data")
+    (project / "data" / "rain.csv").write_text(FIRST)
+    api.data_version(project / "data" / "rain.csv")
+    with pytest.raises(InputError, match="which the study was made with"):
+        restore(data, made.path, {**made.lineage, "winnow.data.rev": f"{made.rev}-dirty"}, home)

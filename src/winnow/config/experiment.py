@@ -124,8 +124,8 @@ class RawConfig(Frozen):
     """Where `winnow ingest` reads the raw data."""
 
     source: Source = Field(
-        description="CSV, Parquet or Arrow files, or a list, pattern or folder of them, a URL (https, s3, gs, …), or a "
-        "database (`sqlite:PATH`, `postgresql://…`)."
+        description="CSV, Parquet or Arrow files, or a list, pattern or folder of them, a URL (https, s3, gs, …), "
+        "`dvc:PATH`, or a database (`sqlite:PATH`, `postgresql://…`)."
     )
     query: str | None = Field(default=None, description="A database's SQL query, or the name of a table to read whole.")
     by: str | None = Field(
@@ -209,7 +209,7 @@ class DataConfig(Frozen):
         "made, `dvc:PATH`, or `feast:REPOSITORY#SERVICE`."
     )
     rev: str | None = Field(
-        default=None, description="Git revision of a `dvc:` source; by default the files as they are in the workspace."
+        default=None, description="Git revision of `dvc:` sources; by default the files as they are in the workspace."
     )
     entities: str | None = Field(
         default=None,

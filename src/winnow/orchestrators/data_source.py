@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from winnow.config.experiment import DataConfig, Experiment, ReadConfig
 from winnow.config.functions import DVC, FEAST, PREPARED
@@ -54,6 +55,10 @@ def resolve_source(
             from winnow.orchestrators.prepared_source import check_kept
 
             check_kept(str(kept), existing.header.sweep.lineage)
+        elif data.shown_source.startswith(DVC):
+            from winnow.orchestrators.dvc_source import restore
+
+            restore(data, Path(str(kept)), existing.header.sweep.lineage, settings.home)
         return _moved(experiment, kept), existing.header.sweep.lineage
     found = resolver(experiment, settings)
     return _moved(experiment, found.source), {DATA_SOURCE: written(data), **found.lineage}

@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from winnow.config.errors import InputError
-from winnow.config.experiment import Experiment
+from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.functions import DVC
+from winnow.config.next_command import next_flag
 from winnow.config.settings import Settings
 from winnow.data.stage.dvc_hash import dvc_hash
 from winnow.data.stage.versions import drafting
 from winnow.orchestrators.data_source import ResolvedSource
 from winnow.orchestrators.dvc_project import find_project
+
+MD5, REV = "winnow.data.dvc", "winnow.data.rev"
+"""Tags with DVC's hash, and with the Git commit."""
+DIRTY = "-dirty"
+"""What a commit ends in that has not got the `.dvc` file."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +42,33 @@ class DvcVersion:
     @property
     def lineage(self) -> Mapping[str, str]:
         """Tags that say which version it is."""
-        return {"winnow.data.dvc": self.md5, "winnow.data.rev": self.rev, "winnow.data.path": self.name}
+        return {MD5: self.md5, REV: self.rev, "winnow.data.path": self.name}
 
 
 def resolve_dvc(experiment: Experiment, settings: Settings) -> ResolvedSource:
     """The files of a `dvc:` source, and their lineage. Raises InputError."""
     found = fetch(experiment.data.sources[0], experiment.data.rev, settings.home, "data.source")
     return ResolvedSource(str(found.path), found.lineage)
+
+
+def restore(data: DataConfig, kept: Path, lineage: Mapping[str, str], home: Path) -> None:
+    """Fetch the version that a study was made with again, where it was removed from the home.
+
+    Raises:
+        InputError: it cannot be had any more.
+    """
+    if kept.exists():
+        return
+    rev = lineage[REV]
+    is_uncommitted = rev.endswith(DIRTY)
+    found = fetch(data.sources[0], None if is_uncommitted else rev, home, "data.source")
+    if found.path != kept:
+        raise InputError(
+            "data.source",
+            expected=f"version {lineage[MD5]} of {found.name}, which the study was made with",
+            found=f"{found.md5} in the workspace, and no commit with that one",
+            remedy=f"Start another study on the current version ({next_flag('study')}).",
+        )
 
 
 def fetch(source: str, rev: str | None, home: Path, place: str) -> DvcVersion:

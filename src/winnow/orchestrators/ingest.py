@@ -18,6 +18,7 @@ from typing import Any, Literal
 from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment, RawConfig
+from winnow.config.functions import DVC
 from winnow.data.sql import is_database, query_parts
 from winnow.data.stage.ingested import Ingested, RawColumn, RawPart, raw_folder
 from winnow.data.stage.parts import give_one_schema, link_part, read_tables, write_parts
@@ -75,11 +76,12 @@ def ingest(
     folder, dtypes = raw_folder(home, experiment.name), _dtypes(experiment)
     with _named_raw():
         sources = [with_environment(source, environment) for source in raw.sources]
+        sources, lineage = _with_dvc(sources, experiment.data.rev, home)
         files = None if _is_database(raw, sources) else _files(raw, sources)
         if dry_run:
             return _planned(raw, files, current_version(folder, Ingested))
         with drafting(folder) as draft:
-            return _with_dtypes(_ingested(raw, sources[0], files, folder, draft), dtypes)
+            return _noted(_ingested(raw, sources[0], files, folder, draft), dtypes, lineage)
 
 
 def _dtypes(experiment: Experiment) -> dict[str, str]:
@@ -90,14 +92,13 @@ def _dtypes(experiment: Experiment) -> dict[str, str]:
     return {each.name: each.dtype for each in read_schema(Path(named).expanduser()).columns if each.dtype is not None}
 
 
-def _with_dtypes(done: Ingestion, dtypes: Mapping[str, str]) -> Ingestion:
-    """The same with the schema's types in the description of the version."""
+def _noted(done: Ingestion, dtypes: Mapping[str, str], lineage: Mapping[str, str]) -> Ingestion:
+    """The same with the schema's types and the lineage in the description of the version."""
     assert done.ingested is not None and done.path is not None, "there is a version"
     known = {column.name: dtypes[column.name] for column in done.ingested.columns if column.name in dtypes}
-    if done.ingested.dtypes == known:
-        return done
-    found = replace(done.ingested, dtypes=known)
-    describe(done.path, found)
+    found = replace(done.ingested, dtypes=known, lineage=lineage)
+    if found != done.ingested:
+        describe(done.path, found)
     return replace(done, ingested=found)
 
 
@@ -125,6 +126,19 @@ def _planned(raw: RawConfig, files: Any, current: tuple[Path, Ingested] | None) 
     steps = plan(raw, files, before)
     read = tuple(step.source for step in steps if not step.kept)
     return Ingestion("planned", read, len(steps) - len(read), path, before)
+
+
+def _with_dvc(sources: list[str], rev: str | None, home: Path) -> tuple[list[str], Mapping[str, str]]:
+    """The sources with the files of those that DVC keeps, and tags that say which versions these are."""
+    if not any(source.startswith(DVC) for source in sources):
+        return sources, {}
+    # It imports Optuna.
+    from winnow.orchestrators.dvc_source import fetch
+
+    kept = {source: fetch(source, rev, home, "data.source") for source in sources if source.startswith(DVC)}
+    tags = [version.lineage for version in kept.values()]
+    lineage = {key: ", ".join(dict.fromkeys(each[key] for each in tags)) for key in tags[0]}
+    return [str(kept[source].path) if source in kept else source for source in sources], lineage
 
 
 def _ingested(raw: RawConfig, address: str, files: Any, folder: Path, draft: Path) -> Ingestion:
@@ -260,5 +274,5 @@ def _named_raw() -> Iterator[None]:
         yield
     except InputError as error:
         error.remedy = error.remedy.replace("`data.", "`data.raw.")
-        error.move_to(re.sub(r"^data\.(?!raw)", "data.raw.", error.place))
+        error.move_to(re.sub(r"^data\.(?!raw|rev)", "data.raw.", error.place))
         raise

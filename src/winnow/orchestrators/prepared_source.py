@@ -10,9 +10,10 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Engine, Experiment
 from winnow.config.next_command import next_command, next_flag
 from winnow.config.settings import Settings
+from winnow.data.stage.ingested import Ingested, raw_folder
 from winnow.data.stage.instructions import read_instructions
 from winnow.data.stage.prepared import Prepared, prepared_folder
-from winnow.data.stage.versions import current_version
+from winnow.data.stage.versions import current_version, described
 from winnow.orchestrators.data_source import ResolvedSource
 
 VERSION = "winnow.data.version"
@@ -54,6 +55,9 @@ def resolve_prepared(experiment: Experiment, settings: Settings) -> ResolvedSour
         "winnow.data.engine": made.inputs.engine,
         "winnow.data.recipe": instructions.code[:12],
     }
+    raw = described(raw_folder(settings.home, experiment.name) / made.inputs.raw, Ingested)
+    if raw is not None:
+        lineage.update(raw.lineage)
     return ResolvedSource(str(folder if prepare.partition_by else folder / made.files[0]), lineage)
 
 

@@ -11,6 +11,7 @@ import duckdb
 from winnow.config.atomic_write import replace_text
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, Experiment
+from winnow.config.functions import DVC
 from winnow.config.next_command import next_command, next_flag
 from winnow.data.stage.infer import infer_schema
 from winnow.data.stage.ingested import Ingested, is_known_valid, keep_valid, raw_folder
@@ -59,6 +60,7 @@ def validate(experiment: Experiment, home: Path, schema: Path | None, html: Path
             remedy=f"Write a first one from the data: `{next_command('validate', infer=True)}`.",
         )
     rules = TableSchema(()) if given is None else read_schema(given)
+    experiment = _with_dvc(experiment, home)
     raw = _ingested(experiment, home)
     with open_rows(experiment.data, raw) as connection:
         violations = find_violations(connection, rules, _missing(experiment.data))
@@ -94,6 +96,7 @@ def infer(experiment: Experiment, home: Path, schema: Path | None, *, is_forced:
             found="a schema",
             remedy=f"Name another one ({next_flag('schema')}), or overwrite it ({next_flag('force', True)}).",
         )
+    experiment = _with_dvc(experiment, home)
     raw = _ingested(experiment, home)
     with open_rows(experiment.data, raw) as connection:
         found = infer_schema(connection, _missing(experiment.data))
@@ -120,6 +123,18 @@ def _summary(connection: duckdb.DuckDBPyConnection, rules: TableSchema, data: Da
     type_columns(connection, TableSchema(columns), _missing(data))
     dropped = {*data.drop, *(name for name, kind in data.columns.items() if kind == "drop")}
     return summarize(connection, data.target, dropped)
+
+
+def _with_dvc(experiment: Experiment, home: Path) -> Experiment:
+    """The experiment with the files of a source that DVC keeps, where its rows are checked themselves."""
+    data = experiment.data
+    if data.raw is not None or not data.sources[0].startswith(DVC):
+        return experiment
+    # It imports Optuna.
+    from winnow.orchestrators.dvc_source import fetch
+
+    found = fetch(data.sources[0], data.rev, home, "data.source")
+    return experiment.model_copy(update={"data": data.moved_to(str(found.path))})
 
 
 def _ingested(experiment: Experiment, home: Path) -> Sequence[Path]:

@@ -58,6 +58,7 @@ class Ingested:
         raw: the section `data.raw` that it was read by.
         watermark: of a database that is read by a column, the last row's value as text.
         dtypes: what the schema file, if there is one, says that the values of columns are, by name.
+        lineage: tags that say which versions of DVC the sources are.
     """
 
     DESCRIPTION: ClassVar[str] = "ingested.json"
@@ -69,6 +70,7 @@ class Ingested:
     raw: dict[str, Any]
     watermark: str | None = None
     dtypes: Mapping[str, str] = field(default_factory=dict)
+    lineage: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def version(self) -> str:

@@ -49,13 +49,16 @@ def current_version(folder: Path, kind: type[V]) -> tuple[Path, V] | None:
     if not pointer.is_file():
         return None
     version = folder / pointer.read_text(encoding="utf-8").strip()
-    if not (version / kind.DESCRIPTION).is_file():
-        return None
+    found = described(version, kind)
+    return (version, found) if found is not None and all((version / file).is_file() for file in found.files) else None
+
+
+def described(version: Path, kind: type[V]) -> V | None:
+    """The description of a version; None where it is lost or damaged."""
     try:
-        found = msgspec.json.decode((version / kind.DESCRIPTION).read_bytes(), type=kind)
-    except msgspec.DecodeError:  # also of another version of winnow
+        return msgspec.json.decode((version / kind.DESCRIPTION).read_bytes(), type=kind)
+    except (FileNotFoundError, msgspec.DecodeError):  # the latter also of another version of winnow
         return None
-    return (version, found) if all((version / file).is_file() for file in found.files) else None
 
 
 @contextmanager
