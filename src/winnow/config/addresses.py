@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-# urllib compares an IPv6 host with its brackets, requests without.
-OWN_HOSTS = ("localhost", ".localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0")
+# Without brackets: with them, httpx refuses to make a client at all.
+OWN_HOSTS = ("localhost", ".localhost", "127.0.0.1", "::1", "0.0.0.0")
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 # Up to the last @: passwords may contain characters that are invalid in addresses, and masking too much is harmless.
 _PASSWORD = re.compile(r"(://[^:/@\s]*):\S*@")

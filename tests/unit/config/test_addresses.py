@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from winnow.config.addresses import own_addresses_directly, shown_value, with_driver, with_password, without_password
@@ -84,11 +85,18 @@ def test_an_experiment_is_kept_without_the_secrets_of_its_environment() -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, "localhost,.localhost,127.0.0.1,::1,[::1],0.0.0.0"),
-        ({"NO_PROXY": "example.com, 127.0.0.1"}, "example.com,127.0.0.1,localhost,.localhost,::1,[::1],0.0.0.0"),
+        ({}, "localhost,.localhost,127.0.0.1,::1,0.0.0.0"),
+        ({"NO_PROXY": "example.com, 127.0.0.1"}, "example.com,127.0.0.1,localhost,.localhost,::1,0.0.0.0"),
         ({"no_proxy": "*"}, None),
     ],
 )
 def test_this_machines_own_addresses_are_asked_without_a_proxy(given: dict[str, str], expected: str | None) -> None:
     found = own_addresses_directly({"HTTP_PROXY": "http://127.0.0.1:9", **given})
     assert found == ({} if expected is None else {"no_proxy": expected, "NO_PROXY": expected})
+
+
+def test_httpx_accepts_the_addresses_that_need_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in own_addresses_directly({}).items():
+        monkeypatch.setenv(name, value)
+
+    httpx.Client().close()
