@@ -80,6 +80,25 @@ class PredictionLogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     revision: int = 0
 
 
+class FeatureSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a server looks up the features of rows that have entity keys.
+
+    Attributes:
+        url: `http://HOST:PORT` of Feast's feature server.
+        service: the feature service that is asked for.
+        keys: what rows have in place of features, and the columns that on-demand features are made from.
+        timeout_s: how long a look-up may take.
+        fallback: "error": a feature that is not there refuses the request; "missing": it is a missing value; or values
+            by column.
+    """
+
+    url: str
+    service: str
+    keys: tuple[str, ...]
+    timeout_s: float = 0.5
+    fallback: str | dict[str, bool | int | float | str | None] = "error"
+
+
 class ReplicaSettings(Struct, frozen=True):
     """How every replica of a revision runs. Another value makes another revision.
 
@@ -93,6 +112,7 @@ class ReplicaSettings(Struct, frozen=True):
             `serving.settings.ServingSettings`.
         is_access_logged: one JSON line per request.
         log: what is logged of predictions; None for nothing.
+        features: where features are looked up; None for nowhere.
         key: fingerprint of the API key that the replicas ask for; empty where they ask for none. A record never
             contains the key.
     """
@@ -107,11 +127,12 @@ class ReplicaSettings(Struct, frozen=True):
     is_access_logged: bool = False
     key: str = ""
     log: PredictionLogSettings | None = None
+    features: FeatureSettings | None = None
 
     @property
     def of_routers(self) -> ReplicaSettings:
-        """Those of the routers before the replicas, which limit clients alike and log nothing."""
-        return structs.replace(self, is_access_logged=False, log=None)
+        """Those of the routers before the replicas, which limit clients alike and log and look up nothing."""
+        return structs.replace(self, is_access_logged=False, log=None, features=None)
 
 
 def server_settings(
@@ -134,6 +155,8 @@ def server_settings(
     given = {**whole, "is_access_logged": settings.is_access_logged}
     if settings.log is not None:  # servers of earlier images do not know the key
         given["log"] = structs.replace(settings.log, deployment=deployment, revision=revision)
+    if settings.features is not None:
+        given["features"] = settings.features
     return msgspec.json.encode(given, order="sorted").decode()
 
 

@@ -81,7 +81,7 @@ from winnow.api.stack import (
 )
 from winnow.api.study import delete_study, plan_deletion, studies, track_experiments, write_report
 from winnow.api.sweep import plan, retry, train
-from winnow.api.tools import install_tool
+from winnow.api.tools import feature_server, install_tool
 from winnow.api.validation import infer_schema, validate
 from winnow.api.workers import cancel, jobs, logs
 from winnow.config.errors import InputError, UnreachableError, WinnowError
@@ -363,6 +363,7 @@ __all__ = [
     "drive_rollout",
     "evaluate",
     "explain_run",
+    "feature_server",
     "generate_data",
     "holdout_row",
     "infer_schema",

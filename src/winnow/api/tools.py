@@ -1,4 +1,4 @@
-"""Install heavy tools in environments of their own."""
+"""Heavy tools in environments of their own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,25 @@ from winnow.api.arguments import silent
 from winnow.config.errors import InputError
 from winnow.config.nearest import did_you_mean
 from winnow.config.tools import TOOLS, tool_folder
+
+
+def feature_server(config: Path | str, *, host: str = "127.0.0.1", port: int = 6566) -> list[str]:
+    """The command that starts Feast's feature server on the repository of `data.source: feast:REPOSITORY#SERVICE`.
+
+    Args:
+        host, port: the address to listen on.
+
+    Raises:
+        InputError: the file or its source is wrong, `feast apply` was not called, or Feast is not installed.
+    """
+    from winnow.config.loader import load_experiment, located
+
+    experiment = load_experiment(Path(config))
+    from winnow.config.settings import home_folder
+    from winnow.orchestrators import feature_server as orchestrator
+
+    with located(Path(config)):
+        return orchestrator.feature_server(experiment.data, home_folder(os.environ), host, port)
 
 
 def install_tool(tool: str, *, say: Callable[[str], None] = silent) -> Path:

@@ -115,6 +115,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "monitoring-remove": ("monitoring_stack:remove", "Remove what monitoring-init started."),
         "monitoring-rules": ("monitoring_stack:rules", "Print Prometheus rules, or the Grafana dashboard."),
         "diff": ("diff:command", "Show what mlflow-init and prod on Kubernetes would change in the cluster."),
+        "feature-server": ("feature_server:command", "Serve Feast's features to replicas that look them up."),
         "install-tool": (
             "install_tool:command",
             "Install DVC, Feast, Spark or Evidently in an environment of its own.",

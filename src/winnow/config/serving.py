@@ -91,6 +91,26 @@ class LogConfig(Frozen):
     )
 
 
+class FeaturesConfig(Frozen):
+    """Where `/predict` looks up the features of rows that have entity keys in their place."""
+
+    url: str = Field(
+        pattern=r"^http://[^\s/@?#]+(/[^\s?#]*)?$",
+        description="`http://HOST:PORT` of a feature server of Feast (`make feature-server`), as replicas reach it.",
+    )
+    service: str = Field(min_length=1, description="Feature service, as in `data.source`.")
+    keys: Annotated[tuple[str, ...], ListAsTuple] = Field(
+        min_length=1,
+        description="Entity keys that rows have, and the columns that the service's on-demand features are made from.",
+    )
+    timeout_s: float = Field(default=0.5, gt=0, le=60, description="Seconds that a look-up may take.")
+    fallback: Literal["error", "missing"] | dict[str, bool | int | float | str | None] = Field(
+        default="error",
+        description="What a feature is that does not come: `error`, the request is refused; `missing`, a missing "
+        "value, as in training; or values by column: `{rating: 4.5}`.",
+    )
+
+
 class ConditionConfig(Frozen):
     """What a step of a rollout has to show. A name, or a mapping such as `{type: errors, margin: 0.01}`."""
 
@@ -221,6 +241,7 @@ class StageConfig(Frozen):
     log: Annotated[LogConfig | None, Shorthand("to")] = Field(
         default=None, description="Log of predictions and outcomes; none by default."
     )
+    features: FeaturesConfig | None = Field(default=None, description="Look-up of features; none by default.")
     history: int = Field(default=3, ge=1, description="How many revisions are kept for a rollback.")
     rollout: Annotated[RolloutConfig, Shorthand("strategy")] = RolloutConfig()
 

@@ -138,17 +138,28 @@ def _joined(
 
     rows = folder / "entities.parquet"
     pq.write_table(_as_table(entities.plain), rows)
-    command = [python, Path(feast_join.__file__), repository, service, rows, folder]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    answer = asked_feast(python, folder, repository, service, rows)
+    return answer, pq.read_table(folder / "features.parquet")
+
+
+def asked_feast(python: Path, folder: Path, *arguments: Path | str) -> Mapping[str, Any]:
+    """What `feast_join.py` answers.
+
+    Raises:
+        InputError: it refuses the repository, the service or the rows.
+        WinnowError: it was killed, or its environment is damaged.
+    """
+    command = [str(each) for each in (python, Path(feast_join.__file__), folder, *arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     answer = folder / "answer.json"
-    if not answer.is_file():  # it was killed, or its environment is damaged
+    if not answer.is_file():
         said = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
         raise WinnowError(f"Feast's environment {python.parent.parent} failed: {said[0]}")
     found: Mapping[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     if "refused" in found:
         refused = dict(found["refused"])
         raise InputError(refused.pop("place"), **refused)
-    return found, pq.read_table(folder / "features.parquet")
+    return found
 
 
 def _table(data: DataConfig, entities: Entities, joined: pa.Table, answer: Mapping[str, Any]) -> pa.Table:

@@ -17,7 +17,7 @@ from winnow.config.quantities import bytes_of, cpus_of
 from winnow.config.serving import AutoscaleConfig, KeyConfig, RolloutConfig, ServingConfig, StageConfig
 from winnow.config.serving_faults import deployment_name
 from winnow.platforms.api_key import API_KEY, key_file, key_in
-from winnow.routing import STDOUT, Entry, PredictionLogSettings, ReplicaSettings, Scale
+from winnow.routing import STDOUT, Entry, FeatureSettings, PredictionLogSettings, ReplicaSettings, Scale
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,7 @@ def _replica_settings(config: StageConfig) -> ReplicaSettings:
         limits={name: float(limits[name]) for name in sorted(limits)},
         is_access_logged=config.access_log,
         log=None if config.log is None else PredictionLogSettings(**config.log.model_dump()),
+        features=None if config.features is None else FeatureSettings(**config.features.model_dump()),
     )
 
 

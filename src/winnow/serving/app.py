@@ -18,6 +18,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,6 +26,7 @@ from winnow.config.version import __version__
 from winnow.serving import inference_codec, problems, request
 from winnow.serving.budget import ByteBudget, Reservation
 from winnow.serving.codec import Codec
+from winnow.serving.features import FeatureLookup, with_fallback
 from winnow.serving.feedback import Feedback
 from winnow.serving.inference_codec import InferenceCodec
 from winnow.serving.invocations_codec import InvocationsCodec
@@ -40,6 +42,8 @@ from winnow.serving.signature import MODEL_HEADER
 
 log = logging.getLogger("winnow.serving")
 access_log = logging.getLogger("winnow.serving.access")
+
+_T = TypeVar("_T")
 
 JSON = b"application/json"
 CLIENT_GONE = 499
@@ -76,9 +80,12 @@ class App:
         self._log = None if settings.log is None else PredictionLog(signature, settings.log, self.metrics)
         self._counts = None if predictor.profile is None else LiveCounts(signature, predictor.profile)
         self._feedback = Feedback(signature, self._log)
+        features = settings.features
+        self._lookup = None if features is None else FeatureLookup(signature, features, self.metrics.registry)
+        self._predict = PredictCodec(signature)
         # For each address its label in metrics, and its protocol.
         self._posted: dict[str, tuple[str, Codec | Feedback]] = {
-            "/predict": ("/predict", PredictCodec(signature)),
+            "/predict": ("/predict", self._predict),
             "/invocations": ("/invocations", InvocationsCodec(signature)),
             f"{v2}/infer": ("/v2/infer", self._inference),
             f"{version}/infer": ("/v2/infer", self._inference),
@@ -113,6 +120,8 @@ class App:
     def close(self) -> None:
         """Release the worker thread, and write the last lines of the log."""
         self._worker.shutdown(wait=False)
+        if self._lookup is not None:
+            self._lookup.close()
         if self._log is not None:
             self._log.close()
 
@@ -193,10 +202,25 @@ class App:
             _check_key(head, self._settings.api_key)
         media_type = request.media_type_of(head, codec.media_types)
         body = await request.body_of(head, receive, self._settings.max_body_bytes, reserved)
-        if len(body) <= self._predictor.inline_bytes:
-            return self._work(codec, body, media_type, head)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, self._work, codec, body, media_type, head)
+        lookup = self._lookup
+        if lookup is not None and codec is self._predict and lookup.is_asked(body):
+            return await self._looked_up(lookup, body, media_type, head)
+        return await self._in_place(len(body), self._work, codec, body, media_type, head)
+
+    async def _looked_up(self, lookup: FeatureLookup, body: bytes, media_type: str, head: Head) -> tuple[bytes, int]:
+        """The same for rows that have keys in place of features."""
+        asked, told = await self._in_place(len(body), lookup.read, body), b""
+        if asked is not None:
+            found = await lookup.ask(asked)
+            body, told = await self._in_place(len(body) + len(found), lookup.fill, asked, found)
+        answer, rows = await self._in_place(len(body), self._work, self._predict, body, media_type, head)
+        return with_fallback(answer, told), rows
+
+    async def _in_place(self, size: int, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Do it here if the bytes are few, else on the worker thread."""
+        if size <= self._predictor.inline_bytes:
+            return work(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work, *arguments)
 
     def _work(self, codec: Codec | Feedback, body: bytes, media_type: str, head: Head) -> tuple[bytes, int]:
         if isinstance(codec, Feedback):

@@ -32,27 +32,27 @@ class Metrics:
 
     def __init__(self, signature: Signature) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         requests = Counter(
-            "winnow_requests", "Requests answered, by route and status.", ["route", "status"], registry=self._registry
+            "winnow_requests", "Requests answered, by route and status.", ["route", "status"], registry=self.registry
         )
         seconds = Histogram(
             "winnow_request_duration_seconds",
             "From the request's head to the end of its answer, by route.",
             ["route"],
             buckets=BUCKETS_S,
-            registry=self._registry,
+            registry=self.registry,
         )
-        rows = Counter("winnow_rows", "Rows predicted, by route.", ["route"], registry=self._registry)
-        self.in_flight = Gauge("winnow_requests_in_flight", "Requests being answered.", registry=self._registry)
-        self.is_ready = Gauge("winnow_ready", "1 while the server is ready.", registry=self._registry)
-        self.log_lines = Counter("winnow_log_lines", "Lines of the prediction log.", registry=self._registry)
+        rows = Counter("winnow_rows", "Rows predicted, by route.", ["route"], registry=self.registry)
+        self.in_flight = Gauge("winnow_requests_in_flight", "Requests being answered.", registry=self.registry)
+        self.is_ready = Gauge("winnow_ready", "1 while the server is ready.", registry=self.registry)
+        self.log_lines = Counter("winnow_log_lines", "Lines of the prediction log.", registry=self.registry)
         self.log_dropped = Counter(
-            "winnow_log_dropped", "Lines that the prediction log could not keep.", registry=self._registry
+            "winnow_log_dropped", "Lines that the prediction log could not keep.", registry=self.registry
         )
         info = Gauge(
-            "winnow_model_info", "The served model; always 1.", ["name", "version", "digest"], registry=self._registry
+            "winnow_model_info", "The served model; always 1.", ["name", "version", "digest"], registry=self.registry
         )
         info.labels(signature.name, signature.version, signature.digest).set(1)
         self._requests_of = functools.cache(requests.labels)
@@ -72,4 +72,4 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """All series in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)

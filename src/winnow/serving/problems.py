@@ -33,7 +33,9 @@ TITLES: Mapping[str, tuple[int, str]] = {
     "model-failed": (500, "The model failed"),
     "server-failed": (500, "The server failed"),
     "unavailable": (503, "No replica answers"),
+    "features-unavailable": (503, "The features cannot be looked up"),
     "answer-timeout": (504, "The answer did not come in time"),
+    "features-timeout": (504, "The features did not come in time"),
 }
 """Every kind of problem with its status and title; the documentation page lists them."""
 

@@ -11,12 +11,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from winnow.routing import PredictionLogSettings
+from winnow.routing import FeatureSettings, PredictionLogSettings
 from winnow.serving.signature import MOST_ROWS
+
+_T = TypeVar("_T")
 
 KIBIBYTE, MEBIBYTE = 2**10, 2**20
 
@@ -38,6 +40,7 @@ class ServingSettings:
         drain_s: how long requests may then take to end (`WINNOW_DRAIN_S`).
         is_access_logged: one JSON line per request on standard output (`WINNOW_ACCESS_LOG=1`).
         log: what is logged of predictions; None for nothing (in WINNOW_SERVING alone).
+        features: where features are looked up; None for nowhere (in WINNOW_SERVING alone).
         api_key: guards the predicting routes if set (`WINNOW_API_KEY`, or `WINNOW_API_KEY_FILE` with its path).
     """
 
@@ -53,6 +56,7 @@ class ServingSettings:
     header_timeout_s: float = 20.0
     body_timeout_s: float = 60.0
     log: PredictionLogSettings | None = None
+    features: FeatureSettings | None = None
 
 
 class SettingError(ValueError):
@@ -94,11 +98,12 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> ServingSett
         ),
         api_key=_api_key(environment),
         log=_log(given),
+        features=_section(given, "features", FeatureSettings),
     )
 
 
 SERVING, SERVING_FILE = "WINNOW_SERVING", "WINNOW_SERVING_FILE"
-_KEYS = ("is_access_logged", "log", "max_inflight_bytes", *LEAST)
+_KEYS = ("is_access_logged", "log", "features", "max_inflight_bytes", *LEAST)
 
 
 def _given(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -113,9 +118,10 @@ def _given(environment: Mapping[str, str]) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        given = msgspec.json.decode(text, type=dict[str, bool | float | PredictionLogSettings])
+        given = msgspec.json.decode(text, type=dict[str, bool | float | dict[str, Any]])
     except msgspec.MsgspecError as error:
-        raise SettingError(name, "a JSON object of numbers, booleans and `log`", f"something else ({error})") from error
+        expected = "a JSON object of numbers, booleans, `log` and `features`"
+        raise SettingError(name, expected, f"something else ({error})") from error
     unknown = [key for key in given if key not in _KEYS]
     if unknown:
         raise SettingError(name, f"keys among {', '.join(sorted(_KEYS))}", repr(unknown[0]))
@@ -125,12 +131,19 @@ def _given(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _log(given: Mapping[str, Any]) -> PredictionLogSettings | None:
-    found = given.get("log")
-    if found is not None and not isinstance(found, PredictionLogSettings):
-        raise SettingError(f"log in {SERVING}", "an object", repr(found))
+    found = _section(given, "log", PredictionLogSettings)
     if found is not None and not 0 < found.sample <= 1:
         raise SettingError(f"log.sample in {SERVING}", "a share above 0, up to 1", repr(found.sample))
     return found
+
+
+def _section(given: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
+    if given.get(name) is None:
+        return None
+    try:
+        return msgspec.convert(given[name], kind)
+    except msgspec.ValidationError as error:
+        raise SettingError(f"{name} in {SERVING}", f"an object of {kind.__name__}", str(error)) from error
 
 
 def _number(given: Mapping[str, Any], environment: Mapping[str, str], field: str, default: float, least: float) -> Any:

@@ -33,8 +33,21 @@ def call(
     scope: Mapping[str, Any] | None = None,
 ) -> Response:
     """One request; a body that is not bytes is sent as JSON, in `pieces` messages. `scope` changes the request's."""
+    return asyncio.run(answer(app, method, path, body, headers, pieces, scope))
+
+
+async def answer(
+    app: Any,
+    method: str,
+    path: str,
+    body: bytes | object = b"",
+    headers: Mapping[str, str] = JSON,
+    pieces: int = 1,
+    scope: Mapping[str, Any] | None = None,
+) -> Response:
+    """The same on the event loop that runs."""
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    return asyncio.run(_call(app, method, path, content, headers, pieces, scope or {}))
+    return await _call(app, method, path, content, headers, pieces, scope or {})
 
 
 async def _call(

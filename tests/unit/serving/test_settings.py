@@ -77,8 +77,8 @@ def test_settings_given_at_once_override_single_variables() -> None:
         ('{"max_rows": true}', "max_rows in WINNOW_SERVING: expected a number of at least 1, found True"),
         ('{"is_access_logged": 1}', "is_access_logged in WINNOW_SERVING: expected true or false, found 1"),
         ('{"rows": 1}', "WINNOW_SERVING: expected keys among body_timeout_s, drain_s, .*, found 'rows'"),
-        ('{"max_rows": "10"}', "WINNOW_SERVING: expected a JSON object of numbers, booleans and `log`"),
-        ("[]", "WINNOW_SERVING: expected a JSON object of numbers, booleans and `log`"),
+        ('{"max_rows": "10"}', "WINNOW_SERVING: expected a JSON object of numbers, booleans, `log` and `features`"),
+        ("[]", "WINNOW_SERVING: expected a JSON object of numbers, booleans, `log` and `features`"),
     ],
 )
 def test_wrong_settings_given_at_once_are_refused(text: str, error: str) -> None:

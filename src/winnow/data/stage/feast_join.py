@@ -1,8 +1,9 @@
 """Join the features of a Feast service to rows, each as it was at the row's own time.
 
-`feast_join.py REPOSITORY SERVICE ENTITIES FOLDER` runs in Feast's environment, and so imports nothing of winnow.
+`feast_join.py FOLDER REPOSITORY SERVICE [ENTITIES]` runs in Feast's environment, and so imports nothing of winnow.
 ENTITIES is Parquet with the keys and `event_timestamp` (UTC, without zone). FOLDER gets `features.parquet`, whose rows
 are those of ENTITIES in their order, and `answer.json`: what is in it, or the parts of an InputError as `refused`.
+Without ENTITIES, it is only checked that there is such a service.
 
 Each feature view is joined by itself, for distinct keys and times, and its rows are found again by their number. In one
 join over several views, Feast's file store drops a row from all of them where one has a value only outside its time
@@ -32,9 +33,13 @@ class RefusedError(Exception):
 
 def main(arguments: Sequence[str]) -> None:
     """Write the features and the answer to the folder."""
-    repository, service, entities, folder = arguments
+    folder, repository, service, *entities = arguments
+    answer: dict[str, Any] = {}
     try:
-        answer: dict[str, Any] = join(Path(repository), service, Path(entities), Path(folder) / "features.parquet")
+        if entities:
+            answer = join(Path(repository), service, Path(entities[0]), Path(folder) / "features.parquet")
+        else:
+            feature_service(opened(Path(repository)), service)
     except RefusedError as refused:
         answer = {"refused": refused.parts}
     except Exception as error:  # noqa: BLE001 - of all kinds: Feast's, its stores' and the repository's

@@ -19,7 +19,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
         prod-status prod-remove rollback monitor outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input why retrain build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
-        compose-logs monitoring-init monitoring-remove monitoring-rules diff install-tool schema
+        compose-logs monitoring-init monitoring-remove monitoring-rules diff feature-server install-tool schema
 
 ##@ Start
 help: ## Print this list
@@ -214,6 +214,9 @@ monitoring-rules: setup ## Print Prometheus rules, for a Prometheus of your own 
 
 diff: setup ## Show what mlflow-init and prod on Kubernetes would change in the cluster (CONFIG, STUDY, PART=stack|prod)
 	@$(WINNOW) diff $(FLAGS)
+
+feature-server: setup ## Serve Feast's features to replicas that look them up (CONFIG, HOST, PORT)
+	@$(WINNOW) feature-server $(FLAGS)
 
 install-tool: setup ## Install a tool in an environment of its own, which winnow calls as a process (TOOL=dvc|evidently|feast|spark)
 	@$(WINNOW) install-tool $(FLAGS)
