@@ -23,6 +23,7 @@ from winnow.data.sql import is_database, query_parts
 from winnow.data.stage.ingested import Ingested, RawColumn, RawPart, raw_folder
 from winnow.data.stage.parts import give_one_schema, link_part, read_tables, write_parts
 from winnow.data.stage.raw_files import read_batches
+from winnow.data.stage.read_ahead import read_ahead
 from winnow.data.stage.row_digest import digest_of_rows
 from winnow.data.stage.schema import read_schema
 from winnow.data.stage.versions import current_version, describe, drafting, publish
@@ -171,7 +172,7 @@ def _read(step: Step, raw: RawConfig, address: str, after: Any, draft: Path, fir
     if step.file is None:
         batches = query_parts(address, raw.query, raw.by, after)
     else:
-        batches = _batches_of_file(step.file, raw, step.source, draft)
+        batches = read_ahead(_batches_of_file(step.file, raw, step.source, draft))
     made = write_parts(batches, draft, first, step.source)
     return [RawPart(step.source, step.mark, name, rows) for name, rows in made]
 

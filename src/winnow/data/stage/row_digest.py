@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from winnow.data.stage.read_ahead import read_ahead
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -18,7 +20,7 @@ def digest_of_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> tupl
     """
     hashes: dict[str, Any] = {}
     rows = 0
-    for batch in batches:
+    for batch in read_ahead(batches):
         rows += batch.num_rows
         for index, column in enumerate(batch.columns):
             for path, content in _contents(column, str(index)):
