@@ -31,8 +31,10 @@ METRIC, GOAL, TASK, SEED, FOLDS = "winnow.metric", "winnow.goal", "winnow.task",
 ATTEMPTS, NOT_PACKED, ENDED_BY = "winnow.attempts", "winnow.not_packed", "winnow.ended_by"
 CODE_SHA256, CODE_FILES = "winnow.code.sha256", "winnow.code.files"
 DATA_SHA256, BEST_TRIAL = "winnow.data.sha256", "winnow.best_trial"
-DATA_SOURCE, DATA_RECIPE = "winnow.data.source", "winnow.data.recipe"
-"""Of lineage: the source as the experiment file has it, and a digest of how it was prepared."""
+DATA_SOURCE = "winnow.data.source"
+"""Of lineage: the source as the experiment file has it."""
+DATA_RECIPES = ("winnow.data.recipe", "winnow.data.feast_definition")
+"""Of lineage: digests of how rows are prepared and joined."""
 MODEL, MODEL_SHA256 = "winnow.model", "winnow.model.sha256"
 PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"
 

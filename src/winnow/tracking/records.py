@@ -6,6 +6,7 @@ events, so that writing it twice, late, or after a crash leaves the same run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,8 +17,11 @@ LINEAGE = "winnow.data."
 
 
 def shown_lineage(lineage: Mapping[str, str]) -> dict[str, str]:
-    """Lineage for people: its tags without their prefix, sorted, and without the sha256, which is shown apart."""
-    short = {name.removeprefix(LINEAGE): value for name, value in sorted(lineage.items())}
+    """Lineage for people: tags without prefix, with short digests, and without the sha256, which is shown apart."""
+    short = {
+        name.removeprefix(LINEAGE): re.sub(r"\b([0-9a-f]{12})[0-9a-f]{20,}", r"\1", value)
+        for name, value in sorted(lineage.items())
+    }
     short.pop("sha256", None)
     return short
 

@@ -40,7 +40,7 @@ from winnow.bundle.semantic import FIRST, Facts, next_version
 from winnow.tracking.connection import every_page, failures_as_unavailable, open_client, sqlite_path, transferring
 from winnow.tracking.history import KINDS, ModelRecord
 from winnow.tracking.mlflow_model import BUNDLE
-from winnow.tracking.projection import CODE_SHA256, DATA_RECIPE, DATA_SOURCE, PARENT
+from winnow.tracking.projection import CODE_SHA256, DATA_RECIPES, DATA_SOURCE, PARENT
 from winnow.tracking.records import LINEAGE
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
@@ -275,7 +275,7 @@ class Registry:
         settings = dict(sweep.params)
         if DATA_SOURCE in sweep.tags:  # `data.source` names the files of a version
             settings["data.source"] = sweep.tags[DATA_SOURCE].partition(" rev=")[0]
-            settings["data.recipe"] = sweep.tags.get(DATA_RECIPE, "")
+            settings |= {f"data.{tag}": sweep.tags.get(tag, "") for tag in DATA_RECIPES}
         return Facts(manifest, settings, sweep.tags.get(CODE_SHA256, ""))
 
     def _download(self, version: ModelVersion, folder: str, path: str = BUNDLE) -> Path:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from winnow.orchestrators.deployments import (
     list_deployments,
 )
 from winnow.platforms.deployer import UnknownDeploymentError
-from winnow.routing import Observation, Record, ReplicaObserved, Rollout, RolloutState, Route
+from winnow.routing import Observation, Record, ReplicaObserved, Rollout, RolloutState, Route, record_of, to_json
 from winnow.testing.deployer import MemoryDeployer, MemoryWorld
 
 
@@ -53,6 +54,15 @@ def test_a_deployment_shows_where_requests_go_and_what_a_rollback_would_serve() 
         rollout="paused",
     )
     assert deployment_of(Observation(Record("cells"))) is None
+
+
+def test_the_record_of_an_earlier_winnow_is_read_and_shows_numbers_alone() -> None:
+    record = Record("cells", revisions=(revision("cells", 1),), route=Route(3, stable=1))
+    content = json.loads(to_json(record))
+    for key in ("semantic", "lineage"):
+        del content["revisions"][0]["release"][key]
+    found = record_of(json.dumps(content))
+    assert (found, found.revisions[0].release.label) == (record, "1")
 
 
 @pytest.mark.parametrize(("ready", "serial", "state"), [(1, 3, "ready"), (0, 3, "down"), (1, 2, "degraded")])

@@ -28,7 +28,12 @@ ORIGIN = Origin(
     data_source="data/wine.csv",
     data_sha256="a" * 64,
     data_rows=1234,
-    lineage={"winnow.data.version": "0acf482b8e54", "winnow.data.source": "prepared", "winnow.data.sha256": "a" * 64},
+    lineage={
+        "winnow.data.version": "0acf482b8e54",
+        "winnow.data.source": "prepared",
+        "winnow.data.sha256": "a" * 64,
+        "winnow.data.dvc": "22e4c1d09b7f" + "0" * 20 + ".dir",
+    },
     git_commit="c0ffee" * 6,
     has_changes=True,
     environment={"user": "ada", "python": "3.11.7"},
@@ -79,7 +84,7 @@ def test_the_tables_say_where_a_version_comes_from() -> None:
     assert facts["cross-validation"] == "f1 0.9000 ± 0.0100"
     assert facts["holdout"] == "f1 0.8800"
     assert facts["data"] == "wine.csv (data/wine.csv), 1,234 rows, sha256 aaaaaaaaaaaa"
-    assert facts["lineage"] == "source prepared, version 0acf482b8e54"
+    assert facts["lineage"] == "dvc 22e4c1d09b7f.dir, source prepared, version 0acf482b8e54"
     assert facts["code"] == "commit c0ffeec0ffee, with changes"
     assert gates.rows == (("production", "f1", "pass", "0.9 is above 0.8."),)
 
