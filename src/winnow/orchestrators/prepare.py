@@ -26,7 +26,7 @@ from winnow.data.stage.ingested import Ingested, is_known_valid, keep_valid, raw
 from winnow.data.stage.instructions import Instructions, read_instructions
 from winnow.data.stage.prepared import Inputs, Prepared, prepared_folder
 from winnow.data.stage.raw_table import MEMORY_MIB, open_raw
-from winnow.data.stage.rows import open_rows, refuse_names_of_another_case
+from winnow.data.stage.rows import RAW_PLACE, open_rows, refuse_names_of_another_case
 from winnow.data.stage.schema import TableSchema, digest_of_schema, read_schema
 from winnow.data.stage.versions import current_version, describe, drafting, publish
 from winnow.data.stage.violations import find_violations, literal, refuse_violations
@@ -151,8 +151,9 @@ def _schema(file: str) -> TableSchema:
 
 
 def _check_raw(experiment: Experiment, task: Task) -> None:
-    """Refuse raw rows that violate their schema; those that were found to fit it before are not checked again."""
+    """Refuse raw rows whose names SQL takes for one, or that violate their schema; valid ones are not checked again."""
     version = task.raw[0].parent
+    refuse_names_of_another_case(task.raw[0], RAW_PLACE)
     if task.schema.columns and not is_known_valid(version, task.inputs.schema):
         with open_rows(experiment.data, task.raw) as connection:
             found = find_violations(connection, task.schema, task.missing)

@@ -238,7 +238,7 @@ def test_bounds_of_many_digits_are_exact(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_table_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(InputError, match=r"data\.source: expected rows that DuckDB can read, found"):
+    with pytest.raises(InputError, match=r"data\.source: expected rows that can be read, found"):
         checked(tmp_path / "rows.parquet", ColumnSchema("a"))
 
 

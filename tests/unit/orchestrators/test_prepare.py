@@ -209,6 +209,28 @@ def test_raw_rows_that_violate_their_schema_are_refused(project: Path) -> None:
     assert not prepared_folder(Path("home"), "shop").exists()
 
 
+def test_a_sorted_result_may_have_one_row() -> None:
+    done = prepared(ingested(shop(sql="SELECT count(*) AS n FROM raw", sort=["n"])))
+    assert done.prepared is not None and done.prepared.rows == 1
+
+
+def test_raw_columns_that_differ_in_capitals_are_refused(project: Path) -> None:
+    (project / "rows" / "a.csv").write_text("code,Code\n1,2\n")
+    with pytest.raises(InputError) as caught:
+        prepared(ingested(shop(sql="SELECT * FROM raw")))
+    assert (caught.value.place, caught.value.found) == ("data.raw.source", "'code' and 'Code'")
+
+
+def test_a_damaged_raw_file_says_how_to_get_it_again() -> None:
+    experiment = ingested(shop(sql="SELECT * FROM raw"))
+    file = raw_folder(Path("home"), "shop") / current_raw() / "part-00000.parquet"
+    file.write_bytes(b"PAR1")
+    with pytest.raises(InputError) as caught:
+        prepared(experiment)
+    assert caught.value.place == "data.raw.source"
+    assert caught.value.remedy == f"Remove the folder {file.parent}, and copy them again: `winnow ingest`."
+
+
 def test_rows_that_were_found_valid_are_not_checked_again() -> None:
     experiment = ingested(shop(sql="SELECT * FROM raw"))
     validate(experiment, Path("home"), None, None)

@@ -182,7 +182,7 @@ def _is_same(keys: pa.Table) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    same: Any = pa.array([True] * (len(keys) - 1))
+    same: Any = pa.array([True] * (len(keys) - 1), pa.bool_())
     for column in keys.columns:
         one, other = column.slice(1), column.slice(0, len(column) - 1)
         equal = pc.fill_null(pc.equal(one, other), False)

@@ -16,12 +16,14 @@ import duckdb
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig
+from winnow.config.next_command import next_command
 from winnow.data.csv_file import csv_parts, decompressed
 from winnow.data.sql import is_database
 from winnow.data.stage.violations import ROW, literal, quoted
 from winnow.data.table_files import PLACE, TableFile, list_files, opened
 from winnow.data.tables import read_table
 
+RAW_PLACE = "data.raw.source"
 MEMORY_LIMIT = "512MB"
 PART_ROWS = 50_000
 
@@ -44,6 +46,7 @@ def open_rows(config: DataConfig, raw: Sequence[Path] = ()) -> Iterator[duckdb.D
     Raises:
         InputError: the source names no table, or one that cannot be read or has no rows.
     """
+    place = RAW_PLACE if raw else PLACE
     with tempfile.TemporaryDirectory(prefix="winnow-rows-") as folder:
         files = [str(each) for each in raw] or _as_parquet(config, Path(folder))
         connection = duckdb.connect(
@@ -61,32 +64,44 @@ def open_rows(config: DataConfig, raw: Sequence[Path] = ()) -> Iterator[duckdb.D
                 f"CREATE VIEW given AS SELECT row_number() OVER () AS {quoted(ROW)}, * "
                 f"FROM read_parquet({names}, union_by_name = true)"
             )
-            refuse_names_of_another_case(files[0])
+            refuse_names_of_another_case(files[0], place)
             if not connection.execute("SELECT 1 FROM given LIMIT 1").fetchall():
                 remedy = "Correct the source; nothing was checked."
-                raise InputError(PLACE, expected="at least one row", found="none", remedy=remedy)
+                raise InputError(place, expected="at least one row", found="none", remedy=remedy)
             yield connection
         except duckdb.Error as error:
-            raise InputError(
-                PLACE,
-                expected="rows that DuckDB can read",
-                found=f"'{str(error).splitlines()[0]}'",
-                remedy="Write the files again, all with the same types.",
-            ) from error
+            raise _unreadable(error, place, files[0]) from error
         finally:
             connection.close()
 
 
-def refuse_names_of_another_case(file: str | Path, place: str = PLACE) -> None:
-    """Refuse columns whose names differ only in capitals: SQL has no such difference, and DuckDB renames them."""
+def refuse_names_of_another_case(file: str | Path, place: str) -> None:
+    """Refuse columns whose names differ only in capitals: SQL has no such difference, and DuckDB renames them.
+
+    Raises:
+        InputError: there are such columns, or the file is no Parquet file.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    try:
+        names = pq.read_schema(file).names
+    except pa.ArrowException as error:
+        raise _unreadable(error, place, file) from error
     seen: dict[str, str] = {}
-    for name in pq.read_schema(file).names:
+    for name in names:
         other = seen.setdefault(name.lower(), name)
         if other is not name:
             expected = "names of columns that differ in more than capitals"
             raise InputError(place, expected=expected, found=f"'{other}' and '{name}'", remedy="Rename one of them.")
+
+
+def _unreadable(error: Exception, place: str, file: str | Path) -> InputError:
+    expected, found = "rows that can be read", f"'{str(error).splitlines()[0]}'"
+    remedy = "Write the files again, all with the same types."
+    if place == RAW_PLACE:
+        remedy = f"Remove the folder {Path(file).parent}, and copy them again: `{next_command('ingest')}`."
+    return InputError(place, expected=expected, found=found, remedy=remedy)
 
 
 def _as_parquet(config: DataConfig, folder: Path) -> list[str]:
