@@ -112,7 +112,12 @@ class _Verbs(Verbs):
         plan = plan_serving(request, self.platform, say=self.say)
         is_served = plan.changes_nothing
         deployment, driver = (plan.deploy(), None) if plan.start_driver is None else plan.begin()
-        self.access.append(plan.access(deployment))
+        access = plan.access(deployment)
+        self.access.append(access)
+        forward = "" if access.manual is None else f"{access.manual.reason}\n  forward  {access.manual.command}"
+        for line in (plan.note, forward, access.warning):
+            if line:
+                self.say(line)
         if driver is not None:
             return "begun"
         if deployment.rollout == "paused":

@@ -120,9 +120,9 @@ def pipeline(
     study = study_for(experiment, settings)
     stop_after = "deploy" if request.until == "serve" else request.until
     end = carry_out(study, settings, steps, stop_after, check=lambda: None, tell=told)
-    if end.state == "refused":
+    if end.state == "refused" and done[-1].said != end.reason:
         told("refused", end.reason)
-    elif request.until == "serve":
+    elif end.state != "refused" and request.until == "serve":
         told("serve", end.reason)
     return Pipeline(experiment.name, end.state, tuple(done), study, end.version)
 

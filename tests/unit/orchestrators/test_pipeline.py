@@ -110,11 +110,16 @@ def test_it_ends_where_it_is_told_to(tmp_path: Path, until: Until, called: int, 
     assert (run(tmp_path, steps, until).state, steps.called) == (state, ALL[:called])
 
 
-@pytest.mark.parametrize(("refused", "called"), [("select", 5), ("staging", 6), ("production", 7), ("deploy", 8)])
-def test_what_is_refused_goes_no_further_and_says_why(tmp_path: Path, refused: str, called: int) -> None:
+@pytest.mark.parametrize(
+    ("refused", "called", "last"),
+    [("select", 5, "refused"), ("staging", 6, "promote"), ("production", 7, "promote"), ("deploy", 8, "refused")],
+)
+def test_what_is_refused_goes_no_further_and_says_why_once(
+    tmp_path: Path, refused: str, called: int, last: str
+) -> None:
     steps = Steps(refused=refused)
     done = run(tmp_path, steps)
-    assert (done.state, steps.called, steps.said[-1][0]) == ("refused", ALL[:called], "refused")
+    assert (done.state, steps.called, steps.said[-1][0]) == ("refused", ALL[:called], last)
 
 
 def test_rows_that_violate_the_schema_are_not_prepared(tmp_path: Path) -> None:
