@@ -11,14 +11,14 @@ PYTEST       = $(VENV)/bin/pytest -n 2 --dist worksteal
 STAMP       := $(VENV)/.set-up
 
 include src/winnow/orchestrators/starter/targets.mk
-.PHONY: setup test test-docker test-kubernetes test-tools check lint format lock docs bench clean
+.PHONY: setup test test-docker test-kubernetes test-tools test-spark check lint format lock docs bench clean
 
 ##@ Develop
 setup: $(STAMP) ## Create .venv from requirements.lock; TORCH_INDEX=URL installs torch from another package index
 	@:
 
 test: setup ## Run the tests that need no daemon (ARGS="-k worker" passes arguments to pytest)
-	@$(PYTEST) -m "not docker and not kubernetes and not tools" $(ARGS)
+	@$(PYTEST) -m "not docker and not kubernetes and not tools and not spark" $(ARGS)
 
 test-docker: setup ## Run the tests that need a Docker engine (ARGS)
 	@$(VENV)/bin/pytest -m docker $(ARGS)
@@ -29,8 +29,11 @@ test-kubernetes: setup ## Run the tests that need a cluster; set WINNOW_REGISTRY
 test-tools: setup ## Run the tests that need DVC, Feast or Evidently, installed once into WINNOW_TOOLS (ARGS)
 	@WINNOW_TOOLS="$${WINNOW_TOOLS:-$${XDG_CACHE_HOME:-$$HOME/.cache}/winnow/tools}" $(PYTEST) -m tools $(ARGS)
 
+test-spark: setup ## Run the tests that need Java 17 and Spark, installed once into WINNOW_TOOLS (ARGS)
+	@WINNOW_TOOLS="$${WINNOW_TOOLS:-$${XDG_CACHE_HOME:-$$HOME/.cache}/winnow/tools}" $(VENV)/bin/pytest -m spark $(ARGS)
+
 check: setup lint ## Check format, lint, types, import contracts and generated documents, then the quick tests
-	@$(PYTEST) -m "not slow and not docker and not kubernetes and not tools" tests/unit tests/contracts
+	@$(PYTEST) -m "not slow and not docker and not kubernetes and not tools and not spark" tests/unit tests/contracts
 
 lint: setup ## Check format, lint, words, types, import contracts and generated documents
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "make format would change the files above"; exit 1; }

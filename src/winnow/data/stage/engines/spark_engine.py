@@ -1,18 +1,192 @@
-"""Prepare rows by Spark, in a process of an interpreter that has pyspark."""
+"""Prepare rows by Spark, in a process of an interpreter that has pyspark.
+
+That process (`spark_job`) and its JVM end with the call, whatever ends it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from winnow.config.errors import InputError
+from winnow.config.tools import tool_folder, tool_python
+from winnow.data.stage.engines.java import check_java
 from winnow.data.stage.engines.recipe import Recipe
+from winnow.data.stage.engines.spark_master import CONF_DIR, SparkMaster, silent, stack_conf
+
+JOB = Path(__file__).with_name("spark_job.py")
+TIMEOUT_S = 60
+PLACE = "the engine spark"
+SMALLEST_MIB = 1024
+"""Spark refuses a heap of less than 471 MiB, and is slow in one that is hardly larger."""
+LOG_LINES = 10
+STDERR = 2
 
 
 def version(home: Path, environment: Mapping[str, str]) -> str:
     """The version of pyspark. Raises InputError where it is not installed."""
-    raise NotImplementedError
+    own = _own_version()
+    if own is not None:
+        return own
+    python(home, environment)
+    folders = [str(each) for each in tool_folder("spark", home, environment).glob("lib/python*/site-packages")]
+    return next(iter(importlib.metadata.distributions(name="pyspark", path=folders))).version
 
 
-def run(recipe: Recipe) -> None:
-    """Write the result of a query or function to a folder. Raises InputError."""
-    raise NotImplementedError
+def python(home: Path, environment: Mapping[str, str]) -> Path:
+    """The interpreter that has pyspark: winnow's own, else the tool environment's.
+
+    Raises:
+        InputError: neither has it.
+    """
+    if _own_version() is not None:
+        return Path(sys.executable)
+    try:
+        return tool_python("spark", home, PLACE, environment)
+    except InputError as error:
+        error.remedy += " Or beside winnow: `pip install 'winnow[spark]'`."
+        error.move_to(error.place)
+        raise
+
+
+def run(recipe: Recipe, timeout_s: int = TIMEOUT_S) -> None:
+    """Write the result of a query or function to a folder.
+
+    Args:
+        timeout_s: how long a master may take to open a session, and then to find executors for it.
+
+    Raises:
+        InputError: pyspark or Java is not there, the master does not answer or has no workers, they see other files,
+            the query or function fails, or the process was killed.
+    """
+    interpreter, master = python(recipe.home, recipe.environment), SparkMaster.from_environment(recipe.environment)
+    check_java(recipe.environment, PLACE)
+    master.check()
+    recipe.temporary.mkdir(parents=True, exist_ok=True)
+    log = recipe.temporary / "spark.log"
+    request = request_of(recipe, master, timeout_s)
+    answer, status = _answer(interpreter, request, environment_of(recipe, master, interpreter), log)
+    if answer is None:
+        raise _killed(f"a process that ended with status {status}{_end(log)}")
+    if answer:
+        raise _refusal(recipe, master, answer["kind"], answer["text"])
+
+
+def request_of(recipe: Recipe, master: SparkMaster, timeout_s: int) -> dict[str, Any]:
+    """What the job is told."""
+    settings = {"spark.driver.host": master.own_address, "spark.sql.warehouse.dir": str(recipe.temporary / "warehouse")}
+    if master.is_local:
+        settings["spark.driver.bindAddress"] = master.own_address
+    if "SPARK_DRIVER_MEMORY" not in recipe.environment:
+        settings["spark.driver.memory"] = f"{max(recipe.memory_mib, SMALLEST_MIB)}m"
+    function = recipe.function
+    if function is not None and function.rpartition(":")[0].endswith(".py"):
+        function = str(Path(function).expanduser().absolute())
+    return {
+        "name": "winnow prepare",
+        "raw": [str(each.absolute()) for each in recipe.raw],
+        "output": str(recipe.output.absolute()),
+        "sql": recipe.sql,
+        "function": function,
+        "master": master.address,
+        "timeout_s": timeout_s,
+        "settings": settings,
+        "answer": str((recipe.temporary / "answer.json").absolute()),
+    }
+
+
+def environment_of(recipe: Recipe, master: SparkMaster, interpreter: Path) -> dict[str, str]:
+    """The variables of the job: the caller's, and where Spark finds its configuration, Python and disk."""
+    conf = stack_conf(recipe.home)
+    own = {
+        "TZ": "UTC",
+        "SPARK_LOCAL_DIRS": str(recipe.temporary.absolute()),
+        # Executors elsewhere have an interpreter of their own.
+        "PYSPARK_PYTHON": recipe.environment.get("PYSPARK_PYTHON")
+        or (str(interpreter) if master.is_local else "python3"),
+        "PYSPARK_DRIVER_PYTHON": str(interpreter),
+    }
+    if master.is_local:
+        own["SPARK_LOCAL_IP"] = master.own_address
+    elif CONF_DIR not in recipe.environment and conf.is_dir():
+        own[CONF_DIR] = str(conf)
+    return {**recipe.environment, **own}
+
+
+def _answer(
+    interpreter: Path, request: Mapping[str, Any], environment: dict[str, str], log: Path
+) -> tuple[dict[str, str] | None, int]:
+    """The job's answer, None where it gave none, and its exit status."""
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            [interpreter, "-P", JOB],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=STDERR,  # what a function prints; the caller's own output may be JSON
+            stderr=errors,
+            start_new_session=True,  # Ctrl-C comes by its input, at which it ends its JVM first
+            text=True,
+        ) as process,
+    ):
+        assert process.stdin is not None
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(request) + "\n")
+                process.stdin.flush()
+            status = process.wait()
+        finally:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a JVM that was only just starting, or whose job was killed
+    answer = Path(request["answer"])
+    return (json.loads(answer.read_bytes()) if answer.is_file() else None), status
+
+
+def _refusal(recipe: Recipe, master: SparkMaster, kind: str, text: str) -> InputError:
+    """The error for an answer of the job."""
+    if kind == "master":
+        return silent(master, text)
+    if kind == "jvm":
+        return _killed(text)
+    if kind == "workers":
+        expected, remedy = "a worker with a free core and memory", "Start one, or wait until others' jobs have ended."
+        return InputError(f"the master {master.address}", expected=expected, found=text, remedy=remedy)
+    if kind == "files":
+        return InputError(
+            f"the workers of {master.address}",
+            expected=f"the files of {recipe.home / 'data'} at the same path as here",
+            found=text,
+            remedy="Mount the folder in the workers at this path, for reading and writing.",
+        )
+    what = "a query that Spark can run" if recipe.function is None else "a function that returns a table"
+    return InputError(recipe.place, expected=what, found=f"'{text}'", remedy="Correct it; nothing was changed.")
+
+
+def _killed(found: str) -> InputError:
+    remedy = (
+        "Call it again; give Spark more memory (SPARK_DRIVER_MEMORY=4g) if it was short of it. Nothing was changed."
+    )
+    return InputError(PLACE, expected="a job that ends by itself", found=found, remedy=remedy)
+
+
+def _end(log: Path) -> str:
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return "".join(f"\n    {line}" for line in lines[-LOG_LINES:])
+
+
+def _own_version() -> str | None:
+    try:
+        return importlib.metadata.version("pyspark")
+    except importlib.metadata.PackageNotFoundError:
+        return None
