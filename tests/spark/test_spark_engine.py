@@ -132,7 +132,7 @@ def test_a_job_that_ends_early_leaves_no_process(end: str, recipe: MakeRecipe) -
 
     def strike() -> None:
         jvm = _jvm(wanted)
-        while not list(wanted.output.glob("_temporary/*")):  # the query runs
+        while not list(wanted.temporary.glob("blockmgr-*")):  # its session is open
             time.sleep(0.1)
         if end == "interrupt":
             os.kill(os.getpid(), signal.SIGINT)
@@ -145,7 +145,8 @@ def test_a_job_that_ends_early_leaves_no_process(end: str, recipe: MakeRecipe) -
         run(wanted)
     thread.join()
 
-    assert [each for each in psutil.process_iter() if _is_of(each, wanted)] == []
+    left = [each for each in psutil.process_iter() if _is_of(each, wanted)]
+    assert psutil.wait_procs(left, timeout=5)[1] == []
     if end != "interrupt":
         assert ended.value.place == "the engine spark"
         assert "status -9" in ended.value.found

@@ -35,7 +35,7 @@ SESSION: Mapping[str, str] = {
 }
 """What makes a query mean the same everywhere: no zone of the machine, no silent overflow, no table but `raw`."""
 LOCAL = "local"
-JVM_END_S = 10.0
+JVM_END_S, JVM_DEATH_S = 10.0, 0.5
 
 
 class RefusedError(Exception):
@@ -102,10 +102,10 @@ def _session(request: Mapping[str, Any]) -> Any:
         context = session.sparkContext
         context.setLogLevel("ERROR")
         signal.alarm(0)
-    except TimeoutError as error:
-        raise RefusedError("master", f"no session within {seconds} s") from error
     except Exception as error:
-        raise RefusedError("master", first_line(error)) from error
+        # Py4J replaces the alarm's error by one of its own; then no second of it is left.
+        text = first_line(error) if signal.alarm(0) else f"no session within {seconds} s"
+        raise RefusedError("master", text) from error
     deadline = time.monotonic() + seconds
     # The first one is the driver itself.
     while not master.startswith(LOCAL) and context._jsc.sc().getExecutorMemoryStatus().size() < 2:
@@ -184,7 +184,11 @@ def _leave(status: int) -> None:
 def _jvm_status() -> int | None:
     """The exit status of the JVM; None while it runs, and before it does."""
     jvm = _jvm()
-    return None if jvm is None else jvm.poll()
+    try:
+        # A connection ends a moment before the process that had it.
+        return None if jvm is None else int(jvm.wait(JVM_DEATH_S))
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _jvm() -> Any:
