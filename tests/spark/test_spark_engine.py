@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from tests.spark.conftest import Standalone
+from tests.unit.test_weather_experiment import assert_agrees
 from winnow.config.errors import InputError
 from winnow.data.stage.engines.recipe import Recipe
 from winnow.data.stage.engines.spark_engine import run, version
@@ -69,6 +70,10 @@ def test_workers_of_a_standalone_master_run_the_functions_of_a_file(
     run(wanted)
 
     assert _rows(wanted) == [(0, None), (1, "001!"), (2, "002!")]
+
+
+def test_spark_prepares_the_weather_as_duckdb_does(interpreter: Path, tmp_path: Path) -> None:
+    assert_agrees("spark", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from winnow.orchestrators.prepare import Preparation
 
 
-def prepare(config: Path | str, *, engine: Engine | None = None, dry_run: bool = False) -> Preparation:
+def prepare(
+    config: Path | str, *, engine: Engine | None = None, spark_master: str | None = None, dry_run: bool = False
+) -> Preparation:
     """Compute the rows of `source: prepared` as `data.prepare` says: `HOME/data/NAME/prepared/VERSION`.
 
     The raw rows that were ingested have the types of `data.schema`, and are checked against it. The result is sorted
@@ -20,6 +22,8 @@ def prepare(config: Path | str, *, engine: Engine | None = None, dry_run: bool =
 
     Args:
         engine: duckdb, polars or spark; by default that of the file.
+        spark_master: where Spark computes: local[*], spark://HOST:PORT or k8s://https://HOST:PORT; by default what
+            SPARK_MASTER names, else this machine.
         dry_run: only say what would be done.
 
     Raises:
@@ -35,4 +39,5 @@ def prepare(config: Path | str, *, engine: Engine | None = None, dry_run: bool =
     from winnow.orchestrators import prepare as orchestrator
 
     with located(Path(config)):
-        return orchestrator.prepare(experiment, home_folder(os.environ), engine, dry_run=dry_run)
+        environment = os.environ if spark_master is None else {**os.environ, "SPARK_MASTER": spark_master}
+        return orchestrator.prepare(experiment, home_folder(os.environ), engine, environment, dry_run=dry_run)

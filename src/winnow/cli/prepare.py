@@ -20,16 +20,21 @@ if TYPE_CHECKING:
 @click.option(
     "--engine", type=click.Choice(["duckdb", "polars", "spark"]), help="What computes the rows; by default the file's."
 )
+@click.option(
+    "--spark-master",
+    metavar="URL",
+    help="Where Spark computes: local[*], spark://HOST:PORT or k8s://https://HOST:PORT; by default SPARK_MASTER.",
+)
 @dry_run_option
 @json_option
-def command(config: Path, engine: Engine | None, dry_run: bool, as_json: bool) -> None:
+def command(config: Path, engine: Engine | None, spark_master: str | None, dry_run: bool, as_json: bool) -> None:
     """Compute the rows of `source: prepared` from raw data, by the query or function that `data.prepare` names.
 
     Inputs that have not changed compute nothing, and a query that fails leaves the current version.
     """
     from winnow import api
 
-    found = api.prepare(config, engine=engine, dry_run=dry_run)
+    found = api.prepare(config, engine=engine, spark_master=spark_master, dry_run=dry_run)
     click.echo(as_text(found) if as_json else "\n".join(preparation_lines(found)))
 
 

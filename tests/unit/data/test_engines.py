@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.tools import installed
 from winnow.config.experiment import Engine, Experiment
 from winnow.orchestrators.ingest import ingest
 from winnow.orchestrators.prepare import prepare
 
-ENGINES = ("duckdb", "polars")
+ENGINES = ("duckdb", "polars", pytest.param("spark", marks=pytest.mark.spark))
 ROWS = """\
 id,code,day,seen,price,weight,is_new,note
 3,007,2026-03-01,2026-03-01T00:30:00+02:00,1.10,0.1,true,
@@ -64,6 +65,8 @@ FROM raw GROUP BY code
 
 def prepared(folder: Path, engine: Engine, **how: Any) -> pa.Table:
     """The rows of a raw file that an engine has prepared."""
+    if engine == "spark":
+        installed("spark")
     (folder / "rows.csv").write_text(ROWS)
     (folder / "schema.yaml").write_text(SCHEMA)
     raw = {"source": str(folder / "rows.csv"), "read": {"missing": ["-"]}}

@@ -4,8 +4,8 @@
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
 SWITCHES := AGAIN ALL ALLOW_CHANGED_CODE COMMIT DASHBOARD DETACH DRIFTED DRY_RUN EXIT_CODE FOLLOW FORCE IF_DUE INFER JSON KEEP NO_CACHE VOLUMES YES
-# Variables of the Makefile itself, which are no flags.
-OWN      := ARGS DIR PYTHON TORCH_INDEX UPGRADE VENV WINNOW
+# Variables of the Makefile itself, which are no flags; SPARK_MASTER reaches every verb by its environment.
+OWN      := SPARK_MASTER ARGS DIR PYTHON TORCH_INDEX UPGRADE VENV WINNOW
 GIVEN     = $(filter-out $(OWN),$(strip $(foreach name,$(.VARIABLES),\
               $(if $(filter command line,$(origin $(name))),$(name)))))
 flag      = --$(shell echo $(1) | tr 'A-Z_' 'a-z-')
@@ -62,7 +62,7 @@ ingest: setup ## Copy raw data to .winnow as Parquet, and only what is new of th
 validate: setup ## Check raw rows against data.schema (CONFIG, SCHEMA, HTML=page.html, JSON=1; INFER=1 writes a first schema, FORCE=1 anew)
 	@$(WINNOW) validate $(FLAGS)
 
-prepare: setup ## Compute the rows of data.source: prepared from raw ones (CONFIG, ENGINE=duckdb|polars|spark, DRY_RUN=1, JSON=1)
+prepare: setup ## Compute the rows of data.source: prepared from raw ones (CONFIG, ENGINE=duckdb|polars|spark, SPARK_MASTER, DRY_RUN=1, JSON=1)
 	@$(WINNOW) prepare $(FLAGS)
 
 pipeline: setup ## Go from raw data to a served model: ingest, validate, prepare, train, select, serve (CONFIG, UNTIL=prepare|train|select, ENGINE, PLATFORM, RULES, DRY_RUN=1, JSON=1)
