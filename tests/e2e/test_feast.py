@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import csv
 import shutil
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
+import mlflow
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +24,7 @@ import yaml
 from click.testing import CliRunner
 
 from tests.e2e.feast_repository import NOW, VIEWS, Repository, make_repository, same
+from tests.e2e.models import address
 from tests.tools import installed
 from winnow.cli import winnow
 from winnow.config.errors import InputError
@@ -170,25 +178,73 @@ def test_a_repository_that_is_not_applied_is_refused_and_gets_no_registry(
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("WINNOW_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
-    yield tmp_path / "home"
+    return tmp_path / "home"
 
 
-def test_a_sweep_trains_on_joined_rows_and_its_runs_say_where_they_come_from(
-    repository: Repository, home: Path, tmp_path: Path
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(winnow, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@contextmanager
+def feature_server(file: Path, port: int) -> Iterator[None]:
+    """`winnow feature-server`, from when it answers."""
+    command = [sys.executable, "-m", "winnow", "feature-server", "--config", str(file), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            with suppress(httpx.TransportError):
+                if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
+                    break
+            assert process.poll() is None
+            time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_model_trains_on_joined_rows_and_answers_keys_with_the_features_of_now(
+    repository: Repository, feast: Path, home: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "late.yaml"
-    file.write_text(yaml.safe_dump(described(repository, time="event_timestamp", read={"delimiter": ","})))
-    done = CliRunner().invoke(winnow, ["train", "--config", str(file)], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    import mlflow
-
-    runs = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}").search_runs(["1"])
-    tags = runs[0].data.tags
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    features = {"url": f"http://127.0.0.1:{port}", "service": "trips", "keys": ["driver_id", "region_code"]}
+    serving = {"features": {**features, "timeout_s": 10, "fallback": {"rating": 0.5, "trips": None}}}
+    given = described(repository, time="event_timestamp", read={"delimiter": ","})
+    file.write_text(yaml.safe_dump({**given, "serving": serving}))
+    run("train", "--config", str(file))
+    tags = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}").search_runs(["1"])[0].data.tags
     assert tags["winnow.data.feast"] == "features#trips"
     assert len(tags["winnow.data.feast_definition"]) == 64
     assert (home / "data" / "late-trips" / "feast" / f"{tags['winnow.data.version']}.parquet").is_file()
     assert tags["winnow.data.source"].endswith(f"entities={repository.folder / 'trips.csv'}")
+    run("select-model", "--config", str(file))
+    end = (NOW + timedelta(days=1)).isoformat()
+    loading = [feast, "materialize", (NOW - timedelta(days=11)).isoformat(), end]
+    subprocess.run(loading, cwd=repository.folder, check=True, capture_output=True)
+    url = address(run("prod", "--config", str(file)))
+    try:
+        asked = {"distance": 5.0, "driver_id": 1001, "region_code": "001"}
+        row = {"event_timestamp": NOW, **asked}
+        stored = {"distance": 5.0, **repository.expected(row, is_naive=True)}
+        unknown = {**asked, "driver_id": 9_999}
+        with feature_server(file, port):
+            body = {"rows": [stored, asked, unknown, {**stored, "rating": 0.5, "trips": None}]}
+            answer = httpx.post(f"{url}/predict", json=body, timeout=30).json()
+        plain, keyed, filled, expected = answer["probabilities"]
+        assert (keyed, filled) == (plain, expected)
+        assert answer["fallback"] == [
+            {"column": name, "reason": "not_found", "rows": [2]} for name in ("rating", "trips")
+        ]
+        refused = httpx.post(f"{url}/predict", json={"rows": [asked]}, timeout=30)
+        assert (refused.status_code, refused.json()["type"]) == (503, "/docs#features-unavailable")
+        assert httpx.post(f"{url}/predict", json={"rows": [stored]}).json()["probabilities"] == [plain]
+    finally:
+        run("prod-remove", "--config", str(file))
