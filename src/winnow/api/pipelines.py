@@ -29,7 +29,7 @@ def pipeline(
     platform: str = "local",
     rules: Path | str | None = None,
     dry_run: bool = False,
-    tell: Callable[[str, str], None] = lambda _step, _said: None,
+    tell: Callable[[str, str], None] | None = None,
     say: Callable[[str], None] = silent,
 ) -> Pipeline:
     """Ingest, validate, prepare, train, select and serve, one after the other, as the experiment file says.
@@ -69,7 +69,7 @@ def pipeline(
     steps = _Verbs(Path(config), experiment.name, file, platform, say, engine)
     run = orchestrator.plan if dry_run else orchestrator.pipeline
     with store_is_needed(settings.tracking_uri), located(Path(config)):
-        done = run(request, settings, Registry(settings.tracking_uri), steps, tell=tell)
+        done = run(request, settings, Registry(settings.tracking_uri), steps, tell=tell or (lambda _step, _said: None))
     if not steps.access:
         return done
     access = steps.access[-1]
