@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.tools import installed
 from winnow import api
+from winnow.cli import winnow
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
+from winnow.config.settings import Settings
+from winnow.orchestrators.data_source import resolve_source
 from winnow.orchestrators.dvc_source import DvcVersion, fetch, restore
 from winnow.orchestrators.ingest import ingest
 
@@ -218,3 +222,30 @@ def test_a_version_that_a_study_was_made_with_is_fetched_again(project, tmp_path
     api.data_version(project / "data" / "rain.csv")
     with pytest.raises(InputError, match="which the study was made with"):
         restore(data, made.path, {**made.lineage, "winnow.data.rev": f"{made.rev}-dirty"}, home)
+
+
+def test_a_sweep_gets_the_files_of_the_version_and_its_tags(project, tmp_path):
+    settings = Settings.from_environment({"WINNOW_HOME": str(tmp_path / "home")})
+    given = experiment(source=f"dvc:{project}/data/rain.csv", rev="HEAD~2")
+    resolved, tags = resolve_source(given, settings)
+    md5, commit = hashlib.md5(FIRST.encode()).hexdigest(), git(project, "rev-parse", "HEAD~2")
+    assert resolved.data.source == str(settings.home / "data" / "dvc" / md5 / "rain.csv")
+    assert tags == {
+        "winnow.data.source": f"dvc:{project}/data/rain.csv rev=HEAD~2",
+        "winnow.data.dvc": md5,
+        "winnow.data.rev": commit,
+        "winnow.data.path": "data/rain.csv",
+    }
+    assert resolved.definition() == resolve_source(given, settings)[0].definition()
+
+
+def test_the_command_says_what_to_commit(project, tmp_path):
+    path = project / "data" / "new.csv"
+    path.write_text("rain\n1\n")
+    done = CliRunner().invoke(winnow, ["data-version", "--input", str(path)])
+    *_, version, commit = done.output.splitlines()
+    assert version == f"version {hashlib.md5(path.read_bytes()).hexdigest()} is in {tmp_path}/remote"
+    assert commit.startswith(f"commit it: git add {path}.dvc {project}/data/.gitignore ")
+    done = CliRunner().invoke(winnow, ["data-version", "--input", str(path), "--commit"])
+    assert done.output.splitlines()[-2:] == [f"{version}, as before", "Git has it, too"]
+    assert git(project, "status", "--porcelain", "data") == ""

@@ -1,5 +1,6 @@
 import subprocess
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,18 +30,20 @@ def installed_version(python: Path) -> str:
 
 def test_an_environment_is_made_once_and_anew_where_requirements_differ_or_it_is_broken(tmp_path):
     folder, said = tmp_path / "tools" / "tiny", []
-    python = install_tool(folder, [wheel(tmp_path, "1.0")], said.append)
-    assert installed_version(python) == "1.0"
-    assert install_tool(folder, [wheel(tmp_path, "1.0")], said.append) == python
-    assert said == [
+    first, second = [wheel(tmp_path, "1.0")], [wheel(tmp_path, "2.0")]
+    with ThreadPoolExecutor() as pool:
+        python, same = pool.map(lambda _: install_tool(folder, first, said.append), range(2))
+    assert python == same and installed_version(python) == "1.0"
+    assert sorted(said) == [
         f"installing tiny at {folder} (a minute or so, once)",
         "tiny is installed",
         f"tiny is installed at {folder}",
+        "waiting for another process that installs tiny",
     ]
-    assert installed_version(install_tool(folder, [wheel(tmp_path, "2.0")], said.append)) == "2.0"
+    assert installed_version(install_tool(folder, second, said.append)) == "2.0"
     python.unlink()
     python.symlink_to("/removed/python3")
-    assert installed_version(install_tool(folder, [wheel(tmp_path, "2.0")], said.append)) == "2.0"
+    assert installed_version(install_tool(folder, second, said.append)) == "2.0"
 
 
 def test_a_failing_pip_is_one_error_and_leaves_nothing_that_counts_as_installed(tmp_path):
