@@ -65,6 +65,7 @@ from winnow.api.rollouts import (
     serve_hooks,
 )
 from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model, winner_certainty
+from winnow.api.spark import SparkStart, spark_init, spark_remove
 from winnow.api.stack import (
     MadeSecrets,
     PrintedLogs,
@@ -325,6 +326,7 @@ __all__ = [
     "SeveralDeploymentsError",
     "Share",
     "Sheet",
+    "SparkStart",
     "StackEnd",
     "StackError",
     "StackStart",
@@ -409,6 +411,8 @@ __all__ = [
     "select_model",
     "serve",
     "serve_hooks",
+    "spark_init",
+    "spark_remove",
     "stack_settings",
     "status",
     "stop_serving",

@@ -37,6 +37,7 @@ GROUPS: Mapping[str, str] = {
     "Tools": "tools",
     "The tracking stack": "stack",
     "The monitoring stack": "monitoring_stack",
+    "Spark": "spark",
     "Data": "generation",
     "Validation": "validation",
     "Preparation": "preparation",

@@ -113,6 +113,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "Start Prometheus, Alertmanager and Grafana, which watch deployments.",
         ),
         "monitoring-remove": ("monitoring_stack:remove", "Remove what monitoring-init started."),
+        "spark-init": ("spark:init", "Start a master and a worker of Spark, for prepare."),
+        "spark-remove": ("spark:remove", "Remove what spark-init started."),
         "monitoring-rules": ("monitoring_stack:rules", "Print Prometheus rules, or the Grafana dashboard."),
         "diff": ("diff:command", "Show what mlflow-init and prod on Kubernetes would change in the cluster."),
         "feature-server": ("feature_server:command", "Serve Feast's features to replicas that look them up."),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from winnow.config.platforms import PLATFORMS, unknown_platform
@@ -14,6 +15,7 @@ from winnow.config.settings import Settings
 from winnow.platforms.images import Images
 from winnow.platforms.platform import Platform
 from winnow.platforms.regular_calls import RegularCalls
+from winnow.platforms.spark import SparkCluster
 
 CallKind = Literal["timer", "cronjob"]
 _Factory: TypeAlias = Callable[[Settings, Mapping[str, str]], Platform]
@@ -45,6 +47,22 @@ def images(environment: Mapping[str, str] = os.environ) -> Images:
     from winnow.platforms.docker.images import DockerImages
 
     return DockerImages(environment)
+
+
+def spark_cluster(settings: Settings, folder: Path, environment: Mapping[str, str] = os.environ) -> SparkCluster:
+    """The standalone Spark on this machine's engine; nothing is contacted.
+
+    Args:
+        folder: the project's.
+
+    Raises:
+        InputError: a file of winnow's is missing.
+    """
+    from winnow.platforms.docker.platform import stack_project
+    from winnow.platforms.docker.spark import DockerSpark
+
+    project = stack_project(settings, environment)
+    return DockerSpark(settings.home, project=project, folder=folder, environment=environment)
 
 
 def regular_calls(kind: CallKind, calls: RegularCalls, settings: Settings) -> str:

@@ -19,7 +19,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
         prod-status prod-remove rollback monitor outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input why retrain build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
-        compose-logs monitoring-init monitoring-remove monitoring-rules diff feature-server install-tool schema
+        compose-logs monitoring-init monitoring-remove monitoring-rules spark-init spark-remove diff feature-server install-tool schema
 
 ##@ Start
 help: ## Print this list
@@ -211,6 +211,12 @@ monitoring-remove: setup ## Remove them; measurements and rules stay unless VOLU
 
 monitoring-rules: setup ## Print Prometheus rules, for a Prometheus of your own (CONFIG; DASHBOARD=1: Grafana's dashboard)
 	@$(WINNOW) monitoring-rules $(FLAGS)
+
+spark-init: setup ## Start a master and a worker of Spark, for prepare; its page is on port 8081 (CORES, MEMORY, SPARK_PORT, PAGE_PORT)
+	@$(WINNOW) spark-init $(FLAGS)
+
+spark-remove: setup ## Remove them; prepared rows stay (FORCE=1)
+	@$(WINNOW) spark-remove $(FLAGS)
 
 diff: setup ## Show what mlflow-init and prod on Kubernetes would change in the cluster (CONFIG, STUDY, PART=stack|prod)
 	@$(WINNOW) diff $(FLAGS)

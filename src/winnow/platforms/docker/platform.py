@@ -91,11 +91,9 @@ class DockerPlatform:
 
     def monitoring_stack(self, *, folder: Path, say: Say) -> DockerMonitoring:
         """What watches the deployments of this home."""
-        stack = self._settings.stack
-        in_use = stack.project if isinstance(stack, StackRecord) else default(PROJECT)
         return DockerMonitoring(
             self._settings.home,
-            project=self._environment.get(PROJECT) or in_use,
+            project=stack_project(self._settings, self._environment),
             folder=folder,
             say=say,
             environment=self._environment,
@@ -132,6 +130,12 @@ class DockerPlatform:
 
     def find_image(self, image: ImageBuild) -> str:
         return image.find() or ""
+
+
+def stack_project(settings: Settings, environment: Mapping[str, str]) -> str:
+    """The name of the tracking stack's Compose project: the one that is named, in use, or the default."""
+    in_use = settings.stack.project if isinstance(settings.stack, StackRecord) else default(PROJECT)
+    return environment.get(PROJECT) or in_use
 
 
 def _address(url: str) -> tuple[str, int] | None:
