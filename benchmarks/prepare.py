@@ -85,10 +85,10 @@ def write_csv(folder: Path, gb: float) -> None:
     rows = int(gb * 1e9 / BYTES_PER_ROW)
     write_readings(folder, min(rows, BASE_ROWS), 0)
     for file in sorted(folder.iterdir()):
-        for copy in range(1, -(-rows // BASE_ROWS)):
-            with file.open() as source, (folder / f"{file.stem}-{copy}.csv").open("w") as target:
-                target.write(next(source))
-                target.writelines(f"{copy:02d}{line}" for line in source)
+        lines = file.read_text().splitlines(keepends=True)[1:]
+        with file.open("a") as target:
+            for copy in range(1, -(-rows // BASE_ROWS)):
+                target.writelines(f"{copy:02d}{line}" for line in lines)
 
 
 def measure(folder: Path) -> dict[str, Measured]:
