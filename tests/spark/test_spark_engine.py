@@ -137,7 +137,7 @@ def test_a_job_that_ends_early_leaves_no_process(end: str, recipe: MakeRecipe) -
 
     def strike() -> None:
         jvm = _jvm(wanted)
-        while not list(wanted.temporary.glob("blockmgr-*")):  # its session is open
+        while not list(wanted.temporary.glob("spark/blockmgr-*")):  # its session is open
             time.sleep(0.1)
         if end == "interrupt":
             os.kill(os.getpid(), signal.SIGINT)
@@ -170,7 +170,7 @@ def _jvm(recipe: Recipe) -> psutil.Process:
 
 def _is_of(process: psutil.Process, recipe: Recipe) -> bool:
     try:
-        is_its = process.environ().get("SPARK_LOCAL_DIRS") == str(recipe.temporary)
+        is_its = process.environ().get("SPARK_LOCAL_DIRS") == str(recipe.temporary / "spark")
         return is_its and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False

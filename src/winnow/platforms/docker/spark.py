@@ -95,8 +95,8 @@ class DockerSpark:
         image = BuildPlan(
             dockerfile=self._source / DOCKERFILE,
             context=self._source,
-            tags=(f"winnow-spark:{request.pyspark}-python{request.python}",),
-            arguments={"BASE_IMAGE": base, "PYSPARK": request.pyspark},
+            tags=(f"winnow-spark:{request.pyspark}-python{request.python}-user{os.getuid()}",),
+            arguments={"BASE_IMAGE": base, "PYSPARK": request.pyspark, "SPARK_UID": str(os.getuid())},
             network=options.network,
             pip_config=options.pip_config,
         )

@@ -29,6 +29,8 @@ SMALLEST_MIB = 1024
 """Spark refuses a heap of less than 471 MiB, and is slow in one that is hardly larger."""
 LOG_LINES = 10
 STDERR = 2
+LOCAL_IP = "SPARK_LOCAL_IP"
+LOCAL_DIR = "spark"
 
 
 def version(home: Path, environment: Mapping[str, str]) -> str:
@@ -70,7 +72,7 @@ def run(recipe: Recipe, timeout_s: int = TIMEOUT_S) -> None:
     interpreter, master = python(recipe.home, recipe.environment), SparkMaster.from_environment(recipe.environment)
     check_java(recipe.environment, PLACE)
     master.check()
-    recipe.temporary.mkdir(parents=True, exist_ok=True)
+    (recipe.temporary / LOCAL_DIR).mkdir(parents=True, exist_ok=True)
     log = recipe.temporary / "spark.log"
     request = request_of(recipe, master, timeout_s)
     answer, status = _answer(interpreter, request, environment_of(recipe, master, interpreter), log)
@@ -82,9 +84,11 @@ def run(recipe: Recipe, timeout_s: int = TIMEOUT_S) -> None:
 
 def request_of(recipe: Recipe, master: SparkMaster, timeout_s: int) -> dict[str, Any]:
     """What the job is told."""
-    settings = {"spark.driver.host": master.own_address, "spark.sql.warehouse.dir": str(recipe.temporary / "warehouse")}
+    # Workers reach this machine at its address towards the master, or at what Spark's own variable says.
+    host = master.own_address if master.is_local else recipe.environment.get(LOCAL_IP) or master.own_address
+    settings = {"spark.driver.host": host, "spark.sql.warehouse.dir": str(recipe.temporary / "warehouse")}
     if master.is_local:
-        settings["spark.driver.bindAddress"] = master.own_address
+        settings["spark.driver.bindAddress"] = host
     if "SPARK_DRIVER_MEMORY" not in recipe.environment:
         settings["spark.driver.memory"] = f"{max(recipe.memory_mib, SMALLEST_MIB)}m"
     function = recipe.function
@@ -108,14 +112,15 @@ def environment_of(recipe: Recipe, master: SparkMaster, interpreter: Path) -> di
     conf = stack_conf(recipe.home)
     own = {
         "TZ": "UTC",
-        "SPARK_LOCAL_DIRS": str(recipe.temporary.absolute()),
+        # A folder of its own: in pods, an empty volume is mounted at this path.
+        "SPARK_LOCAL_DIRS": str((recipe.temporary / LOCAL_DIR).absolute()),
         # Executors elsewhere have an interpreter of their own.
         "PYSPARK_PYTHON": recipe.environment.get("PYSPARK_PYTHON")
         or (str(interpreter) if master.is_local else "python3"),
         "PYSPARK_DRIVER_PYTHON": str(interpreter),
     }
     if master.is_local:
-        own["SPARK_LOCAL_IP"] = master.own_address
+        own[LOCAL_IP] = master.own_address
     elif CONF_DIR not in recipe.environment and conf.is_dir():
         own[CONF_DIR] = str(conf)
     return {**recipe.environment, **own}

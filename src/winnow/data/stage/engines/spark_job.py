@@ -89,6 +89,7 @@ def _run(request: Mapping[str, Any]) -> None:
 
 def _session(request: Mapping[str, Any]) -> Any:
     """A session with executors. Raises RefusedError where the master gives none in time."""
+    from py4j.protocol import Py4JError
     from pyspark.sql import SparkSession
 
     master, seconds = request["master"], request["timeout_s"]
@@ -107,11 +108,14 @@ def _session(request: Mapping[str, Any]) -> Any:
         text = first_line(error) if signal.alarm(0) else f"no session within {seconds} s"
         raise RefusedError("master", text) from error
     deadline = time.monotonic() + seconds
-    # The first one is the driver itself.
-    while not master.startswith(LOCAL) and context._jsc.sc().getExecutorMemoryStatus().size() < 2:
-        if time.monotonic() > deadline:
-            raise RefusedError("workers", f"no executor within {seconds} s")
-        time.sleep(0.2)
+    try:
+        # The first one is the driver itself.
+        while not master.startswith(LOCAL) and context._jsc.sc().getExecutorMemoryStatus().size() < 2:
+            if time.monotonic() > deadline:
+                raise RefusedError("workers", f"no executor within {seconds} s")
+            time.sleep(0.2)
+    except Py4JError as error:  # Spark ends the session when executors fail again and again
+        raise RefusedError("workers", first_line(error)) from error
     return session
 
 
