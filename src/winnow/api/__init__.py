@@ -21,6 +21,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from winnow.api.airflow import AirflowStart, airflow_init, airflow_local, airflow_logs, airflow_remove
+from winnow.api.dags import airflow_dags
 from winnow.api.data_versions import data_version
 from winnow.api.deployments import (
     diff,
@@ -99,6 +101,7 @@ if TYPE_CHECKING:
     from winnow.model_query.ranking import Demand, Miss, Selection
     from winnow.monitoring.outcomes import JoinedOutcomes, RevisionOutcomes
     from winnow.monitoring.report import Alarm, ColumnDrift, LiveQuality, MonitoringReport, QualityPart
+    from winnow.orchestrators.airflow_local import AirflowError
     from winnow.orchestrators.build import BuiltImage, PlannedBuild
     from winnow.orchestrators.cancel import Cancelled
     from winnow.orchestrators.dashboard import Dashboard
@@ -168,6 +171,7 @@ _LATE = {
         "model_query.ranking": "Demand Miss Selection",
         "monitoring.outcomes": "JoinedOutcomes RevisionOutcomes",
         "monitoring.report": "Alarm ColumnDrift LiveQuality MonitoringReport QualityPart",
+        "orchestrators.airflow_local": "AirflowError",
         "orchestrators.build": "BuiltImage PlannedBuild",
         "orchestrators.cancel": "Cancelled",
         "orchestrators.dashboard": "Dashboard",
@@ -226,6 +230,8 @@ _LATE = {
 
 __all__ = [
     "Access",
+    "AirflowError",
+    "AirflowStart",
     "Alarm",
     "Asked",
     "BuildFailedError",
@@ -349,6 +355,11 @@ __all__ = [
     "Violation",
     "WinnowError",
     "WorkerGroup",
+    "airflow_dags",
+    "airflow_init",
+    "airflow_local",
+    "airflow_logs",
+    "airflow_remove",
     "build_prod",
     "build_train",
     "cancel",

@@ -37,10 +37,12 @@ GROUPS: Mapping[str, str] = {
     "Tools": "tools",
     "The tracking stack": "stack",
     "The monitoring stack": "monitoring_stack",
+    "Airflow": "airflow",
     "Spark": "spark",
     "Data": "generation",
     "Validation": "validation",
     "Preparation": "preparation",
+    "Airflow DAGs": "dags",
     "Pipelines": "pipelines",
     "Documents": "documents",
 }

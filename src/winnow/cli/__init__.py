@@ -116,11 +116,22 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "spark-init": ("spark:init", "Start a master and a worker of Spark, for prepare."),
         "spark-remove": ("spark:remove", "Remove what spark-init started."),
         "monitoring-rules": ("monitoring_stack:rules", "Print Prometheus rules, or the Grafana dashboard."),
+        "airflow-dags": ("airflow_dags:command", "Write DAGs of Airflow that call these verbs for an experiment."),
+        "airflow-local": ("airflow:local", "Run Airflow on this machine, without Docker, until Ctrl-C."),
+        "airflow-init": (
+            "airflow:init",
+            "Start Airflow and Postgres in containers; on Kubernetes, print manifests.",
+        ),
+        "airflow-remove": (
+            "airflow:remove",
+            "Remove what airflow-init started; runs stay unless --volumes is given.",
+        ),
+        "airflow-logs": ("airflow:logs", "Print Airflow's logs."),
         "diff": ("diff:command", "Show what mlflow-init and prod on Kubernetes would change in the cluster."),
         "feature-server": ("feature_server:command", "Serve Feast's features to replicas that look them up."),
         "install-tool": (
             "install_tool:command",
-            "Install DVC, Feast, Spark or Evidently in an environment of its own.",
+            "Install Airflow, DVC, Feast, Spark or Evidently in an environment of its own.",
         ),
     },
     "Develop": {

@@ -15,6 +15,7 @@ OTHERS = 0o077
 """Permissions of the group and of all others."""
 
 _OWN = (
+    "airflow",
     "artifacts",
     "data",
     "deployments",

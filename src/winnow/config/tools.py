@@ -14,6 +14,14 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 
 TOOLS: Mapping[str, tuple[str, ...]] = {
+    # The providers of its operators, and of users with passwords.
+    "airflow": (
+        "apache-airflow>=3.3.2,<3.4",
+        "apache-airflow-providers-cncf-kubernetes>=10.25,<11",
+        "apache-airflow-providers-docker>=4.6,<5",
+        "apache-airflow-providers-fab>=3.10,<4",
+        "apache-airflow-providers-standard>=1.21,<2",
+    ),
     "dvc": ("dvc[s3]>=3.67,<4",),
     "evidently": ("evidently>=0.7.23,<0.8", "pandas<3", "pyarrow"),
     "feast": ("feast>=0.67,<0.68",),

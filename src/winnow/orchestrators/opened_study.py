@@ -17,7 +17,7 @@ from winnow.config.next_command import next_command
 from winnow.config.private import make_home
 from winnow.config.settings import Settings
 from winnow.config.user_code import folder_of_code
-from winnow.orchestrators.environment import describe_environment
+from winnow.orchestrators.environment import describe_environment, run_context
 from winnow.study.database import Database, NoStudiesError
 from winnow.study.optuna_tables import Goal
 from winnow.study.store import StudyStore
@@ -61,7 +61,7 @@ def describe_sweep(
         seed=experiment.search.seed,
         environment=describe_environment(code_folder, home),
         started_at_ms=time.time_ns() // 1_000_000,
-        tags=experiment.tags,
+        tags={**experiment.tags, **run_context()},
         splitter=checked.splitter,
         code=code,
         lineage=lineage or {},

@@ -166,6 +166,7 @@ def _origin(version: ModelVersion, registry: HistoryRegistry, settings: Settings
         data_sha256=manifest.data_sha256,
         data_rows=None if sweep is None else sweep.data_rows,
         lineage=version.lineage,
+        tags={} if sweep is None else {k: v for k, v in sweep.tags.items() if not k.startswith("winnow.")},
         git_commit=manifest.git_commit,
         has_changes=told.get("git_dirty") == "true",
         environment={name: value for name, value in named.items() if value},

@@ -17,8 +17,8 @@ from winnow.config.error_reports import DSN
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_flag
 
-TRAIN, TRACKING = "winnow-train", "winnow-tracking"
-"""The repositories of the workers' and the tracking server's image, without registry and tag."""
+TRAIN, TRACKING, AIRFLOW = "winnow-train", "winnow-tracking", "winnow-airflow"
+"""The repositories of the workers', the tracking server's and Airflow's image, without registry and tag."""
 
 TRAIN_BASE, PROD_BASE = "WINNOW_TRAIN_BASE_IMAGE", "WINNOW_PROD_BASE_IMAGE"
 REGISTRY, NETWORK, PIP_CONFIG = "WINNOW_REGISTRY", "WINNOW_BUILD_NETWORK", "WINNOW_PIP_CONFIG"
@@ -280,6 +280,9 @@ class Images(Protocol):
 
     def plan_tracking_image(self, folder: Path, options: BuildOptions, extras: Sequence[str]) -> ImageBuild:
         """The tracking server's image alone, as `plan_train_images` plans it; nothing is pushed."""
+
+    def plan_airflow_image(self, request: TrainImagesRequest) -> ImageBuild:
+        """Airflow's image, with the project's code, as `plan_train_images` plans the workers'."""
 
     def plan_model_image(self, request: ModelImageRequest) -> ImageBuild:
         """The image of a model as it would be built; where no engine answers, with `ImageBuild.unknown`.

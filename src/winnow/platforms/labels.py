@@ -29,3 +29,6 @@ STACK = "winnow.stack"
 
 MONITORING = "winnow.monitoring"
 """Label of all that monitoring consists of; on Docker its value is the folder of the deployments that it watches."""
+
+AIRFLOW = "winnow.airflow"
+"""Label of all that Airflow consists of; on Docker its value is the home that it belongs to."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from winnow.config.settings import Settings
+from winnow.platforms.airflow_stack import AirflowStack
 from winnow.platforms.deployer import Deployer, Say
 from winnow.platforms.executor import Executor
 from winnow.platforms.images import ImageBuild, ImageRoute, Show, silent
@@ -130,6 +131,16 @@ class Platform(Protocol):
         Args:
             folder: the project's, with compose.monitoring.yaml and k8s/.
             say: receives what is being done, a line each.
+
+        Raises:
+            InputError: the platform has none, or a file of it is missing.
+        """
+
+    def airflow_stack(self, *, folder: Path, say: Say) -> AirflowStack:
+        """Airflow on the platform, started or not; nothing is contacted.
+
+        Args:
+            folder: the project's, with compose.airflow.yaml or k8s/airflow.
 
         Raises:
             InputError: the platform has none, or a file of it is missing.

@@ -101,6 +101,7 @@ class Origin(Versioned):
         data_name, data_source: what the data are called, and where they were read from.
         data_sha256: digest of the data.
         lineage: where the data come from, in the version's tags `winnow.data.NAME`.
+        tags: of the study's runs: those of the experiment file and of MLFLOW_RUN_CONTEXT, such as a DAG run's name.
         git_commit: of the code; empty where none is known.
         study_started_at: when the study was made; None where it is gone.
         data_rows: of the study's data, None where the study is gone; `data_source` is then empty.
@@ -124,6 +125,7 @@ class Origin(Versioned):
     data_sha256: str
     data_rows: int | None
     lineage: Mapping[str, str]
+    tags: Mapping[str, str]
     git_commit: str
     has_changes: bool
     environment: Mapping[str, str]
@@ -286,6 +288,7 @@ def _origin(origin: Origin, aliases: Sequence[str]) -> Sheet:
         "holdout": ", ".join(f"{name} {score(value)}" for name, value in holdout.items()) or "none",
         "data": f"{origin.data_name}{source}{rows_text}, sha256 {origin.data_sha256[:12]}",
         "lineage": ", ".join(f"{name} {value}" for name, value in shown_lineage(origin.lineage).items()),
+        "tags": _listed(origin.tags),
         "code": f"commit {origin.git_commit[:12]}{changes}" if origin.git_commit else "no commit known",
         "made with": made or "not known",
         "bundle": f"sha256 {origin.digest[:12]}",

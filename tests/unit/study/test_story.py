@@ -34,6 +34,7 @@ ORIGIN = Origin(
         "winnow.data.sha256": "a" * 64,
         "winnow.data.dvc": "22e4c1d09b7f" + "0" * 20 + ".dir",
     },
+    tags={"airflow.dag": "wine_training", "team": "ml"},
     git_commit="c0ffee" * 6,
     has_changes=True,
     environment={"user": "ada", "python": "3.11.7"},
@@ -85,6 +86,7 @@ def test_the_tables_say_where_a_version_comes_from() -> None:
     assert facts["holdout"] == "f1 0.8800"
     assert facts["data"] == "wine.csv (data/wine.csv), 1,234 rows, sha256 aaaaaaaaaaaa"
     assert facts["lineage"] == "dvc 22e4c1d09b7f.dir, source prepared, version 0acf482b8e54"
+    assert facts["tags"] == "airflow.dag=wine_training, team=ml"
     assert facts["code"] == "commit c0ffeec0ffee, with changes"
     assert gates.rows == (("production", "f1", "pass", "0.9 is above 0.8."),)
 

@@ -19,7 +19,8 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
         prod-status prod-remove rollback monitor outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input why retrain build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
-        compose-logs monitoring-init monitoring-remove monitoring-rules spark-init spark-remove diff feature-server install-tool schema
+        compose-logs monitoring-init monitoring-remove monitoring-rules spark-init spark-remove \
+        airflow-local airflow-init airflow-remove airflow-logs airflow-dags diff feature-server install-tool schema
 
 ##@ Start
 help: ## Print this list
@@ -212,6 +213,21 @@ monitoring-remove: setup ## Remove them; measurements and rules stay unless VOLU
 monitoring-rules: setup ## Print Prometheus rules, for a Prometheus of your own (CONFIG; DASHBOARD=1: Grafana's dashboard)
 	@$(WINNOW) monitoring-rules $(FLAGS)
 
+airflow-dags: setup ## Write DAGs of Airflow that call these verbs for an experiment (CONFIG, RULES, OUTPUT=airflow/dags, FORCE=1)
+	@$(WINNOW) airflow-dags $(FLAGS)
+
+airflow-local: setup ## Run Airflow on this machine, without Docker, until Ctrl-C (DAGS=airflow/dags, PORT, PARALLELISM)
+	@$(WINNOW) airflow-local $(FLAGS)
+
+airflow-init: setup ## Start Airflow in containers; again: with changed DAGs (PORT, PARALLELISM; PLATFORM=kubernetes prints manifests: REGISTRY)
+	@$(WINNOW) airflow-init $(FLAGS)
+
+airflow-remove: setup ## Remove it; its runs and secrets stay unless VOLUMES=1 (FORCE=1)
+	@$(WINNOW) airflow-remove $(FLAGS)
+
+airflow-logs: setup ## Print Airflow's logs, on Docker (SERVICE=scheduler, FOLLOW=1)
+	@$(WINNOW) airflow-logs $(FLAGS)
+
 spark-init: setup ## Start a master and a worker of Spark, for prepare; its page is on port 8081 (CORES, MEMORY, SPARK_PORT, PAGE_PORT)
 	@$(WINNOW) spark-init $(FLAGS)
 
@@ -224,5 +240,5 @@ diff: setup ## Show what mlflow-init and prod on Kubernetes would change in the 
 feature-server: setup ## Serve Feast's features to replicas that look them up (CONFIG, HOST, PORT)
 	@$(WINNOW) feature-server $(FLAGS)
 
-install-tool: setup ## Install a tool in an environment of its own, which winnow calls as a process (TOOL=dvc|evidently|feast|spark)
+install-tool: setup ## Install a tool in an environment of its own, which winnow calls as a process (TOOL=airflow|dvc|evidently|feast|spark)
 	@$(WINNOW) install-tool $(FLAGS)

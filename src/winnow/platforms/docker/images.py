@@ -47,6 +47,9 @@ class DockerImages:
     def plan_tracking_image(self, folder: Path, options: BuildOptions, extras: Sequence[str]) -> TrainImageBuild:
         return TrainImageBuild(train_image.plan_tracking(folder, options, extras), is_pushed=False)
 
+    def plan_airflow_image(self, request: TrainImagesRequest) -> TrainImageBuild:
+        return TrainImageBuild(train_image.plan(request, "airflow"), bool(request.options.registry))
+
     def plan_model_image(self, request: ModelImageRequest) -> ModelImageBuild:
         base_id, unknown = self._base(request.options)
         return ModelImageBuild(prod_image.plan(request, base_id), request.is_cached, unknown, lambda: self.engine)

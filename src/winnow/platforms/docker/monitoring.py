@@ -11,27 +11,21 @@ import os
 import secrets
 import shlex
 import shutil
-import subprocess
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import yaml
 
 from winnow.config.atomic_write import replace_text
 from winnow.config.clock import Clock
-from winnow.config.errors import InputError, UnavailableError
-from winnow.config.next_command import next_command, next_flag
-from winnow.config.own_files import own_folder
+from winnow.config.errors import UnavailableError
 from winnow.platforms.deployer import Say
 from winnow.platforms.docker import engine_deployment as on_engine
 from winnow.platforms.docker import scraping
-from winnow.platforms.docker.client import asking, connect
-from winnow.platforms.docker.stack import check_compose
-from winnow.platforms.docker.stack_plan import subprocess_environment
+from winnow.platforms.docker.client import asking
+from winnow.platforms.docker.compose_project import ADDRESS, ComposeProject, compose_file
 from winnow.platforms.labels import MONITORING
 from winnow.platforms.monitoring_stack import (
     ALERTMANAGER,
@@ -45,20 +39,13 @@ from winnow.platforms.monitoring_stack import (
     TOKEN_FILE,
     MonitoringRequest,
 )
-from winnow.platforms.ports import is_free
 from winnow.platforms.stack import LOG_LINES, StackEnd, StackError
 
-if TYPE_CHECKING:
-    import docker
-    from docker.models.containers import Container
-
 COMPOSE_FILE = "compose.monitoring.yaml"
-ADDRESS = "127.0.0.1"
 TOKEN = CONFIGURATION.with_name(PurePosixPath(TOKEN_FILE).name)
 _READY = {PROMETHEUS: "/-/ready", ALERTMANAGER: "/-/ready", GRAFANA: "/api/health"}
 _RELOADED = (PROMETHEUS, ALERTMANAGER)
 _WHAT = "monitoring"
-_PROJECT = "com.docker.compose.project"
 _ANSWER_S = 2.0
 
 
@@ -136,44 +123,28 @@ class DockerMonitoring:
     ) -> None:
         self._deployments = home.absolute() / "deployments" / "docker"
         self._folder = scraping.monitoring_folder(self._deployments)
-        self._project, self._say, self._environment = f"{project}-monitoring", say, environment
-        self._clock = clock if clock is not None else Clock()
-        self._compose_file = (own_folder(folder, COMPOSE_FILE) / COMPOSE_FILE).absolute()
-        if not self._compose_file.is_file():
-            raise InputError(
-                str(self._compose_file),
-                expected="winnow's compose.monitoring.yaml",
-                found="no such file",
-                remedy="Run this in the folder that holds it.",
-            )
-
-    @cached_property
-    def _engine(self) -> docker.DockerClient:
-        return connect(self._environment)
+        self._say, self._clock = say, clock if clock is not None else Clock()
+        self._project = ComposeProject(
+            name=f"{project}-monitoring",
+            file=compose_file(folder, COMPOSE_FILE),
+            what=_WHAT,
+            remove="monitoring-remove",
+            label=MONITORING,
+            owner=str(self._deployments),
+            environment=environment,
+        )
 
     def plan(self, request: MonitoringRequest, *, is_dry_run: bool = False) -> DockerMonitoringPlan:
         """See `MonitoringStack.plan`."""
         try:
             with asking(_WHAT):
-                running, hooks_host = self._containers(), self._hooks_host()
+                running, hooks_host = self._project.containers(), self._hooks_host()
         except UnavailableError:
             if not is_dry_run:
                 raise
             return self._planned(request, "HOST", ("whether ports are free: no Docker engine answers",))
-        if other := self._other_home(running):
-            raise _taken(self._project, other)
-        check_compose(self._environment)
         plan = self._planned(request, hooks_host)
-        published = {port for each in running for port in _published(each)}
-        for service in plan.services:
-            port = _port(request, service)
-            if port not in published and not is_free(ADDRESS, port):
-                raise InputError(
-                    f"{service}'s port {port}",
-                    expected="a free port of this machine",
-                    found="one that is taken",
-                    remedy=f"Choose another: {next_flag(f'{service}-port', port + 1)}.",
-                )
+        self._project.check(running, {each: (_port(request, each), f"{each}-port") for each in plan.services})
         return plan
 
     @asking(_WHAT)
@@ -182,7 +153,7 @@ class DockerMonitoring:
         before = {path: _text(self._folder / path) for path in plan.files}
         self._write(plan)
         self._say(f"starting {', '.join(plan.services)}")
-        self._up(plan)
+        self._project.run(plan.command, plan.environment)
         deadline = self._clock.now() + timeout_s
         try:
             self._await_ready(plan, deadline)
@@ -194,36 +165,31 @@ class DockerMonitoring:
                 if text:
                     _write(self._folder, path, text)
             raise
-        for name in on_engine.names(self._engine):
-            found = on_engine.find(self._engine, name, self._deployments / name)
+        for name in on_engine.names(self._project.engine):
+            found = on_engine.find(self._project.engine, name, self._deployments / name)
             if found is not None and found.folder.parent == self._deployments and not found.is_previous:
-                scraping.scrape(self._engine, found)
+                scraping.scrape(self._project.engine, found)
 
     @asking(_WHAT)
     def plan_end(self, *, volumes: bool) -> StackEnd:
         """See `MonitoringStack.plan_end`."""
-        other = self._other_home(self._containers())
-        steps = [f"remove the containers and networks of the project {self._project}"]
+        name, other = self._project.name, self._project.other_owner(self._project.containers())
+        steps = [f"remove the containers and networks of the project {name}"]
         if volumes:
             steps += ["delete its volumes", f"delete {self._folder}"]
         kept = "Its measurements and rules are gone." if volumes else "Its measurements and rules stay."
         return StackEnd(
-            stack=f"the monitoring {self._project}",
+            stack=f"the monitoring {name}",
             steps=tuple(steps),
-            outcome=f"The monitoring {self._project} is removed. {kept} Deployments go on serving.",
+            outcome=f"The monitoring {name} is removed. {kept} Deployments go on serving.",
             owner=other,
-            refusal=_taken(self._project, other) if other else None,
+            refusal=self._project.taken(other) if other else None,
         )
 
     @asking(_WHAT)
     def end(self, *, volumes: bool) -> None:
         """See `MonitoringStack.end`."""
-        check_compose(self._environment)
-        command = [*self._compose(True), "down", "--remove-orphans", *(["--volumes"] if volumes else [])]
-        environment = {**subprocess_environment(self._environment), **self._variables(MonitoringRequest({}))}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise StackError(f"monitoring: `docker compose down` failed:\n{done.stderr.strip()}")
+        self._project.down(self._variables(MonitoringRequest({})), volumes=volumes, profiles=(GRAFANA,))
         if volumes:
             shutil.rmtree(self._folder, ignore_errors=True)
         else:
@@ -241,15 +207,10 @@ class DockerMonitoring:
         if not request.has_grafana:
             files.pop(DASHBOARD, None)
         up = ("up", "--detach", "--quiet-pull", "--remove-orphans")
-        command = [*self._compose(request.has_grafana), *up]
+        command = self._project.command(*up, profiles=(GRAFANA,) if request.has_grafana else ())
         return DockerMonitoringPlan(
             request, self._folder, files, command, self._variables(request), hooks_host, unknown
         )
-
-    def _compose(self, has_grafana: bool) -> list[str]:
-        file = ("--file", str(self._compose_file), "--env-file", os.devnull)
-        profile = ("--profile", "grafana") if has_grafana else ()
-        return ["docker", "compose", "--project-name", self._project, *file, *profile]
 
     def _variables(self, request: MonitoringRequest) -> dict[str, str]:
         ports = {f"{each.upper()}_PORT": str(_port(request, each)) for each in PORTS}
@@ -266,18 +227,6 @@ class DockerMonitoring:
         for folder in (RULES, RULES.with_name("targets")):
             _make(plan.folder, folder)
 
-    def _up(self, plan: DockerMonitoringPlan) -> None:
-        done = subprocess.run(
-            plan.command,
-            env={**subprocess_environment(self._environment), **plan.environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            raise StackError("monitoring: `docker compose up` failed:\n" + "\n".join(lines[-LOG_LINES:]))
-
     def _await_ready(self, plan: DockerMonitoringPlan, deadline: float) -> None:
         for service, url in plan.urls.items():
             while _answer(f"{url}{_READY[service]}") is None:
@@ -289,7 +238,7 @@ class DockerMonitoring:
         """Have a service read its configuration anew, and wait until it has."""
         succeeded_at = f"{service}_config_last_reload_success_timestamp_seconds"
         before = _value(url, succeeded_at)
-        for each in self._containers():
+        for each in self._project.containers():
             if each.labels[scraping.SERVICE] == service:
                 scraping.reload(each)
         while _value(url, succeeded_at) == before:
@@ -299,26 +248,18 @@ class DockerMonitoring:
 
     def _is_failing(self, service: str) -> bool:
         """Whether the engine starts a service again and again."""
-        found = [each for each in self._containers() if each.labels[scraping.SERVICE] == service]
+        found = [each for each in self._project.containers() if each.labels[scraping.SERVICE] == service]
         return any(each.status == "restarting" for each in found)
 
     def _said(self, service: str, what: str) -> str:
         """A sentence about a service, and the end of its log."""
-        found = next((each for each in self._containers() if each.labels[scraping.SERVICE] == service), None)
+        found = next((each for each in self._project.containers() if each.labels[scraping.SERVICE] == service), None)
         lines = [] if found is None else on_engine.log(found, LOG_LINES)
         return f"monitoring: {service} {what}. The end of its log:\n" + "\n".join(f"    {line}" for line in lines)
 
-    def _containers(self) -> list[Container]:
-        return self._engine.containers.list(all=True, filters={"label": f"{_PROJECT}={self._project}"})
-
-    def _other_home(self, running: Sequence[Container]) -> str:
-        """The folder of the deployments that a running monitoring of this name watches, where it is not this home's."""
-        watched = {str(each.labels.get(MONITORING, "another project")) for each in running}
-        return next(iter(watched - {str(self._deployments)}), "")
-
     def _hooks_host(self) -> str:
         """The address that Docker gives `host.docker.internal`: the gateway of its default network."""
-        configs = self._engine.networks.get("bridge").attrs["IPAM"]["Config"] or [{}]
+        configs = self._project.engine.networks.get("bridge").attrs["IPAM"]["Config"] or [{}]
         return str(configs[0].get("Gateway") or ADDRESS)
 
 
@@ -363,16 +304,6 @@ def _port(request: MonitoringRequest, service: str) -> int:
     return request.ports.get(service, PORTS[service])
 
 
-def _taken(project: str, other: str) -> InputError:
-    return InputError(
-        f"the monitoring '{project}'",
-        expected="none of that name, or one of this home's deployments",
-        found=f"one that watches {other}",
-        remedy=f"Remove that one (`{next_command('monitoring-remove')}` with its home), or set WINNOW_PROJECT to "
-        "another name for one beside it.",
-    )
-
-
 def _write(folder: Path, path: PurePosixPath, text: str) -> None:
     """Write a file that services may read, though they run as other users."""
     _make(folder, path.parent)
@@ -403,8 +334,3 @@ def _value(url: str, metric: str) -> str:
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def _published(container: Container) -> set[int]:
-    bindings = container.attrs["HostConfig"]["PortBindings"] or {}
-    return {int(each["HostPort"]) for found in bindings.values() for each in found or ()}

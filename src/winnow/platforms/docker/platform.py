@@ -13,13 +13,22 @@ from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.config.stack_record import StackRecord
 from winnow.platforms.deployer import Say
+from winnow.platforms.docker.airflow import DockerAirflow
 from winnow.platforms.docker.deployer import DockerDeployer
 from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
 from winnow.platforms.docker.images import DockerImages
 from winnow.platforms.docker.monitoring import DockerMonitoring
 from winnow.platforms.docker.stack import DockerStack
 from winnow.platforms.docker.sweep import DockerSweep
-from winnow.platforms.images import PROD_BASE, BuildOptions, ImageBuild, Show, silent
+from winnow.platforms.images import (
+    PROD_BASE,
+    TRAIN_BASE,
+    BuildOptions,
+    ImageBuild,
+    Show,
+    TrainImagesRequest,
+    silent,
+)
 from winnow.platforms.lookup import Lookup
 from winnow.platforms.platform import Capabilities, PlatformDocuments
 from winnow.platforms.rollout_driver import RolloutDriver, start_process
@@ -93,6 +102,18 @@ class DockerPlatform:
         """What watches the deployments of this home."""
         return DockerMonitoring(
             self._settings.home,
+            project=stack_project(self._settings, self._environment),
+            folder=folder,
+            say=say,
+            environment=self._environment,
+        )
+
+    def airflow_stack(self, *, folder: Path, say: Say) -> DockerAirflow:
+        """See `Platform.airflow_stack`."""
+        options = replace(BuildOptions.from_environment(self._environment, base=TRAIN_BASE), registry="")
+        return DockerAirflow(
+            self._settings,
+            lambda: self._images.plan_airflow_image(TrainImagesRequest(folder, options)),
             project=stack_project(self._settings, self._environment),
             folder=folder,
             say=say,

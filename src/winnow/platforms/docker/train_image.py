@@ -1,4 +1,4 @@
-"""The images of a sweep: `winnow-tracking` for the MLflow server and `winnow-train` for the workers.
+"""The images of a sweep: `winnow-tracking` for the MLflow server, `winnow-train` for the workers; and `winnow-airflow`.
 
 A worker's image contains the project's code and winnow's. A project outside the clone lends the build a copy of
 winnow's source, in `SOURCE`. A label holds the digest of that code, and a sweep refuses an image that
@@ -19,24 +19,30 @@ from typing import TYPE_CHECKING, Any, Literal
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
 from winnow.config.own_files import own_folder
+from winnow.config.tools import TOOLS
 from winnow.config.version import __version__
 from winnow.platforms.docker.build import CLONE_FILES, PROJECT, BuildPlan, project_id, source_folder
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.requirements import read_project
-from winnow.platforms.images import TRACKING, TRAIN, BuildOptions, TrainImagesRequest
+from winnow.platforms.images import AIRFLOW, TRACKING, TRAIN, BuildOptions, TrainImagesRequest
 
 if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
 
-Target = Literal["tracking", "train"]
+Target = Literal["tracking", "train", "airflow"]
 TARGETS: tuple[Target, ...] = ("tracking", "train")
+"""What a sweep needs."""
 DOCKERFILE = "Dockerfile.train"
 CODE, NAMED = "winnow.code", "winnow.requirements"
 """Labels: digest of the code that the image holds; the requirements file that a person named for it."""
 
+AIRFLOW_DRIVERS = ("apache-airflow-providers-postgres>=6,<7",)
+"""What Airflow needs for a database on Postgres besides what it needs here."""
+
 SOURCE = ".winnow/source"
 """Where a project outside the clone has the copy, within the build's context. Its .dockerignore lets it pass."""
 
+_NAMES: Mapping[Target, str] = {"tracking": TRACKING, "train": TRAIN, "airflow": AIRFLOW}
 _NAME_LENGTH = 60
 _CODE_NAMES = (DOCKERFILE, ".dockerignore", "pyproject.toml", "requirements.lock")
 _NO_CODE = frozenset({"__pycache__", "node_modules"})
@@ -44,7 +50,7 @@ _NO_CODE_AT_TOP = frozenset({"build", "data", "dist", "docs"})
 
 
 def plan(request: TrainImagesRequest, target: Target) -> BuildPlan:
-    """Work out the build of one of the two images.
+    """Work out the build of one of the images.
 
     Raises:
         InputError: there is no clone of winnow, or no such file or extra.
@@ -54,21 +60,23 @@ def plan(request: TrainImagesRequest, target: Target) -> BuildPlan:
     project = read_project(source / "pyproject.toml")
     _check_extras(project, request.extras)
     file = _checked_requirements(folder, request.requirements)
-    is_worker = target == "train"
+    has_code = target != "tracking"
     arguments = {"BASE_IMAGE": options.base_image, "EXTRAS": ",".join(request.extras)}
     labels = {
         "org.opencontainers.image.version": str(project.get("version", __version__)),
         "org.opencontainers.image.revision": request.revision,
         PROJECT: project_id(folder),
     }
-    if is_worker:
+    if has_code:
         arguments |= {"TORCH_INDEX": request.torch_index, "REQUIREMENTS": file, "VERSION": __version__}
         arguments |= {} if source == folder else {"WINNOW": SOURCE}
         labels |= {CODE: code_digest(folder, file), NAMED: file}
-    reference = f"{TRAIN if is_worker else TRACKING}:{request.tag or project_tag(folder)}"
+    if target == "airflow":
+        arguments |= {"AIRFLOW": " ".join((*TOOLS["airflow"], *AIRFLOW_DRIVERS))}
+    reference = f"{_NAMES[target]}:{request.tag or project_tag(folder)}"
     return BuildPlan(
         dockerfile=source / DOCKERFILE,
-        context=folder if is_worker else source,
+        context=folder if has_code else source,
         tags=(reference, f"{options.registry.rstrip('/')}/{reference}") if options.registry else (reference,),
         target=target,
         arguments={name: value for name, value in arguments.items() if value},
@@ -85,9 +93,10 @@ def lend_source(plan: BuildPlan) -> None:
         return
     clone, copy = plan.dockerfile.parent, plan.context / SOURCE
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(clone / "src/winnow", copy / "src/winnow", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("src/winnow", "airflow"):
+        shutil.copytree(clone / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (*CLONE_FILES, "README.md", "LICENSE"):
-        shutil.copyfile(clone / name, copy / name)
+        shutil.copy2(clone / name, copy / name)  # with its mode, so that layers of the clone are found in the cache
 
 
 def plan_tracking(folder: Path, options: BuildOptions, extras: Sequence[str], tag: str = "") -> BuildPlan:

@@ -13,8 +13,20 @@ from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord
 from winnow.platforms.deployer import Say
-from winnow.platforms.images import PROD_BASE, TRAIN, BuildOptions, ImageBuild, ImageRoute, Images, Show, silent
+from winnow.platforms.images import (
+    PROD_BASE,
+    TRAIN,
+    TRAIN_BASE,
+    BuildOptions,
+    ImageBuild,
+    ImageRoute,
+    Images,
+    Show,
+    TrainImagesRequest,
+    silent,
+)
 from winnow.platforms.kubernetes import driver_job, permissions
+from winnow.platforms.kubernetes.airflow import KubernetesAirflow
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer
@@ -110,6 +122,12 @@ class KubernetesPlatform:
     def monitoring_stack(self, *, folder: Path, say: Say) -> KubernetesMonitoring:
         """See `Platform.monitoring_stack`."""
         return KubernetesMonitoring(lambda: self.cluster, folder, say=say, environment=self._environment)
+
+    def airflow_stack(self, *, folder: Path, say: Say) -> KubernetesAirflow:
+        """See `Platform.airflow_stack`."""
+        options = BuildOptions.from_environment(self._environment, base=TRAIN_BASE)
+        request = TrainImagesRequest(folder, options)
+        return KubernetesAirflow(self._settings, lambda: self._images.plan_airflow_image(request), folder)
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
         """See `Platform.local_settings`: forwarded ports replace the stack's addresses in the cluster."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.platforms.deployer import Say
 from winnow.platforms.images import ImageBuild, Show, silent
@@ -79,6 +80,15 @@ class LocalPlatform:
             expected="docker or kubernetes, which can run Prometheus and Alertmanager",
             found=f"'{self.name}'",
             remedy="Choose one of them. `winnow monitor` watches deployments on this machine without it.",
+        )
+
+    def airflow_stack(self, *, folder: Path, say: Say) -> NoReturn:
+        """Raises InputError: `airflow-local` starts the one of this machine."""
+        raise InputError(
+            "platform",
+            expected="docker or kubernetes",
+            found=f"'{self.name}'",
+            remedy=f"Start Airflow without them: `{next_command('airflow-local')}`.",
         )
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:

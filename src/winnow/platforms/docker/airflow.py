@@ -1,0 +1,271 @@
+"""Airflow on a Docker engine: one Compose project (compose.airflow.yaml), and a private file with its secrets.
+
+Tasks run in the scheduler's container. They have winnow's home in a volume, and the stores of the tracking stack where
+one is in use on this engine.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from winnow.config.errors import InputError, UnavailableError
+from winnow.config.next_command import next_command
+from winnow.config.settings import Settings
+from winnow.config.stack_record import StackRecord
+from winnow.platforms.airflow_stack import (
+    PASSWORD,
+    SERVICES,
+    USER,
+    AirflowRequest,
+    connection,
+    keep_secrets,
+    known_secrets,
+    secrets_file,
+)
+from winnow.platforms.deployer import Say
+from winnow.platforms.docker.client import asking
+from winnow.platforms.docker.compose_project import ADDRESS, SERVICE, ComposeProject, compose_file
+from winnow.platforms.docker.engine_deployment import log
+from winnow.platforms.images import ImageBuild, Show, silent
+from winnow.platforms.labels import AIRFLOW
+from winnow.platforms.stack import LOG_LINES, StackEnd, StackError, redacted
+
+COMPOSE_FILE = "compose.airflow.yaml"
+PROJECT_IN_IMAGE, WINNOW_IN_IMAGE = PurePosixPath("/workspace"), "/opt/venv/bin/winnow"
+ALL_SERVICES = ("postgres", "migration", *SERVICES)
+_WHAT = "Airflow"
+
+
+@dataclass(frozen=True)
+class DockerAirflowPlan:
+    """Implements `winnow.platforms.airflow_stack.AirflowPlan`.
+
+    Attributes:
+        secrets: by the variable that holds each.
+        variables: the rest of what compose.airflow.yaml asks for.
+    """
+
+    image: ImageBuild
+    secrets_file: Path
+    secrets: Mapping[str, str] = field(repr=False)
+    command: tuple[str, ...]
+    variables: Mapping[str, str] = field(repr=False)
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def endpoints(self) -> Mapping[str, str]:
+        """See `AirflowPlan.endpoints`."""
+        return {
+            "Airflow": f"http://{ADDRESS}:{self.variables['AIRFLOW_PORT']}",
+            "User": USER,
+            "Password": f"{PASSWORD} in {self.secrets_file}",
+        }
+
+    def render(self) -> str:
+        """See `AirflowPlan.render`."""
+        hidden = ("AIRFLOW_STORAGE",)
+        shown = [f"{name}={'***' if name in hidden and text else text}" for name, text in self.variables.items()]
+        return "\n".join(
+            [
+                f"write {self.secrets_file} (0600) unless it exists: {', '.join(self.secrets)}",
+                f"run {self.image.render()}",
+                f"run {' '.join(shlex.quote(each) for each in shown)} {shlex.join(self.command)}",
+                f"wait until healthy: {', '.join(SERVICES)}",
+                f"publish the page at {self.endpoints['Airflow']}",
+                "",
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class AirflowLogs:
+    """Implements `winnow.platforms.stack.StackLogs`."""
+
+    command: list[str]
+    print: Callable[[], int]
+
+    def render(self) -> str:
+        return shlex.join(self.command)
+
+
+class DockerAirflow:
+    """Implements `winnow.platforms.airflow_stack.AirflowStack`: one for a home.
+
+    Args:
+        project: name of the tracking stack's Compose project, from which this one's is made.
+        image: plans Airflow's, with the project's code.
+        folder: the project's, with compose.airflow.yaml.
+        environment: the caller's, for `docker` itself, and for images and limits that compose.airflow.yaml names.
+
+    Raises:
+        InputError: there is no compose.airflow.yaml.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        image: Callable[[], ImageBuild],
+        *,
+        project: str,
+        folder: Path,
+        say: Say,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._settings, self._image, self._say = settings, image, say
+        self._secrets_file = secrets_file(settings.home, "docker")
+        self._project = ComposeProject(
+            name=f"{project}-airflow",
+            file=compose_file(folder, COMPOSE_FILE),
+            what=_WHAT,
+            remove="airflow-remove",
+            label=AIRFLOW,
+            owner=str(settings.home.absolute()),
+            environment=environment,
+        )
+
+    def plan(self, request: AirflowRequest, *, is_dry_run: bool = False) -> DockerAirflowPlan:
+        """See `AirflowStack.plan`."""
+        try:
+            with asking(_WHAT):
+                containers, volumes = self._project.containers(), self._volumes()
+        except UnavailableError:
+            if not is_dry_run:
+                raise
+            return self._planned(request, ("whether the port is free: no Docker engine answers",))
+        self._project.check(containers, {"api-server": (request.port, "port")})
+        if volumes and not self._secrets_file.is_file():
+            raise InputError(
+                str(self._secrets_file),
+                expected=f"the secrets of the volumes {', '.join(volumes)}",
+                found="no such file",
+                remedy="Bring it back from a copy, or delete the volumes: "
+                f"`{next_command('airflow-remove', volumes=True)}`.",
+            )
+        return self._planned(request)
+
+    @asking(_WHAT)
+    def start(self, plan: DockerAirflowPlan, timeout_s: float, show: Show = silent) -> None:
+        """See `AirflowStack.start`."""
+        self._say("building Airflow's image (minutes the first time, seconds afterwards)")
+        plan.image.build(show)
+        keep_secrets(plan.secrets_file, plan.secrets)
+        self._say(f"starting {', '.join(ALL_SERVICES)} and waiting until they are healthy")
+        command = [*plan.command, "--wait-timeout", str(math.ceil(timeout_s))]
+        try:
+            self._project.run(command, {**plan.variables, **plan.secrets})
+        except StackError as error:
+            again = next_command("airflow-init")
+            said = redacted(f"{error}\n{self._said()}", plan.secrets.values()).rstrip()
+            hint = f"`{next_command('airflow-logs')}` shows more, `{again}` tries again."
+            raise StackError(f"{said}\n{hint}") from error
+
+    @asking(_WHAT)
+    def plan_end(self, *, volumes: bool) -> StackEnd:
+        """See `AirflowStack.plan_end`."""
+        name, other = self._project.name, self._project.other_owner(self._project.containers())
+        steps = [f"remove the containers and networks of the project {name}"]
+        if volumes:
+            steps += [
+                f"delete the volumes {', '.join(self._volumes()) or '(there are none)'}",
+                f"delete {self._secrets_file}",
+            ]
+        kept = "Its runs, and what its tasks have made, are gone." if volumes else "Its volumes stay."
+        return StackEnd(
+            stack=f"the Airflow {name}",
+            steps=tuple(steps),
+            outcome=f"The Airflow {name} is removed. {kept}",
+            owner=other,
+            refusal=self._project.taken(other) if other else None,
+        )
+
+    @asking(_WHAT)
+    def end(self, *, volumes: bool) -> None:
+        """See `AirflowStack.end`."""
+        self._project.down({**self._variables(AirflowRequest(), "none"), **self._any_secrets()}, volumes=volumes)
+        if volumes:
+            shutil.rmtree(self._secrets_file.parent, ignore_errors=True)
+
+    def logs(self, service: str | None, lines: int, *, follow: bool) -> AirflowLogs:
+        """See `AirflowStack.logs`."""
+        if service is not None and service not in ALL_SERVICES:
+            raise InputError(
+                "--service",
+                expected=f"one of {', '.join(ALL_SERVICES)}",
+                found=f"'{service}'",
+                remedy="Name one of them.",
+            )
+        wanted = ["logs", "--tail", str(lines), *(["--follow"] if follow else []), *([service] if service else [])]
+        command = self._project.command(*wanted)
+        return AirflowLogs(command, lambda: self._print(command))
+
+    def _print(self, command: list[str]) -> int:
+        with asking(_WHAT):
+            self._project.check_compose()
+            if not self._project.containers():
+                raise InputError(
+                    f"the Airflow {self._project.name}",
+                    expected="containers",
+                    found="none",
+                    remedy=f"Start it: `{next_command('airflow-init')}`.",
+                )
+        variables = {**self._variables(AirflowRequest(), "none"), **self._any_secrets()}
+        return subprocess.run(command, env=self._project.subprocess_environment(variables), check=False).returncode
+
+    def _planned(self, request: AirflowRequest, unknown: tuple[str, ...] = ()) -> DockerAirflowPlan:
+        image = self._image()
+        up = ("up", "--detach", "--wait", "--no-build", "--quiet-pull", "--remove-orphans")
+        return DockerAirflowPlan(
+            image=image,
+            secrets_file=self._secrets_file,
+            secrets=known_secrets(self._secrets_file),
+            command=tuple(self._project.command(*up)),
+            variables=self._variables(request, image.tag),
+            unknown=unknown,
+        )
+
+    def _variables(self, request: AirflowRequest, image: str) -> dict[str, str]:
+        """What compose.airflow.yaml asks for, but the secrets."""
+        stack = self._settings.stack
+        found = {
+            "AIRFLOW_OWNER": self._project.owner,
+            "AIRFLOW_IMAGE": image,
+            "AIRFLOW_PORT": str(request.port),
+            "AIRFLOW_PARALLELISM": str(request.parallelism),
+            **connection(PROJECT_IN_IMAGE, WINNOW_IN_IMAGE),
+        }
+        if not isinstance(stack, StackRecord):
+            return {**found, "AIRFLOW_NETWORK": f"{self._project.name}_tracking"}
+        return {
+            **found,
+            "AIRFLOW_NETWORK": stack.network,
+            "AIRFLOW_NETWORK_IS_EXTERNAL": "true",
+            "AIRFLOW_TRACKING_URI": self._settings.worker_tracking_uri,
+            "AIRFLOW_STORAGE": self._settings.worker_storage_url,
+        }
+
+    def _any_secrets(self) -> Mapping[str, str]:
+        """Values for a command that only asks whether they are set."""
+        return dict.fromkeys(known_secrets(self._secrets_file), "none")
+
+    def _volumes(self) -> list[str]:
+        found = self._project.engine.volumes.list(filters={"label": f"{AIRFLOW}={self._project.owner}"})
+        return sorted(str(volume.name) for volume in found)
+
+    def _said(self) -> str:
+        """The ends of the logs of services that are not healthy."""
+        said = []
+        for each in self._project.containers():
+            state = each.attrs["State"]
+            is_up = (state.get("Health") or {}).get("Status") == "healthy" or (
+                (state["Status"], state["ExitCode"]) == ("exited", 0)
+            )
+            if not is_up and state["Status"] != "created":
+                said += [f"{each.labels[SERVICE]}:", *(f"    {line}" for line in log(each, LOG_LINES))]
+        return "\n".join(said)

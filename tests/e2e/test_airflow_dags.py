@@ -1,0 +1,171 @@
+"""The DAGs of an experiment, run by Airflow itself on SQLite: `dag.test()` runs tasks, triggers and sensors."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tools import installed
+from winnow import api
+
+pytestmark = pytest.mark.tools
+
+REPOSITORY = Path(__file__).parents[2]
+MARK = "RESULT "
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with the weather experiment and its DAGs, and the environment of Airflow's processes."""
+
+    folder: Path
+    python: Path
+    env: dict[str, str]
+
+    def run(self, *arguments: str) -> list[Any]:
+        """The results that the script has printed."""
+        script = str(Path(__file__).with_name("airflow_runs.py"))
+        done = subprocess.run(
+            [self.python, script, *arguments],
+            env=self.env,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found = [json.loads(line.removeprefix(MARK)) for line in done.stdout.splitlines() if line.startswith(MARK)]
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return found
+
+    def winnow(self, *arguments: str) -> str:
+        """What a verb prints, in the project."""
+        command = [str(Path(sys.executable).with_name("winnow")), *arguments]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    python = installed("airflow")
+    folder = tmp_path_factory.mktemp("pipelines")
+    shutil.copytree(REPOSITORY / "experiments" / "weather", folder / "experiments" / "weather")
+    file = folder / "experiments" / "weather" / "weather.yaml"
+    text = file.read_text(encoding="utf-8").replace("epochs: 20", "epochs: 2").replace("trials: 8", "trials: 5")
+    file.write_text(text, encoding="utf-8")
+    shutil.copytree(REPOSITORY / "airflow" / "dags", folder / "dags")
+    place = {"project": str(folder), "winnow": str(Path(sys.executable).with_name("winnow"))}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "WINNOW_HOME"))} | {
+        "AIRFLOW_HOME": str(folder / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW_CONN_WINNOW_DEFAULT": json.dumps({"conn_type": "generic", "extra": place}),
+        "PYTHONPATH": str(REPOSITORY / "airflow" / "plugins"),
+    }
+    made = Project(folder, python, env)
+    made.winnow("generate-data", "--kind", "weather", "--rows", "3000")
+    for command in (("db", "migrate"), ("dags", "reserialize")):
+        subprocess.run([python.with_name("airflow"), *command], env=env, cwd=folder, check=True, capture_output=True)
+    yield made
+    made.winnow("prod-remove")
+
+
+def test_the_shipped_dags_are_those_of_the_weather_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+
+    written = api.airflow_dags("experiments/weather/weather.yaml", output=tmp_path)
+
+    shipped = {file.name: file.read_text() for file in sorted((REPOSITORY / "airflow" / "dags").glob("*.py"))}
+    assert {file.name: file.read_text() for file in written} == shipped
+
+
+def test_airflow_reads_all_dags_as_they_are_meant(project: Project) -> None:
+    assert project.run("structure") == [
+        {
+            "dags": {
+                "weather_continuous_training": {
+                    "schedule": "AssetOrTimeSchedule",
+                    "catchup": False,
+                    "max_active_runs": 1,
+                    "edges": [["train", "select"]],
+                    "tasks": ["select", "train"],
+                },
+                "weather_data_pipeline": {
+                    "schedule": "CronTriggerTimetable",
+                    "catchup": False,
+                    "max_active_runs": 1,
+                    "edges": [["ingest", "validate"], ["validate", "prepare"]],
+                    "tasks": ["ingest", "prepare", "validate"],
+                },
+                "weather_deployment": {
+                    "schedule": "NullTimetable",
+                    "catchup": False,
+                    "max_active_runs": 1,
+                    "edges": [["alarms", "roll_back"], ["roll_out", "verdict"], ["verdict", "alarms"]],
+                    "tasks": ["alarms", "roll_back", "roll_out", "verdict"],
+                },
+                "weather_rollback": {
+                    "schedule": "NullTimetable",
+                    "catchup": False,
+                    "max_active_runs": 1,
+                    "edges": [],
+                    "tasks": ["roll_back"],
+                },
+                "weather_spark_preprocessing": {
+                    "schedule": "NullTimetable",
+                    "catchup": False,
+                    "max_active_runs": 1,
+                    "edges": [["ingest", "validate"], ["prepare", "train"], ["validate", "prepare"]],
+                    "tasks": ["ingest", "prepare", "train", "validate"],
+                },
+            },
+            "errors": {},
+        }
+    ]
+
+
+def test_data_are_prepared_once_then_trained_on_and_served(project: Project) -> None:
+    found = project.run(
+        json.dumps(
+            [
+                ["weather_data_pipeline", {}],
+                ["weather_data_pipeline", {}],
+                ["weather_continuous_training", {"trials": 2}],
+                ["weather_deployment", {}],
+                ["weather_rollback", {"reason": "a try"}],
+            ]
+        )
+    )
+
+    success = "success"
+    assert [(each["dag"], each["state"], each["tasks"]) for each in found] == [
+        ("weather_data_pipeline", success, {"ingest": success, "validate": success, "prepare": success}),
+        ("weather_data_pipeline", success, {"ingest": success, "validate": success, "prepare": "skipped"}),
+        ("weather_continuous_training", success, {"train": success, "select": success}),
+        (
+            "weather_deployment",
+            success,
+            {"roll_out": success, "verdict": success, "alarms": "skipped", "roll_back": "skipped"},
+        ),
+        ("weather_rollback", "failed", {"roll_back": "failed"}),  # there is nothing to go back to
+    ]
+    [study] = json.loads(project.winnow("studies", "--json"))
+    assert study["trials"]["complete"] == 2
+    assert "airflow.dag" in project.winnow("why", "--name", "weather", "--json")
+
+
+def test_a_missing_connection_fails_the_task_with_the_command_that_makes_it(project: Project) -> None:
+    env = {name: value for name, value in project.env.items() if not name.startswith("AIRFLOW_CONN")}
+
+    [found] = Project(project.folder, project.python, env).run(json.dumps([["weather_rollback", {}]]))
+
+    assert (found["state"], found["tasks"]) == ("failed", {"roll_back": "failed"})

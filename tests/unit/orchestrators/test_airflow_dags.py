@@ -1,0 +1,79 @@
+"""DAGs of Airflow, rendered from an experiment. `tests/e2e/test_airflow_dags.py` has Airflow read and run them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from winnow import api
+from winnow.config.errors import InputError
+
+EXPERIMENT = """
+name: wine-2
+data: {source: "sklearn:wine"}
+model: {factory: "winnow.models:mlp"}
+search: {space: {lr: {float: [0.001, 0.1]}}, trials: 2, metric: f1}
+"""
+GATES = """
+gates: {staging: [{type: metric, metric: f1, min: 0.5}], production: [{type: metric, metric: f1, min: 0.6}]}
+"""
+
+
+def written(tmp_path: Path, more: str = "", rules: Path | None = None) -> dict[str, str]:
+    file = tmp_path / "wine.yaml"
+    file.write_text(EXPERIMENT + more)
+    made = api.airflow_dags(file, rules=rules, output=tmp_path / "dags", force=True)
+    return {path.name: path.read_text() for path in made}
+
+
+def schedule_of(text: str) -> str:
+    """The schedule of the DAG in a file."""
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    return next(
+        ast.unparse(word.value)
+        for call in calls
+        if ast.unparse(call.func) == "DAG"
+        for word in call.keywords
+        if word.arg == "schedule"
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("", "None"),
+        ("retrain: weekly", "CronTriggerTimetable('0 0 * * 1', timezone='UTC')"),
+        ("retrain: {schedule: '30 2 * * *'}", "CronTriggerTimetable('30 2 * * *', timezone='UTC')"),
+    ],
+)
+def test_training_has_the_schedule_of_retraining(tmp_path: Path, more: str, expected: str) -> None:
+    assert schedule_of(written(tmp_path, more)["continuous_training_dag.py"]) == expected
+
+
+def test_training_of_prepared_rows_also_waits_for_the_asset() -> None:
+    shipped = Path(__file__).parents[3] / "airflow" / "dags" / "continuous_training_dag.py"
+    assert schedule_of(shipped.read_text()) == (
+        "AssetOrTimeSchedule(timetable=CronTriggerTimetable('0 0 * * *', timezone='UTC'), assets=[PREPARED])"
+    )
+
+
+def test_each_stage_with_gates_is_a_task(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(GATES)
+
+    assert 'for stage in ["staging", "production"]' in written(tmp_path, rules=rules)["continuous_training_dag.py"]
+
+
+def test_a_file_that_was_changed_is_not_overwritten(tmp_path: Path) -> None:
+    written(tmp_path)
+    changed = tmp_path / "dags" / "rollback_dag.py"
+    changed.write_text("mine")
+    (tmp_path / "dags" / "deployment_dag.py").unlink()
+
+    with pytest.raises(InputError, match=r"rollback_dag.py: expected a file that does not exist yet, or the same"):
+        api.airflow_dags(tmp_path / "wine.yaml", output=tmp_path / "dags")
+
+    assert changed.read_text() == "mine"
+    assert not (tmp_path / "dags" / "deployment_dag.py").exists()
