@@ -103,10 +103,10 @@ def _files_of(source: str, *, is_known_only: bool) -> list[TableFile]:
         return _parts(urls, source.rstrip("/"), source, is_known_only) if urls is not None else [TableFile(source)]
     path = Path(source).expanduser()
     if path.is_dir():
-        found = sorted(file.as_posix() for file in path.rglob("*") if file.is_file())
+        found = sorted(file.as_posix() for file in path.rglob("*") if _is_file(file))
         return _parts(found, path.as_posix(), source, is_known_only)
     if glob.has_magic(source) and not path.exists():
-        found = sorted(file for file in glob.glob(str(path), recursive=True) if Path(file).is_file())  # noqa: PTH207 - an absolute pattern, too
+        found = sorted(file for file in glob.glob(str(path), recursive=True) if _is_file(Path(file)))  # noqa: PTH207 - an absolute pattern, too
         if not found:
             raise InputError(
                 PLACE,
@@ -116,6 +116,11 @@ def _files_of(source: str, *, is_known_only: bool) -> list[TableFile]:
             )
         return [TableFile(file, _partition(PurePosixPath(file).parts)) for file in found]
     return [TableFile(source)]
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a file, or a link to one that is gone, whose rows must not be missed in silence."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _parts(found: Sequence[str], folder: str, source: str, is_known_only: bool) -> list[TableFile]:

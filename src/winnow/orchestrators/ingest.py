@@ -19,6 +19,7 @@ from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment, RawConfig
 from winnow.config.functions import DVC
+from winnow.config.next_command import next_command
 from winnow.data.sql import is_database, query_parts
 from winnow.data.stage.ingested import Ingested, RawColumn, RawPart, raw_folder
 from winnow.data.stage.parts import give_one_schema, link_part, read_tables, write_parts
@@ -101,6 +102,19 @@ def _noted(done: Ingestion, dtypes: Mapping[str, str], lineage: Mapping[str, str
     if found != done.ingested:
         describe(done.path, found)
     return replace(done, ingested=found)
+
+
+def ingested_version(experiment: Experiment, home: Path) -> tuple[Path, Ingested]:
+    """The folder and description of the raw data in use. Raises InputError where nothing was ingested."""
+    found = current_version(raw_folder(home, experiment.name), Ingested)
+    if found is None:
+        raise InputError(
+            "data.raw",
+            expected="raw data that have been copied to the home",
+            found="none",
+            remedy=f"Copy them first: `{next_command('ingest')}`.",
+        )
+    return found
 
 
 def plan(raw: RawConfig, files: Sequence[tuple[TableFile, str | None]] | None, before: Ingested | None) -> list[Step]:

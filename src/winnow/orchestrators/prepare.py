@@ -22,7 +22,7 @@ from winnow.config.next_command import next_command
 from winnow.data.stage.engines import duckdb_engine, polars_engine, spark_engine
 from winnow.data.stage.engines.recipe import Engine, Recipe
 from winnow.data.stage.finish import FILE, split_rows, write_sorted
-from winnow.data.stage.ingested import Ingested, is_known_valid, keep_valid, raw_folder
+from winnow.data.stage.ingested import is_known_valid, keep_valid
 from winnow.data.stage.instructions import Instructions, read_instructions
 from winnow.data.stage.prepared import Inputs, Prepared, prepared_folder
 from winnow.data.stage.raw_table import MEMORY_MIB, open_raw
@@ -30,6 +30,7 @@ from winnow.data.stage.rows import RAW_PLACE, open_rows, refuse_names_of_another
 from winnow.data.stage.schema import TableSchema, digest_of_schema, read_schema
 from winnow.data.stage.versions import current_version, describe, drafting, publish
 from winnow.data.stage.violations import find_violations, literal, refuse_violations
+from winnow.orchestrators.ingest import ingested_version
 
 _READ_FILES: Mapping[EngineName, Engine] = {"polars": polars_engine, "spark": spark_engine}
 
@@ -131,19 +132,6 @@ def plan(experiment: Experiment, home: Path, engine: EngineName | None, environm
         tuple(folder / file for file in ingested.files),
         Inputs(ingested.version, digest_of_schema(schema, raw.read.missing), instructions.digest, f"{name} {used}"),
     )
-
-
-def ingested_version(experiment: Experiment, home: Path) -> tuple[Path, Ingested]:
-    """The folder and description of the raw data in use. Raises InputError where nothing was ingested."""
-    found = current_version(raw_folder(home, experiment.name), Ingested)
-    if found is None:
-        raise InputError(
-            "data.raw",
-            expected="raw data that have been copied to the home",
-            found="none",
-            remedy=f"Copy them first: `{next_command('ingest')}`.",
-        )
-    return found
 
 
 def _schema(file: str) -> TableSchema:

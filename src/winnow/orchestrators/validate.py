@@ -20,6 +20,7 @@ from winnow.data.stage.schema import ColumnSchema, TableSchema, digest_of_schema
 from winnow.data.stage.summary import Summary, summarize
 from winnow.data.stage.versions import current_version
 from winnow.data.stage.violations import Violation, find_violations, type_columns
+from winnow.orchestrators.ingest import ingested_version
 from winnow.orchestrators.report import write_html
 
 
@@ -141,15 +142,7 @@ def _ingested(experiment: Experiment, home: Path) -> Sequence[Path]:
     """The Parquet files that `winnow ingest` wrote of `data.raw`, in the order of their rows; none without raw data."""
     if experiment.data.raw is None:
         return ()
-    found = current_version(raw_folder(home, experiment.name), Ingested)
-    if found is None:
-        raise InputError(
-            "data.raw",
-            expected="raw data that have been copied to the home",
-            found="none",
-            remedy=f"Copy them first: `{next_command('ingest')}`.",
-        )
-    folder, version = found
+    folder, version = ingested_version(experiment, home)
     return [folder / part.file for part in version.parts]
 
 

@@ -21,6 +21,7 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, ReadConfig
 from winnow.data.dataset import DataSet
 from winnow.data.sources import load_data
+from winnow.data.table_files import local_files
 from winnow.data.tables import read_table
 
 ROWS = 60
@@ -262,6 +263,18 @@ def test_folders_and_patterns_without_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "none" / "notes.txt").write_text("")
     assert refused(str(tmp_path / "none")).found == "1 files, of which none is one"
     assert refused(str(tmp_path / "none" / "*.csv")).found == "none"
+
+
+@pytest.mark.parametrize("source", ["rows", "rows/*.csv"])
+def test_a_link_to_a_file_that_is_gone_is_not_passed_over(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows").mkdir()
+    Path("rows/a.csv").write_text("x,y\n1,2\n")
+    Path("rows/b.csv").symlink_to("gone.csv")
+    with pytest.raises(InputError, match=r"rows/b.csv"):
+        local_files([source])
 
 
 def test_files_of_several_formats_are_refused(tmp_path: Path) -> None:
