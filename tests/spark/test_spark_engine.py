@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
@@ -162,8 +163,9 @@ def _jvm(recipe: Recipe) -> psutil.Process:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         for each in psutil.process_iter():
-            if _is_of(each, recipe) and "org.apache.spark.deploy.SparkSubmit" in each.cmdline():
-                return each
+            with contextlib.suppress(psutil.Error):  # it may end between two questions
+                if _is_of(each, recipe) and "org.apache.spark.deploy.SparkSubmit" in each.cmdline():
+                    return each
         time.sleep(0.1)
     raise AssertionError("no JVM was started")
 
