@@ -61,6 +61,14 @@ def test_values_keep_their_types_and_their_zone(recipe: MakeRecipe) -> None:
     assert re.fullmatch(r"4\.[0-9]+\.[0-9]+", version(wanted.home, wanted.environment))
 
 
+def test_double_quotes_name_a_column_as_in_duckdb(recipe: MakeRecipe) -> None:
+    wanted = recipe("""SELECT "code", 'code' AS text FROM raw WHERE id = 1""")
+
+    run(wanted)
+
+    assert _rows(wanted) == [("001", "code")]
+
+
 def test_workers_of_a_standalone_master_run_the_functions_of_a_file(
     recipe: MakeRecipe, standalone: Standalone, tmp_path: Path
 ) -> None:

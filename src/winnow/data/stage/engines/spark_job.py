@@ -27,13 +27,14 @@ SESSION: Mapping[str, str] = {
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.sql.ansi.enabled": "true",
+    "spark.sql.ansi.doubleQuotedIdentifiers": "true",
     "spark.sql.runSQLOnFiles": "false",
     "spark.sql.catalogImplementation": "in-memory",
     "spark.executorEnv.TZ": "UTC",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }
-"""What makes a query mean the same everywhere: no zone of the machine, no silent overflow, no table but `raw`."""
+"""What makes a query mean the same everywhere: no zone of the machine, no silent overflow, no column for a text, no table but `raw`."""
 LOCAL = "local"
 JVM_END_S, JVM_DEATH_S = 10.0, 0.5
 
