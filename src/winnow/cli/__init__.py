@@ -20,7 +20,7 @@ from winnow.config.addresses import own_addresses_directly
 from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.exit_codes import CommandExit, leave
-from winnow.config.interrupts import repeat_ignored_interrupts
+from winnow.config.interrupts import is_interrupted_query, repeat_ignored_interrupts
 from winnow.config.nearest import did_you_mean
 from winnow.config.private import restrict_umask, tighten
 from winnow.config.streams import accept_any_text
@@ -231,6 +231,8 @@ def run(arguments: Sequence[str] | None = None, command: click.Command = winnow)
         explained = None if refused is None else _database_fault(refused)
         return _print_error(explained or error)
     except Exception as error:
+        if is_interrupted_query(error):
+            return CommandExit.INTERRUPTED
         explained = explain(error)
         if explained is None:
             raise

@@ -30,6 +30,11 @@ def repeat_ignored_interrupts() -> None:
     sys.unraisablehook = hook
 
 
+def is_interrupted_query(error: BaseException) -> bool:
+    """Whether Ctrl-C ended a query of DuckDB, which then raises this in place of KeyboardInterrupt."""
+    return isinstance(error, RuntimeError) and str(error) == "Query interrupted"
+
+
 def treat_sigterm_as_interrupt() -> None:
     """Make SIGTERM, as from a shutdown or an eviction, do what Ctrl-C does: leave things safe, and end."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))

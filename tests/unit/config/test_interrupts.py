@@ -33,3 +33,24 @@ def outcome(how: str) -> str:
 
 def test_an_interrupt_in_a_garbage_collection_is_delivered_again() -> None:
     assert (outcome("leave"), outcome("repeat")) == ("ignored", "interrupted")
+
+
+QUERY = """
+import signal, sys, threading
+import click, duckdb
+from winnow.cli import run
+
+@click.command()
+def command():
+    threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+    duckdb.sql("SELECT sum(a.range * b.range) FROM range(10_000_000) a, range(10_000_000) b").fetchall()
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(run([], command))
+"""
+
+
+def test_an_interrupt_in_a_query_ends_a_verb_without_a_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", QUERY], capture_output=True, text=True, check=False, timeout=60)
+
+    assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (130, "", "")
