@@ -34,7 +34,9 @@ SESSION: Mapping[str, str] = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }
-"""What makes a query mean the same everywhere: no zone of the machine, no silent overflow, no column for a text, no table but `raw`."""
+"""What makes a query mean the same everywhere: no zone of the machine, no silent overflow, no text for a column.
+
+No table but `raw` is read."""
 LOCAL = "local"
 JVM_END_S, JVM_DEATH_S = 10.0, 0.5
 
