@@ -22,7 +22,7 @@ from winnow.config.functions import DVC
 from winnow.config.next_command import next_command
 from winnow.data.sql import is_database, query_parts
 from winnow.data.stage.ingested import Ingested, RawColumn, RawPart, raw_folder
-from winnow.data.stage.parts import give_one_schema, link_part, read_tables, write_parts
+from winnow.data.stage.parts import all_rows_are_there, give_one_schema, link_part, read_tables, write_parts
 from winnow.data.stage.raw_files import read_batches
 from winnow.data.stage.read_ahead import read_ahead
 from winnow.data.stage.row_digest import digest_of_rows
@@ -159,6 +159,8 @@ def _with_dvc(sources: list[str], rev: str | None, home: Path) -> tuple[list[str
 def _ingested(raw: RawConfig, address: str, files: Any, folder: Path, draft: Path) -> Ingestion:
     """Write a version to the draft, and make it the current one if its rows are others."""
     current = current_version(folder, Ingested)
+    if current is not None and not all_rows_are_there(*current):
+        current = None
     before = None if current is None else current[1]
     steps = plan(raw, files, before)
     held = tuple(part for step in steps for part in step.kept)

@@ -192,6 +192,18 @@ def test_rows_that_come_back_have_their_old_version(home: Path, rows: Path) -> N
     assert (done.state, done.path, rows_of(done)[0]["id"]) == ("new", first.path, "1")
 
 
+def test_a_version_with_a_part_that_was_cut_off_is_read_again(home: Path, rows: Path) -> None:
+    before = read(home, str(rows))
+    assert before.path is not None
+    whole = rows_of(before)
+    part = before.path / "part-00000.parquet"
+    content = part.read_bytes()
+    part.unlink()  # other versions may have links to the same file
+    part.write_bytes(content[:-20])
+
+    assert rows_of(read(home, str(rows))) == whole
+
+
 @pytest.mark.parametrize("file", ["part-00000.parquet", "ingested.json", "../current"])
 def test_a_version_with_a_lost_file_is_read_again(home: Path, rows: Path, file: str) -> None:
     first = read(home, str(rows))

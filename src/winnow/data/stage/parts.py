@@ -14,6 +14,8 @@ from winnow.config.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from winnow.data.stage.ingested import Ingested
+
 PLACE = "data.source"
 
 
@@ -145,3 +147,14 @@ def _cast(table: pa.Table, schema: pa.Schema, shown: str) -> pa.Table:
             found=f"'{str(error).splitlines()[0]}' in {shown}",
             remedy="Write them alike.",
         ) from error
+
+
+def all_rows_are_there(version: Path, ingested: Ingested) -> bool:
+    """Whether each part of a version has its rows, as its footer says: a part may have been cut off since."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return all(pq.read_metadata(version / part.file).num_rows == part.rows for part in ingested.parts)
+    except (OSError, pa.ArrowInvalid):
+        return False
