@@ -24,6 +24,7 @@ from winnow.data.stage.engines.spark_master import CONF_DIR, SparkMaster, silent
 
 JOB = Path(__file__).with_name("spark_job.py")
 TIMEOUT_S = 60
+WAKE_S = 3600
 PLACE = "the engine spark"
 SMALLEST_MIB = 1024
 """Spark refuses a heap of less than 471 MiB, and is slow in one that is hardly larger."""
@@ -147,7 +148,7 @@ def _answer(
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(request) + "\n")
                 process.stdin.flush()
-            status = process.wait()
+            status = _ended(process)
         finally:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
@@ -156,6 +157,13 @@ def _answer(
                 os.killpg(process.pid, signal.SIGKILL)  # a JVM that was only just starting, or whose job was killed
     answer = Path(request["answer"])
     return (json.loads(answer.read_bytes()) if answer.is_file() else None), status
+
+
+def _ended(process: subprocess.Popen[str]) -> int:
+    """Wait for the exit status. Without a time limit, a Ctrl-C that another thread gets would not end the wait."""
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(WAKE_S)
 
 
 def _refusal(recipe: Recipe, master: SparkMaster, kind: str, text: str) -> InputError:
