@@ -26,7 +26,7 @@ test-docker: setup ## Run the tests that need a Docker engine (ARGS)
 test-kubernetes: setup ## Run the tests that need a cluster; set WINNOW_REGISTRY and WINNOW_INGRESS_URL (ARGS)
 	@$(VENV)/bin/pytest -m kubernetes $(ARGS)
 
-test-tools: setup ## Run the tests that need DVC or Feast, installed once into WINNOW_TOOLS (ARGS)
+test-tools: setup ## Run the tests that need Airflow, DVC or Feast, installed once into WINNOW_TOOLS (ARGS)
 	@WINNOW_TOOLS="$${WINNOW_TOOLS:-$${XDG_CACHE_HOME:-$$HOME/.cache}/winnow/tools}" $(PYTEST) -m tools $(ARGS)
 
 test-spark: setup ## Run the tests that need Java 17 and Spark, installed once into WINNOW_TOOLS (ARGS)
