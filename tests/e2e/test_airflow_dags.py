@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.tools import installed
-from winnow import api
+from winnow import integrations
 
 pytestmark = pytest.mark.tools
 
@@ -82,7 +82,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 def test_the_shipped_dags_are_those_of_the_weather_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
 
-    written = api.airflow_dags("experiments/weather/weather.yaml", output=tmp_path)
+    written = integrations.airflow_dags("experiments/weather/weather.yaml", output=tmp_path)
 
     shipped = {file.name: file.read_text() for file in sorted((REPOSITORY / "airflow" / "dags").glob("*.py"))}
     assert {file.name: file.read_text() for file in written} == shipped

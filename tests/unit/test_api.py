@@ -14,7 +14,7 @@ from types import FunctionType
 import pytest
 
 import winnow
-from winnow import api
+from winnow import api, integrations
 from winnow.api.arguments import ARGUMENTS, ATTRIBUTES
 from winnow.api.reference import api_reference, attribute_types, entries_of
 from winnow.cli import VERBS
@@ -32,11 +32,12 @@ WITHOUT = {
     "demo",
     "demo-loop",
 }
+PUBLIC = {name: getattr(package, name) for package in (api, integrations) for name in package.__all__}
 HEAVY = {"torch", "mlflow", "optuna", "pandas", "sklearn", "pydantic"}
 
 
 def test_importing_winnow_imports_nothing_heavy() -> None:
-    code = f"import sys, winnow, winnow.api; print(sorted({HEAVY!r} & set(sys.modules)))"
+    code = f"import sys, winnow, winnow.api, winnow.integrations; print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "[]\n"
 
@@ -47,7 +48,7 @@ def test_the_package_offers_every_name_of_its_api() -> None:
 
 
 def test_every_function_and_type_has_a_docstring() -> None:
-    documents = {name: getattr(api, name).__doc__ or "" for name in api.__all__}
+    documents = {name: each.__doc__ or "" for name, each in PUBLIC.items()}
     # A dataclass without a docstring of its own is given its signature.
     assert [name for name, text in documents.items() if not text or text.startswith(f"{name}(")] == []
 
@@ -68,7 +69,7 @@ def test_the_version_is_the_installed_one() -> None:
 
 
 def test_every_argument_is_described() -> None:
-    functions = [each for name in api.__all__ if isinstance(each := getattr(api, name), FunctionType)]
+    functions = [each for each in PUBLIC.values() if isinstance(each, FunctionType)]
     arguments = {(each.__name__, name) for each in functions for name in inspect.signature(each).parameters}
     described = {(each.__name__, name) for each in functions for name in entries_of(each, "Args")}
     assert described - arguments == set()
@@ -76,7 +77,7 @@ def test_every_argument_is_described() -> None:
 
 
 def test_every_attribute_is_described() -> None:
-    types = [each for name in api.__all__ if isinstance(each := getattr(api, name), type)]
+    types = [each for each in PUBLIC.values() if isinstance(each, type)]
     values = [each for each in types if dataclasses.is_dataclass(each)]
     attributes = {(each.__name__, name) for each in values for name in attribute_types(each)}
     described = {(each.__name__, name) for each in values for name in entries_of(each, "Attributes")}
@@ -88,20 +89,19 @@ def test_the_reference_has_every_name_once() -> None:
     text = api_reference()
     headings = re.findall(r"^### `(\w+)`$", text, re.MULTILINE)
     errors = re.findall(r"^\| `(\w+Error)` \|", text, re.MULTILINE)
-    assert sorted([*headings, *errors]) == sorted(api.__all__)
+    assert sorted([*headings, *errors]) == sorted(PUBLIC)
 
 
 def test_every_type_that_is_returned_is_public() -> None:
-    public = {name: getattr(api, name) for name in api.__all__}
-    values = [each for each in public.values() if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    values = [each for each in PUBLIC.values() if isinstance(each, type) and dataclasses.is_dataclass(each)]
     names = {name for each in values for annotation in attribute_types(each).values() for name in named(annotation)}
-    functions = [each for each in public.values() if isinstance(each, FunctionType)]
+    functions = [each for each in PUBLIC.values() if isinstance(each, FunctionType)]
     names |= {name for each in functions for name in named(str(inspect.signature(each).return_annotation))}
-    assert names - set(public) == set()
+    assert names - set(PUBLIC) == set()
 
 
 def test_every_verb_of_the_command_is_a_function() -> None:
-    assert {verb for verb in VERBS if OTHER_NAMES.get(verb, verb.replace("-", "_")) not in api.__all__} == WITHOUT
+    assert {verb for verb in VERBS if OTHER_NAMES.get(verb, verb.replace("-", "_")) not in PUBLIC} == WITHOUT
 
 
 def named(annotation: str) -> set[str]:

@@ -22,7 +22,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 from winnow.api.airflow import AirflowStart, airflow_init, airflow_local, airflow_logs, airflow_remove
-from winnow.api.dags import airflow_dags
 from winnow.api.data_versions import data_version
 from winnow.api.deployments import (
     diff,
@@ -355,7 +354,6 @@ __all__ = [
     "Violation",
     "WinnowError",
     "WorkerGroup",
-    "airflow_dags",
     "airflow_init",
     "airflow_local",
     "airflow_logs",

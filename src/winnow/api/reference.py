@@ -42,25 +42,34 @@ GROUPS: Mapping[str, str] = {
     "Data": "generation",
     "Validation": "validation",
     "Preparation": "preparation",
-    "Airflow DAGs": "dags",
     "Pipelines": "pipelines",
     "Documents": "documents",
 }
 """The modules of the functions, by heading."""
+INTEGRATIONS: Mapping[str, str] = {
+    "Airflow DAGs": "airflow",
+}
+"""The same of `winnow.integrations`."""
 
 _SECTION = re.compile(r"^(Args|Returns|Raises|Attributes):\n((?:    .*\n|\n)*)", re.MULTILINE)
 _ENTRY = re.compile(r"^(?P<names>[\w, ]+): (?P<text>.*(?:\n    .*)*)", re.MULTILINE)
 
 
 def api_reference() -> str:
-    """Every public name of `winnow.api`: functions by group, then errors and types."""
-    api = importlib.import_module("winnow.api")
+    """Every public name of `winnow.api` and `winnow.integrations`: functions by group, then errors and types."""
+    api, integrations = (importlib.import_module(f"winnow.{each}") for each in ("api", "integrations"))
     public = {name: getattr(api, name) for name in api.__all__}
+    others = {name: getattr(integrations, name) for name in integrations.__all__}
     lines: list[str] = []
     for heading, module in GROUPS.items():
         lines += [f"## {heading}\n"]
         for function in _functions(public, f"winnow.api.{module}"):
             lines += _function(function)
+    for heading, module in INTEGRATIONS.items():
+        lines += [f"## {heading}\n"]
+        for function in _functions(others, f"winnow.integrations.{module}"):
+            lines += _function(function, "winnow.integrations")
+    public |= others
     classes = {name: each for name, each in public.items() if isinstance(each, type)}
     errors = {name: each for name, each in classes.items() if issubclass(each, Exception)}
     lines += ["## Experiments\n", *_function(public["load_experiment"]), "## Errors\n"]
@@ -78,11 +87,12 @@ def _functions(public: Mapping[str, Any], module: str) -> Iterator[FunctionType]
     yield from sorted(found, key=lambda each: each.__code__.co_firstlineno)
 
 
-def _function(function: FunctionType) -> Iterator[str]:
+def _function(function: FunctionType, package: str = "winnow") -> Iterator[str]:
     text, sections = _parts(function)
     signature = inspect.signature(function)
     yield f"### `{function.__name__}`\n"
-    yield f"```python\nwinnow.{function.__name__}{_plain(str(_bare(function)))} -> {signature.return_annotation}\n```\n"
+    call = f"{package}.{function.__name__}{_plain(str(_bare(function)))}"
+    yield f"```python\n{call} -> {signature.return_annotation}\n```\n"
     yield f"{text}\n"
     meanings = {**ARGUMENTS, **_entries(sections.get("Args", ""))}
     if signature.parameters:

@@ -25,7 +25,7 @@ def command(config: Path, rules: Path | None, output: Path, force: bool) -> None
 
     They are yours to change. Equal input gives equal files.
     """
-    from winnow import api
+    from winnow import integrations
 
-    for path in api.airflow_dags(config, rules=rules, output=output, force=force):
+    for path in integrations.airflow_dags(config, rules=rules, output=output, force=force):
         say(str(path))

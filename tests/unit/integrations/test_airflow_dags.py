@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from winnow import api
+from winnow import integrations
 from winnow.config.errors import InputError
 
 EXPERIMENT = """
@@ -24,7 +24,7 @@ gates: {staging: [{type: metric, metric: f1, min: 0.5}], production: [{type: met
 def written(tmp_path: Path, more: str = "", rules: Path | None = None) -> dict[str, str]:
     file = tmp_path / "wine.yaml"
     file.write_text(EXPERIMENT + more)
-    made = api.airflow_dags(file, rules=rules, output=tmp_path / "dags", force=True)
+    made = integrations.airflow_dags(file, rules=rules, output=tmp_path / "dags", force=True)
     return {path.name: path.read_text() for path in made}
 
 
@@ -73,7 +73,7 @@ def test_a_file_that_was_changed_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "dags" / "deployment_dag.py").unlink()
 
     with pytest.raises(InputError, match=r"rollback_dag.py: expected a file that does not exist yet, or the same"):
-        api.airflow_dags(tmp_path / "wine.yaml", output=tmp_path / "dags")
+        integrations.airflow_dags(tmp_path / "wine.yaml", output=tmp_path / "dags")
 
     assert changed.read_text() == "mine"
     assert not (tmp_path / "dags" / "deployment_dag.py").exists()

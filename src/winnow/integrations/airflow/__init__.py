@@ -28,8 +28,9 @@ def airflow_dags(
     from winnow.model_query.rules import DEFAULT_RULES, load_rules
 
     experiment = load_experiment(config)
-    from winnow.orchestrators.airflow_dags import render_dags, write_dags
+    from winnow.integrations.airflow.dags import render_dags
+    from winnow.integrations.rendered import write_rendered
 
     named = rules if rules is not None else experiment.retrain.rules
     loaded = load_rules(DEFAULT_RULES if named is None else Path(named))
-    return write_dags(render_dags(experiment, Path(config), loaded), Path(output), is_forced=force)
+    return write_rendered(render_dags(experiment, Path(config), loaded), Path(output), is_forced=force)

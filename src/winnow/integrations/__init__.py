@@ -1,0 +1,13 @@
+"""Files for other people's tools, rendered from an experiment; each integration is a folder with its templates.
+
+    from winnow.integrations import airflow_dags
+
+An integration calls `winnow.api` and renders files. Its verbs are functions here, as the others are in `winnow.api`.
+Importing this package is as cheap.
+"""
+
+from __future__ import annotations
+
+from winnow.integrations.airflow import airflow_dags
+
+__all__ = ["airflow_dags"]
