@@ -3,80 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.tools import installed
+from tests.airflow_project import REPOSITORY, Project, weather
 from winnow import integrations
 
 pytestmark = pytest.mark.tools
 
-REPOSITORY = Path(__file__).parents[2]
-MARK = "RESULT "
-
-
-@dataclass(frozen=True)
-class Project:
-    """A folder with the weather experiment and its DAGs, and the environment of Airflow's processes."""
-
-    folder: Path
-    python: Path
-    env: dict[str, str]
-
-    def run(self, *arguments: str) -> list[Any]:
-        """The results that the script has printed."""
-        script = str(Path(__file__).with_name("airflow_runs.py"))
-        done = subprocess.run(
-            [self.python, script, *arguments],
-            env=self.env,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        found = [json.loads(line.removeprefix(MARK)) for line in done.stdout.splitlines() if line.startswith(MARK)]
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return found
-
-    def winnow(self, *arguments: str) -> str:
-        """What a verb prints, in the project."""
-        command = [str(Path(sys.executable).with_name("winnow")), *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    python = installed("airflow")
-    folder = tmp_path_factory.mktemp("pipelines")
-    shutil.copytree(REPOSITORY / "experiments" / "weather", folder / "experiments" / "weather")
-    file = folder / "experiments" / "weather" / "weather.yaml"
-    text = file.read_text(encoding="utf-8").replace("epochs: 20", "epochs: 2").replace("trials: 8", "trials: 5")
-    file.write_text(text, encoding="utf-8")
-    shutil.copytree(REPOSITORY / "airflow" / "dags", folder / "dags")
-    place = {"project": str(folder), "winnow": str(Path(sys.executable).with_name("winnow"))}
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "WINNOW_HOME"))} | {
-        "AIRFLOW_HOME": str(folder / "airflow"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW_CONN_WINNOW_DEFAULT": json.dumps({"conn_type": "generic", "extra": place}),
-        "PYTHONPATH": str(REPOSITORY / "airflow" / "plugins"),
-    }
-    made = Project(folder, python, env)
-    made.winnow("generate-data", "--kind", "weather", "--rows", "3000")
-    for command in (("db", "migrate"), ("dags", "reserialize")):
-        subprocess.run([python.with_name("airflow"), *command], env=env, cwd=folder, check=True, capture_output=True)
-    yield made
-    made.winnow("prod-remove")
+    with weather(tmp_path_factory.mktemp("pipelines")) as made:
+        yield made
 
 
 def test_the_shipped_dags_are_those_of_the_weather_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
