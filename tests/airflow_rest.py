@@ -58,6 +58,12 @@ def await_run(address: str, token: str, dag: str, within_s: float = 90) -> str:
     return str(state)
 
 
+def show_logs(folder: Path) -> None:
+    """Print the end of each try's log, of an Airflow with this home. Pytest shows it where the test fails."""
+    for file in [*sorted(folder.glob("logs/dag_id=*/**/attempt=*.log")), folder / "standalone.log"]:
+        print(f"--- {file.relative_to(folder)}", *file.read_text(errors="replace").splitlines()[-40:], sep="\n")
+
+
 def write_dag(project: Path, text: str = DAG) -> None:
     """Give a project one DAG."""
     folder = project / "airflow/dags"

@@ -42,5 +42,6 @@ with DAG(
         verb="rollback",
         flags={**where, "reason": "an alarm after {{ run_id }}"},
         retries=0,  # a second try would go back one version more
+        deferrable=False,
     )
     roll_out >> verdict >> alarms >> roll_back

@@ -27,4 +27,5 @@ with DAG(
             "reason": "{{ params.reason }}",
         },
         retries=0,  # a second try would go back one version more
+        deferrable=False,
     )

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.airflow_rest import asked, await_dags, token_of
+from tests.airflow_rest import asked, await_dags, show_logs, token_of
 from tests.docker.stacks import clean_environment, free_port
 from tests.tools import installed
 from winnow.config.tools import FOLDER
@@ -84,6 +84,8 @@ def airflow(tmp_path: Path) -> Iterator[Running]:
             yield Running(tmp_path, env, address, token)
         finally:
             process.send_signal(signal.SIGTERM)
+            process.wait()
+            show_logs(tmp_path / "home/airflow/standalone")
 
 
 def test_a_killed_sweep_goes_on_and_new_data_start_a_training(airflow: Running) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DONE, REFUSED, NOT_PASSED = 0, 2, 3
 SHOWN_LINES = 40
+SHORT_POLL_S = 0.2
 
 
 class WinnowOperator(BaseOperator):
@@ -36,8 +37,9 @@ class WinnowOperator(BaseOperator):
         not_passed: what exit status 3 does: "fail" without another try, "skip" the task and what follows, or "pass".
         skips_where: skips them where the verb's JSON has these values: `{"state": "unchanged"}`.
         env: variables besides those of the connection; templates too.
-        deferrable: whether the task gives up its slot while the verb runs; needs a triggerer on the same machine.
-        poll_s: how often to look, in seconds.
+        deferrable: whether the task gives up its slot for a long verb; needs a triggerer on the same machine.
+        slot_s: for how long it keeps the slot first, in seconds. Giving it up and taking it again takes seconds itself.
+        poll_s: how often to look afterwards, in seconds.
 
     Returns:
         The verb's JSON where it printed some, else its last lines.
@@ -57,13 +59,15 @@ class WinnowOperator(BaseOperator):
         skips_where: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
         deferrable: bool = True,
+        slot_s: float = 10.0,
         poll_s: float = 5.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.verb, self.flags, self.env = verb, dict(flags or {}), dict(env or {})
         self.skips_where = dict(skips_where or {})
-        self.connection, self.not_passed, self.deferrable, self.poll_s = connection, not_passed, deferrable, poll_s
+        self.connection, self.not_passed = connection, not_passed
+        self.deferrable, self.slot_s, self.poll_s = deferrable, slot_s, poll_s
         self.links: dict[str, str] = {}
         self._job: Job | None = None
 
@@ -79,19 +83,19 @@ class WinnowOperator(BaseOperator):
             self.log.info("in %s: %s", place.project, " ".join(command))
             job.start(command, place.project, {**place.environment(), **_run_tags(context), **self.env})
         self._job = job
-        if self.deferrable and job.is_running():
-            self.defer(trigger=JobTrigger(str(job.folder), self.poll_s), method_name="execute_complete")
-        at = 0
+        at, since = 0, time.monotonic()
         while job.is_running():
             at = self._show(job, at)
-            time.sleep(self.poll_s)
+            held_s = time.monotonic() - since
+            if self.deferrable and held_s >= self.slot_s:
+                self.defer(trigger=JobTrigger(str(job.folder), self.poll_s, at), method_name="execute_complete")
+            time.sleep(SHORT_POLL_S if held_s < self.slot_s else self.poll_s)
         return self._end(job, at)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Say how the verb ended. Airflow calls it when the trigger has fired."""
-        del event
         _, job = self._found(context)
-        return self._end(job, 0)
+        return self._end(job, event["shown"])
 
     def on_kill(self) -> None:
         """A user has ended the task: Ctrl-C for the verb."""
