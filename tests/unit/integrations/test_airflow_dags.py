@@ -66,6 +66,18 @@ def test_each_stage_with_gates_is_a_task(tmp_path: Path) -> None:
     assert 'for stage in ["staging", "production"]' in written(tmp_path, rules=rules)["continuous_training_dag.py"]
 
 
+def test_without_raw_data_no_dag_prepares_rows_and_no_name_is_undefined(tmp_path: Path) -> None:
+    dags = written(tmp_path)
+
+    assert sorted(dags) == ["continuous_training_dag.py", "deployment_dag.py", "rollback_dag.py"]
+    for text in dags.values():
+        tree = ast.parse(text)
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        imported = {each.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for each in node.names}
+        known = imported | {node.id for node in names if isinstance(node.ctx, ast.Store)} | {"__doc__"}
+        assert {node.id for node in names if isinstance(node.ctx, ast.Load)} <= known
+
+
 def test_a_file_that_was_changed_is_not_overwritten(tmp_path: Path) -> None:
     written(tmp_path)
     changed = tmp_path / "dags" / "rollback_dag.py"

@@ -17,11 +17,14 @@ from winnow.model_query.rules import Rules
 
 TEMPLATES = Path(__file__).parent / "templates"
 RETRY_S, POLL_S = 60, 30
+OF_RAW_DATA = ("data_pipeline_dag", "spark_preprocessing_dag")
 STAGES: tuple[Stage, ...] = ("staging", "production")
 
 
 def render_dags(experiment: Experiment, config: Path, rules: Rules) -> Mapping[str, str]:
     """The texts of the DAGs' files, by name. Equal input gives equal text.
+
+    Without `data.raw` there is nothing to ingest: the two DAGs that prepare rows are left out.
 
     Args:
         config: the experiment file, as verbs get it in the project's folder.
@@ -45,6 +48,7 @@ def render_dags(experiment: Experiment, config: Path, rules: Rules) -> Mapping[s
         "schedule": "None" if cron is None else f'"{cron}"',
         "training_schedule": training,
         "imports": ", ".join(sorted(imports)),
+        "asset": f'PREPARED = Asset("winnow://{experiment.name}/prepared")\n' if asset else "",
         "platform": experiment.retrain.platform,
         "stages": json.dumps([] if gates is None else [stage for stage in STAGES if gates.of(stage)]),
         "retry_s": RETRY_S,
@@ -53,4 +57,5 @@ def render_dags(experiment: Experiment, config: Path, rules: Rules) -> Mapping[s
     return {
         file.name.removesuffix(".template"): Template(file.read_text(encoding="utf-8")).substitute(values)
         for file in sorted(TEMPLATES.glob("*.template"))
+        if experiment.data.raw is not None or file.name.partition(".")[0] not in OF_RAW_DATA
     }
