@@ -11,6 +11,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from mlflow import MlflowClient
 
 from tests.docker.conftest import ROOT
 from tests.docker.stacks import clean_environment
@@ -72,6 +73,9 @@ def test_the_champion_is_built_once_and_shown_without_being_built(home: Home, en
     assert (status, lines[-1].split()[0], lines[-1].split()[-1]) == (0, image.tags[0], image.id), errors
     assert image.tags[0].startswith(f"winnow-prod-{name}:1-")
     assert image.labels["winnow.model.run"] == home.champion.run_id
+    shown = engine.containers.run(image, ["/opt/venv/sbom.cdx.json"], entrypoint="sha256sum", remove=True).decode()
+    client = MlflowClient(f"sqlite:///{home.folder}/mlflow.db")
+    assert client.get_model_version(name, "1").tags["winnow.sbom.sha256"] == shown.split()[0]
 
     status, again, errors = home.winnow("build-prod", "--study", name)
     assert (status, again[-1]) == (0, lines[-1]), errors

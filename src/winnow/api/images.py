@@ -140,8 +140,9 @@ def plan_build_prod(
             release.bundle, release.version, Path.cwd(), build, chosen.run_id, tag, options.is_cached
         )
         engine = images(environment)
+        routes = load_routes(settings, environment, build)
         return PlannedBuild(
-            engine.plan_model_image(request), engine, load_routes(settings, environment, build), release
+            engine.plan_model_image(request), engine, routes, release, lambda sha256: registry.keep_sbom(chosen, sha256)
         )
 
     if dry_run:

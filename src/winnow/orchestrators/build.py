@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from winnow.config.settings import Settings
@@ -40,6 +41,8 @@ class PlannedBuild:
     images: Images = field(repr=False)
     routes: tuple[ImageRoute, ...] = field(repr=False)
     release: Release | None = None
+    keep_sbom: Callable[[str], None] | None = field(default=None, repr=False)
+    """Is given the sha256 of what the image holds, as CycloneDX has it."""
 
     @property
     def tag(self) -> str:
@@ -70,7 +73,14 @@ class PlannedBuild:
         for each in self.routes:
             # A node may be new or may have removed the image, so load it even if it was loaded before.
             self.images.deliver(reference, self.tag, each, show, is_forced=True)
+        if self.keep_sbom is not None:
+            self.keep_sbom(sbom_digest(self.images, reference))
         return BuiltImage(self.tag, reference, self.images.size_bytes(reference))
+
+
+def sbom_digest(images: Images, reference: str) -> str:
+    """sha256 of the CycloneDX document of what an image holds; its server shows the same in `/model`."""
+    return hashlib.sha256(images.sbom(reference).encode()).hexdigest()
 
 
 def load_routes(settings: Settings, environment: Mapping[str, str], options: BuildOptions) -> tuple[ImageRoute, ...]:

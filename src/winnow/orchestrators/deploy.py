@@ -22,6 +22,7 @@ from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_command, next_flag
 from winnow.config.serving import STAGING
 from winnow.config.settings import Settings
+from winnow.orchestrators.build import sbom_digest
 from winnow.orchestrators.deployment import Deployment, deployment_of
 from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
 from winnow.orchestrators.drive import Begun, Driver, End, hand_over, observe, shares
@@ -41,7 +42,7 @@ from winnow.platforms.table import images, platform_for
 from winnow.rollout.plan import steps_of
 from winnow.rollout.step import Aborted, Desired, Done, Paused, next_action, revision_for
 from winnow.routing import Observation, Record, Release, Revision, Rollout, RolloutState
-from winnow.tracking.tracker import ModelVersion
+from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,9 @@ def plan_serving(
         unbuilt = revision_for(observed, revision(asked, _as_routed(observed.record, release), key, deployer.files))
         # Refuse before an image is built.
         check_plan(deployer, observed, desired_of(asked, unbuilt, chosen), is_again=request.is_again)
-        release = replace(release, image=chosen.prepare_image(_image(request, release, version), show))
+        image = _image(request, release, version)
+        release = replace(release, image=chosen.prepare_image(image, show))
+        _keep_sbom(registry, version, image, request, say)
     target = revision_for(observed, revision(asked, release, key, deployer.files))
     desired = desired_of(asked, target, chosen)
     check_plan(deployer, observed, desired, is_again=request.is_again)
@@ -518,6 +521,17 @@ def _another_signature(name: str, serving: Revision, target: Revision, strategy:
 def _version(settings: Settings, registry: ModelRegistry, request: ServeRequest) -> ModelVersion:
     store = settings.tracking_uri
     return choose_version(registry, request.name, store=store, alias=request.chosen_alias, number=request.version)
+
+
+def _keep_sbom(
+    registry: ModelRegistry, version: ModelVersion, image: ImageBuild, request: ServeRequest, say: Say
+) -> None:
+    if (identifier := image.find()) is None:
+        return
+    try:
+        registry.keep_sbom(version, sbom_digest(images(request.environment), identifier))
+    except TrackingUnavailableError as error:
+        say(f"warning: version {version.label} in the registry lacks the digest of its image's software: {error}")
 
 
 def _image(request: ServeRequest, release: Release, version: ModelVersion) -> ImageBuild:

@@ -39,6 +39,9 @@ class ModelRegistry(Protocol):
     def verdicts(self, version: ModelVersion) -> dict[str, str]:
         """The last verdict of each stage's gates on a version, as JSON, by stage."""
 
+    def keep_sbom(self, version: ModelVersion, sha256: str) -> None:
+        """Keep the digest of what the last image of a version holds."""
+
 
 class NoChampionError(InputError):
     """No version of the model has the alias, or the model has no versions."""

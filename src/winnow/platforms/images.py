@@ -297,6 +297,16 @@ class Images(Protocol):
     def size_bytes(self, reference: str) -> int:
         """The size of an image on the engine, by its id or its digest."""
 
+    def project_images(self, folder: Path) -> list[str]:
+        """The names of the images on the engine that were built for a project, sorted; ids of those without a name."""
+
+    def sbom(self, reference: str) -> str:
+        """What an image holds, as a CycloneDX document; equal images give equal text.
+
+        Raises:
+            InputError: there is no such image, or it has no Python in /opt/venv, as winnow's images have.
+        """
+
     def deliver(
         self, identifier: str, name: str, route: ImageRoute, show: Show = silent, *, is_forced: bool = False
     ) -> str:

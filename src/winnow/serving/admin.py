@@ -33,6 +33,7 @@ def make_admin(
     examples: tuple[Example, ...],
     verdicts: bytes = b"{}",
     registered: bytes = b"{}",
+    sbom_sha256: str | None = None,
     *,
     needs_key: bool,
     has_log: bool = False,
@@ -45,6 +46,7 @@ def make_admin(
         example: the bundle's own input example, a body of `/predict`.
         verdicts: what gates said of the version, by stage, as JSON.
         registered: `semantic_version` and `lineage` of the version, as far as they are known, as JSON.
+        sbom_sha256: of the list of software in the server's image.
         has_log: whether it takes outcomes at `/feedback`.
     """
     app = FastAPI(title=signature.name, version=signature.version, openapi_url=None, docs_url=None, redoc_url=None)
@@ -55,6 +57,7 @@ def make_admin(
         "lineage": {},
         **msgspec.json.decode(registered),
         "digest": signature.digest,
+        "sbom_sha256": sbom_sha256,
         "input_example": msgspec.Raw(example),
         "gates": msgspec.Raw(verdicts),
     }

@@ -16,7 +16,7 @@ from types import FrameType
 
 import msgspec
 
-from winnow.bundle.manifest import REGISTERED, VERDICTS
+from winnow.bundle.manifest import REGISTERED, VERDICTS, sha256_of
 from winnow.config.atomic_write import replace_bytes
 from winnow.serving import codec
 from winnow.serving.app import App
@@ -31,6 +31,8 @@ from winnow.serving.request import ASGIApp
 from winnow.serving.settings import ServingSettings
 
 log = logging.getLogger("winnow.serving")
+SBOM = "sbom.cdx.json"
+"""The list of software that Dockerfile.prod writes beside the packages."""
 
 
 def run(bundle: Path, version: str | None, listening: Listening, settings: ServingSettings) -> None:
@@ -90,11 +92,18 @@ def load_app(bundle: Path, version: str | None, settings: ServingSettings) -> Ap
             examples,
             verdicts,
             registered,
+            sbom_digest(),
             needs_key=settings.api_key is not None,
             has_log=settings.log is not None,
         )
 
     return App(predictor, settings, make_admin)
+
+
+def sbom_digest(environment: Path = Path(sys.prefix)) -> str | None:
+    """sha256 of the list of software that an image carries beside its packages; None outside an image."""
+    file = environment / SBOM
+    return sha256_of(file) if file.is_file() else None
 
 
 def _json_in(file: Path) -> bytes:

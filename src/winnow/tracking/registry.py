@@ -48,6 +48,7 @@ ALIAS = "champion"
 FOLD = ".fold"
 """The end of the name of a metric with a step for each fold."""
 GATES = "winnow.gates."
+SBOM = "winnow.sbom.sha256"
 SEMANTIC = "winnow.semantic_version"
 Record = TypeVar("Record", bound=ModelRecord)
 STAMP = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -166,6 +167,11 @@ class Registry:
         """Keep the last verdict of a stage's gates with a version: JSON in the version's tag `winnow.gates.STAGE`."""
         with failures_as_unavailable():
             self._client.set_model_version_tag(version.name, version.version, f"{GATES}{stage}", verdict)
+
+    def keep_sbom(self, version: ModelVersion, sha256: str) -> None:
+        """Keep the digest of what the last image of a version holds, in the version's tag `winnow.sbom.sha256`."""
+        with failures_as_unavailable():
+            self._client.set_model_version_tag(version.name, version.version, SBOM, sha256)
 
     def verdicts(self, version: ModelVersion) -> dict[str, str]:
         """The last verdict of each stage's gates on a version, as JSON, by stage."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from winnow.config.errors import UnavailableError
 from winnow.platforms.docker import build as docker_build
-from winnow.platforms.docker import delivery, prod_image, train_image
+from winnow.platforms.docker import delivery, prod_image, software, train_image
 from winnow.platforms.docker.build import BuildPlan, push
 from winnow.platforms.docker.client import asking, connect
 from winnow.platforms.docker.prod_image import ProdImage
@@ -70,6 +70,14 @@ class DockerImages:
     @asking("an image")
     def size_bytes(self, reference: str) -> int:
         return int(self.engine.images.get(reference).attrs["Size"])
+
+    @asking("the project's images")
+    def project_images(self, folder: Path) -> list[str]:
+        found = self.engine.images.list(filters={"label": f"{docker_build.PROJECT}={docker_build.project_id(folder)}"})
+        return sorted(each.tags[0] if each.tags else str(each.id) for each in found)
+
+    def sbom(self, reference: str) -> str:
+        return software.sbom(self.engine, reference)
 
     def deliver(
         self, identifier: str, name: str, route: ImageRoute, show: Show = silent, *, is_forced: bool = False

@@ -43,6 +43,8 @@ CONFIG = ("__init__.py", "atomic_write.py", "error_reports.py")
 PARTS = ("__init__.py", "bundle", *(f"config/{name}" for name in CONFIG), "routing.py", "serving")
 """The files and folders of the package that a server or a router imports: no other change makes another image."""
 
+SBOM = "sbom.py"
+"""The program that writes down what the image holds; it is no part of it."""
 _PACKAGE = Path(__file__).parents[2]
 _LIMIT = 128
 """Characters that an image's name may have after its registry, generously below Docker's 255."""
@@ -293,6 +295,7 @@ def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
         for path in sorted(place.rglob("*")) if place.is_dir() else (place,):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield f"winnow/{path.relative_to(_PACKAGE).as_posix()}", path.read_bytes()
+    yield SBOM, (_PACKAGE / "config" / SBOM).read_bytes()
     # The package is not installed in the image, so its version cannot be read from there.
     yield "winnow/config/version.py", f'__version__ = "{__version__}"\n'.encode()
 
