@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from winnow.config.next_command import next_flag
 
 if TYPE_CHECKING:
     from winnow.study.story import ModelStory
+    from winnow.tracking.history import ModelRecord
 
 
 def why(
@@ -67,6 +69,21 @@ def why(
     if html is not None:
         orchestrator.write_story(found, Path(html))
     return found
+
+
+def note(name: str, record: ModelRecord) -> None:
+    """Add a record to a model's history.
+
+    Raises:
+        InputError: the store does not answer.
+    """
+    from winnow.orchestrators.select_model import store_is_needed
+    from winnow.orchestrators.settings import current
+    from winnow.tracking.registry import Registry
+
+    uri = current().tracking_uri
+    with store_is_needed(uri):
+        Registry(uri).note(name, record, datetime.now(UTC))
 
 
 def _logs(config: Path | str | None, inputs: Sequence[str]) -> tuple[Sequence[str], str]:

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from winnow.routing import Versioned
 from winnow.study.experiments import Sheet
 from winnow.study.formatting import one_line, score, setting
-from winnow.tracking.history import AlertRecord, GateRecord, ModelRecord, RejectedRecord, RolloutRecord
+from winnow.tracking.history import AlertRecord, CommitRecord, GateRecord, ModelRecord, RejectedRecord, RolloutRecord
 from winnow.tracking.records import shown_lineage
 
-EventKind = Literal["trained", "gates", "alias", "rollout", "rejected", "alert", "retrain"]
+EventKind = Literal["trained", "gates", "alias", "rollout", "rejected", "alert", "retrain", "commit"]
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,8 @@ def _of_record(origin: Origin, at: datetime, record: ModelRecord, labels: Mappin
         return Event(at, "rejected", text) if record.version == version else None
     if isinstance(record, RolloutRecord):
         return _of_rollout(version, at, record, labels)
+    if isinstance(record, CommitRecord):
+        return _of_commit(version, at, record, labels)
     if isinstance(record, AlertRecord):
         about = f" ({record.subject})" if record.subject else ""
         text = (
@@ -234,6 +236,20 @@ def _of_rollout(version: str, at: datetime, record: RolloutRecord, labels: Mappi
     if record.replaced == version and record.state == "promoted":
         other = labels.get(record.version, record.version)
         return Event(at, "rollout", f"version {other} took its place in {where}{how}: {record.reason}")
+    return None
+
+
+def _of_commit(version: str, at: datetime, record: CommitRecord, labels: Mapping[str, str]) -> Event | None:
+    by = f"commit {record.commit[:12]} on {record.branch} of {record.repository}"
+    if record.version == version:
+        how = "puts it back into" if record.is_rollback else "puts it into"
+        replaced = labels.get(record.replaced, record.replaced)
+        instead = f" in place of version {replaced}" if record.replaced not in ("", version) else ""
+        return Event(at, "commit", f"{by} {how} the manifests of {record.stage}{instead}: {record.reason}")
+    if record.replaced == version:
+        how = "takes it out of" if record.is_rollback else "replaces it in"
+        other = labels.get(record.version, record.version)
+        return Event(at, "commit", f"{by} {how} the manifests of {record.stage} for version {other}: {record.reason}")
     return None
 
 

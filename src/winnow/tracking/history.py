@@ -95,8 +95,30 @@ class RetrainRecord(Struct, frozen=True):
     data_sha256: str = ""
 
 
-ModelRecord = GateRecord | RejectedRecord | RolloutRecord | AlertRecord | RetrainRecord
+class CommitRecord(Struct, frozen=True):
+    """A version that a commit put into the manifests of a stage, from which something else deploys it.
+
+    Attributes:
+        stage: staging or production.
+        replaced: the version that the manifests had before; empty where they had none.
+        is_rollback: `version` was there before, and `replaced` was taken out.
+        commit, branch, repository: where; the repository's address has no password.
+        reason: why, as a clause.
+    """
+
+    version: str
+    stage: str
+    replaced: str
+    is_rollback: bool
+    commit: str
+    branch: str
+    repository: str
+    reason: str
+
+
+ModelRecord = CommitRecord | GateRecord | RejectedRecord | RolloutRecord | AlertRecord | RetrainRecord
 KINDS: Mapping[type[Any], str] = {
+    CommitRecord: "commit",
     GateRecord: "gate",
     RejectedRecord: "rejected",
     RolloutRecord: "rollout",

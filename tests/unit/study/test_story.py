@@ -6,7 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from winnow.study.story import AliasChange, Asked, GateVerdict, ModelStory, Origin, events_of
-from winnow.tracking.history import AlertRecord, GateRecord, RejectedRecord, RetrainRecord, RolloutRecord
+from winnow.tracking.history import (
+    AlertRecord,
+    CommitRecord,
+    GateRecord,
+    RejectedRecord,
+    RetrainRecord,
+    RolloutRecord,
+)
 
 
 def at(minute: int) -> datetime:
@@ -47,6 +54,7 @@ CHANGES = [
     AliasChange(at(31), "champion", "4", "passed all gates"),
 ]
 VERDICT = GateVerdict(at(6), "production", "version 2 passed the gate", (("f1", "pass", "0.9 is above 0.8."),))
+GIT = ("main", "git.example.com/manifests")
 RECORDS = [
     (at(6), GateRecord("2", "production", True, "version 2 passed the gate")),
     (at(6), GateRecord("3", "production", False, "version 3 did not pass")),
@@ -58,6 +66,9 @@ RECORDS = [
     (at(20), RejectedRecord("2", "wine", "ada rolled it back")),
     (at(20), RolloutRecord("1", "wine", "local", "2", "rolling", "promoted", "version 2 was sent away")),
     (at(40), RolloutRecord("3", "wine", "local", "1", "canary", "aborted", "errors")),
+    (at(50), CommitRecord("1", "production", "", False, "a" * 40, *GIT, "passed")),
+    (at(51), CommitRecord("2", "production", "1", False, "b" * 40, *GIT, "passed")),
+    (at(52), CommitRecord("1", "production", "2", True, "c" * 40, *GIT, "ada rolled it back")),
 ]
 
 
@@ -75,6 +86,10 @@ def test_the_time_line_of_a_version_leaves_out_what_is_about_others() -> None:
         (20, "rejected", "was sent away from wine: ada rolled it back"),
         (20, "rollout", "version 1 (1.0.0) took its place in wine on local: version 2 was sent away"),
         (30, "alias", "version 3 (2.0.0) became @champion in its place: passed all gates"),
+        (51, "commit", "commit bbbbbbbbbbbb on main of git.example.com/manifests puts it into the manifests of "
+         "production in place of version 1 (1.0.0): passed"),
+        (52, "commit", "commit cccccccccccc on main of git.example.com/manifests takes it out of the manifests of "
+         "production for version 1 (1.0.0): ada rolled it back"),
     ]  # fmt: skip
 
 
