@@ -10,11 +10,12 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
 
 
-def write_rendered(files: Mapping[str, str], folder: Path, *, is_forced: bool) -> list[Path]:
+def write_rendered(files: Mapping[str, str], folder: Path, *, is_forced: bool, flag: str = "output") -> list[Path]:
     """Write the files; those that are there and equal stay.
 
     Args:
         files: their texts by path in the folder.
+        flag: the flag that names the folder, for errors.
 
     Returns:
         Their paths.
@@ -30,8 +31,7 @@ def write_rendered(files: Mapping[str, str], folder: Path, *, is_forced: bool) -
                     str(path),
                     expected="a file that does not exist yet, or the same",
                     found="another one",
-                    remedy=f"Name another folder ({next_flag('output')}), or overwrite it "
-                    f"({next_flag('force', True)}).",
+                    remedy=f"Name another folder ({next_flag(flag)}), or overwrite it ({next_flag('force', True)}).",
                 )
         for path, text in paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +41,6 @@ def write_rendered(files: Mapping[str, str], folder: Path, *, is_forced: bool) -
             str(folder),
             expected="a folder to write",
             found=f"'{error.strerror}'",
-            remedy=f"Name another folder ({next_flag('output')}).",
+            remedy=f"Name another folder ({next_flag(flag)}).",
         ) from error
     return list(paths)

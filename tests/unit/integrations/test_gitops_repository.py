@@ -161,13 +161,13 @@ def test_a_hook_of_the_clone_may_refuse_the_commit(bare: Path, clone: Path) -> N
 def test_a_new_branch_is_opened_and_a_taken_one_refused(bare: Path, clone: Path) -> None:
     repository = open_repository(clone)
     tip = repository.tip()
-    repository.check_push(tip, "promote/1")
+    repository.check_push("promote/1")
     pushed = repository.publish(tip, PRODUCTION, "version: 1\n", "Promote", branch="promote/1")
     assert pushed == Pushed(git(bare, "rev-parse", "promote/1"), "promote/1", False)
     assert git(bare, "rev-parse", "main") == git(clone, "rev-parse", "HEAD") == tip
     for refused in ("promote/1", "two..dots"):
         with pytest.raises(InputError, match="the name of a new branch"):
-            repository.check_push(tip, refused)
+            repository.check_push(refused)
     with pytest.raises(InputError, match="which is there"):
         repository.publish(tip, PRODUCTION, "version: 2\n", "Promote", branch="promote/1")
 
@@ -214,7 +214,7 @@ def test_git_has_to_know_who_commits(clone: Path, monkeypatch: pytest.MonkeyPatc
     git(clone, "config", "user.useConfigOnly", "true")
     repository = open_repository(clone)
     with pytest.raises(InputError, match="expected a name and an address for commits"):
-        repository.check_push(repository.tip(), None)
+        repository.check_push(None)
 
 
 class _Guarded(BaseHTTPRequestHandler):

@@ -103,7 +103,7 @@ class Repository:
             remedy=f"Push or drop them first (git status; git pull --rebase; git push {self.remote}).",
         )
 
-    def check_push(self, tip: str, branch: str | None) -> None:
+    def check_push(self, branch: str | None) -> None:
         """Ask the remote whether it takes pushes, and commit nothing. Rules of its hooks are not known before a push.
 
         Args:
@@ -112,17 +112,22 @@ class Repository:
         Raises:
             InputError: it refuses, the branch's name is wrong or taken, or git does not know who commits.
         """
+        self.author()
         if branch is not None:
             self._check_new(branch)
-        target = f"{HEADS}{branch or self.branch}"
-        self._ask("push", "--quiet", "--dry-run", "--no-verify", self.remote, f"{tip}:{target}")
-        if not _is_done(done := _git(self.folder, "var", "GIT_COMMITTER_IDENT")):
-            raise InputError(
-                str(self.folder),
-                expected="a name and an address for commits",
-                found=_said(done),
-                remedy="Set them: git config user.name …; git config user.email ….",
-            )
+        self._ask("push", "--quiet", "--dry-run", "--no-verify", self.remote, f"HEAD:{HEADS}winnow-asks")
+
+    def author(self) -> str:
+        """The name of who commits here. Raises InputError where git does not know it."""
+        done = _git(self.folder, "var", "GIT_AUTHOR_IDENT")
+        if _is_done(done):
+            return done.stdout.partition(" <")[0]
+        raise InputError(
+            str(self.folder),
+            expected="a name and an address for commits",
+            found=_said(done),
+            remedy="Set them: git config user.name …; git config user.email ….",
+        )
 
     def read(self, commit: str, path: str) -> str | None:
         """The text of a file in a commit; None where there is none."""
