@@ -28,6 +28,12 @@ class Backend(Protocol):
     settle_s: float
     """How long a replica of this platform has to answer after it was asked to end."""
     router_image: str
+    has_routers: bool
+    """Whether routers split requests; else the platform's own gateway."""
+    keeps_keys: bool
+    """Whether replicas ask for a key; else the platform does."""
+    shows_replicas: bool
+    """Whether it knows the state of each replica, and what each exposes."""
     taken_over_within_s: float
     """How long after its death a process is known to have lost the right to change a deployment."""
 
@@ -80,7 +86,7 @@ class Deployed:
             memory_request_bytes=128 * 2**20,
             settle_s=self.backend.settle_s,
             drain_s=5,
-            key=FINGERPRINT,
+            key=FINGERPRINT if self.backend.keeps_keys else "",
         )
         revision = Revision(number, self.releases[release], settings, Scale(replicas))
         record = changed(record, revisions=(*record.revisions, revision))
@@ -90,7 +96,7 @@ class Deployed:
     def start(self, release: str, replicas: int = 1) -> tuple[Record, int]:
         """Have a further revision ready, without traffic."""
         record, number = self.add(release, replicas)
-        self.deployer.start(record, number, KEY)
+        self.deployer.start(record, number, KEY if self.backend.keeps_keys else None)
         self.wait(lambda observed: observed.ready(number) == replicas)
         return record, number
 

@@ -9,7 +9,7 @@ import click
 from winnow.cli.options import say
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
-from winnow.config.platforms import PLATFORMS
+from winnow.config.platforms import SERVING_PLATFORMS
 
 
 @click.command("serve-hooks")
@@ -21,7 +21,7 @@ from winnow.config.platforms import PLATFORMS
     help="What is done when an alert fires.",
 )
 @click.option("--name", required=True, help="Name of the deployment.")
-@click.option("--platform", type=click.Choice(PLATFORMS), help="Platform of the deployment; by default found.")
+@click.option("--platform", type=click.Choice(SERVING_PLATFORMS), help="Platform of the deployment; by default found.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=9119, show_default=True, help="Port; 0 for a free one.")
 @click.option(

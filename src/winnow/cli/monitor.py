@@ -20,7 +20,7 @@ from winnow.cli.options import (
 )
 from winnow.cli.wording import aligned, as_text
 from winnow.config.exit_codes import CommandExit
-from winnow.config.platforms import PLATFORMS
+from winnow.config.platforms import SERVING_PLATFORMS
 
 if TYPE_CHECKING:
     from winnow.api import ColumnDrift, Finding, MonitoringReport
@@ -31,7 +31,9 @@ SHOWN_COLUMNS = 20
 @click.command("monitor", cls=StoreVerb)
 @config_option
 @click.option(
-    "--platform", type=click.Choice(PLATFORMS), help="Platform of the deployment; by default the one that serves it."
+    "--platform",
+    type=click.Choice(SERVING_PLATFORMS),
+    help="Platform of the deployment; by default the one that serves it.",
 )
 @model_options
 @stage_option

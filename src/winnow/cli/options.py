@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.names import check_study_name
 from winnow.config.next_command import Value, next_command, next_flag
-from winnow.config.platforms import PLATFORMS
+from winnow.config.platforms import PLATFORMS, SERVING_PLATFORMS
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -120,7 +120,7 @@ deployment_options = in_order(
     click.option("--config", type=click.Path(path_type=Path), help="Experiment file of the deployment."),
     click.option(
         "--platform",
-        type=click.Choice(PLATFORMS),
+        type=click.Choice(SERVING_PLATFORMS),
         help="Platform of the deployment; by default the one that serves it.",
     ),
     click.option("--name", metavar="NAME", callback=_checked_name, help="Name of the deployment."),

@@ -30,7 +30,7 @@ from winnow.cli.options import (
 from winnow.cli.wording import either
 from winnow.config.interrupts import treat_sigterm_as_interrupt
 from winnow.config.next_command import next_command
-from winnow.config.platforms import PLATFORMS
+from winnow.config.platforms import SERVING_PLATFORMS
 
 if TYPE_CHECKING:
     from winnow.api import Deployment, RolloutDriver, ServedDeployment, ServePlan
@@ -39,7 +39,11 @@ if TYPE_CHECKING:
 @click.command("prod", cls=StoreVerb)
 @config_option
 @click.option(
-    "--platform", type=click.Choice(PLATFORMS), default="local", show_default=True, help="Platform to serve it on."
+    "--platform",
+    type=click.Choice(SERVING_PLATFORMS),
+    default="local",
+    show_default=True,
+    help="Platform to serve it on.",
 )
 @model_options
 @version_options

@@ -24,7 +24,7 @@ from winnow.cli.options import (
 from winnow.cli.prod import driver_lines
 from winnow.config.interrupts import treat_sigterm_as_interrupt
 from winnow.config.next_command import next_command
-from winnow.config.platforms import PLATFORMS
+from winnow.config.platforms import SERVING_PLATFORMS
 
 if TYPE_CHECKING:
     from winnow.api import Forecast, RevisionCounts, RolloutStatus
@@ -123,7 +123,11 @@ def resume(is_detached: bool, as_driver: bool, replaced: bool, **deployment: Any
     help="timer: systemd units that call monitor and retrain; cronjob: CronJobs that do.",
 )
 @click.option(
-    "--platform", type=click.Choice(PLATFORMS), default="kubernetes", show_default=True, help="Platform it is for."
+    "--platform",
+    type=click.Choice(SERVING_PLATFORMS),
+    default="kubernetes",
+    show_default=True,
+    help="Platform it is for.",
 )
 @click.option(
     "--image", metavar="IMAGE@sha256:…", default="", help="The replicas' image by its digest; of CronJobs the workers'."

@@ -36,10 +36,10 @@ from winnow.orchestrators.serving_config import serving_config
 from winnow.orchestrators.serving_settings import KEEP, ServedSettings, fingerprint, key_of, served
 from winnow.platforms.deployer import Deployer, Say, mute, no_previous
 from winnow.platforms.images import PROD_BASE, BuildOptions, ImageBuild, ModelImageRequest, Show, silent, with_route
-from winnow.platforms.platform import Platform
+from winnow.platforms.platform import ServingPlatform
 from winnow.platforms.rollout_driver import RolloutDriver
-from winnow.platforms.table import images, platform_for
-from winnow.rollout.plan import steps_of
+from winnow.platforms.table import images, serving_platform_for
+from winnow.rollout.plan import steps_of, to_values
 from winnow.rollout.step import Aborted, Desired, Done, Paused, next_action, revision_for
 from winnow.routing import Observation, Record, Release, Revision, Rollout, RolloutState
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
@@ -88,7 +88,7 @@ class ServeRequest:
         """The alias that counts where no version is named."""
         return self.alias or (STAGING if self.stage == STAGING else CHAMPION)
 
-    def settings_on(self, platform: Platform, settings: Settings) -> ServedSettings:
+    def settings_on(self, platform: ServingPlatform, settings: Settings) -> ServedSettings:
         """The deployment's settings on a platform.
 
         Raises:
@@ -221,7 +221,7 @@ def plan_serving(
 
     See `winnow.api.plan_serving`.
     """
-    chosen = platform_for(platform, settings, request.environment)
+    chosen = serving_platform_for(platform, settings, request.environment)
     asked = request.settings_on(chosen, settings)
     deployer = checked_deployer(chosen, say=say)
     version = _version(settings, registry, request)
@@ -262,7 +262,7 @@ def plan_rollback(
     """Plan to serve the revision before the current one. See `winnow.api.plan_rollback`."""
     deployers, _ = ask_deployers(settings, platform, say)
     found_on, chosen = find_deployment(deployers, name)
-    deployer, on = deployers[found_on], platform_for(found_on, settings)
+    deployer, on = deployers[found_on], serving_platform_for(found_on, settings)
     observed = deployer.observe(chosen)
     record = observed.record
     previous, serving = record.revision(record.previous), record.serving
@@ -295,7 +295,7 @@ def preview_serving(
     Args:
         image: what replicas run; empty: looked up, if an engine answers.
     """
-    chosen = platform_for(platform, settings, request.environment)
+    chosen = serving_platform_for(platform, settings, request.environment)
     absences: list[WinnowError] = []
     plan = shown_plan(chosen, settings, registry, request, image, on_absence=absences.append)
     unknown = (
@@ -310,7 +310,7 @@ def preview_serving(
 
 def render(platform: str, settings: Settings, registry: ModelRegistry, request: ServeRequest, image: str) -> str:
     """What a first deployment would send to a platform, which is not asked. See `winnow.api.render`."""
-    chosen = platform_for(platform, settings, request.environment)
+    chosen = serving_platform_for(platform, settings, request.environment)
     runs_images = not chosen.capabilities.shares_files
     if runs_images != bool(re.search("@sha256:[0-9a-f]{64}$", image)) or (image and not runs_images):
         raise InputError(
@@ -325,7 +325,7 @@ def render(platform: str, settings: Settings, registry: ModelRegistry, request: 
 
 
 def shown_plan(
-    chosen: Platform,
+    chosen: ServingPlatform,
     settings: Settings,
     registry: ModelRegistry,
     request: ServeRequest,
@@ -379,11 +379,11 @@ def _tell(on_absence: Callable[[WinnowError], object] | None, error: WinnowError
     on_absence(error)
 
 
-def desired_of(asked: ServedSettings, target: Revision, platform: Platform) -> Desired:
+def desired_of(asked: ServedSettings, target: Revision, platform: ServingPlatform) -> Desired:
     """What a driver is asked for."""
     return Desired(
         target,
-        steps=steps_of(asked.rollout),
+        steps=steps_of(asked.rollout, platform.capabilities.gateway_conditions),
         strategy=asked.rollout.strategy,
         history=asked.history,
         ready_within_s=platform.capabilities.ready_within_s,
@@ -432,7 +432,7 @@ def _as_routed(record: Record, release: Release) -> Release:
     return replace(release, image=next((each.image for each in same), ""))
 
 
-def checked_deployer(platform: Platform, *, say: Say = mute, is_read_only: bool = False) -> Deployer:
+def checked_deployer(platform: ServingPlatform, *, say: Say = mute, is_read_only: bool = False) -> Deployer:
     """The platform's deployer, once the platform answers and permits serving; `is_read_only` for a plan to show.
 
     Raises:
@@ -481,7 +481,11 @@ def check_plan(deployer: Deployer, observed: Observation, desired: Desired, *, i
         raise _another_signature(record.name, serving, target, desired.strategy)
     if not is_again:
         refuse_rejected(record, target.release)
-    deployer.check_change(planned(observed, desired), target.number)
+    wanted = planned(observed, desired)
+    if desired.steps and serving is not None:
+        steps = Rollout(target.number, serving.number, desired.strategy, to_values(desired.steps))
+        wanted = structs.replace(wanted, rollout=steps)
+    deployer.check_change(wanted, target.number)
 
 
 def _another_rollout(record: Record) -> InputError:

@@ -13,11 +13,10 @@ from winnow.orchestrators.deployment import Deployment, deployment_of
 from winnow.orchestrators.releases import known_champion
 from winnow.orchestrators.settings import current
 from winnow.orchestrators.several_deployments import SeveralDeploymentsError
-from winnow.orchestrators.workers import chosen_platforms
 from winnow.platforms.deployer import Deployer, ManualAccess, Say, UnknownDeploymentError, mute
-from winnow.platforms.platform import Platform
+from winnow.platforms.platform import ServingPlatform
 from winnow.platforms.readiness import ASKED_WITHIN_S, NoModelError, model_at
-from winnow.platforms.table import platform_for
+from winnow.platforms.table import all_serving_platforms, serving_platform_for
 from winnow.routing import Observation, ReplicaObserved, version_label
 from winnow.tracking.tracker import ModelVersion
 
@@ -125,13 +124,19 @@ def ask_deployers(
         InputError, UnreachableError: the named platform does not answer.
     """
 
-    def is_used(each: Platform) -> bool:
+    def is_asked(each: ServingPlatform) -> bool:
         # Deployments leave records in the home that made them.
-        return each.is_in_use or (settings.home / "deployments" / each.name).is_dir()
+        has_records = (settings.home / "deployments" / each.name).is_dir()
+        return not each.capabilities.is_remote or each.is_in_use or has_records
+
+    if platform is not None:
+        chosen: tuple[ServingPlatform, ...] = (serving_platform_for(platform, settings),)
+    else:
+        chosen = tuple(filter(is_asked, all_serving_platforms(settings)))
 
     found: dict[str, Deployer] = {}
     absent: dict[str, str] = {}
-    for each in chosen_platforms(settings, platform, is_used):
+    for each in chosen:
         try:
             deployer = each.deployer(say=say)
             deployer.names()
@@ -208,7 +213,7 @@ def observe_serving(settings: Settings, name: str | None, platform: str | None, 
         ServedDeployment(
             where,
             deployment,
-            platform_for(where, settings).capabilities.replica,
+            serving_platform_for(where, settings).capabilities.replica,
             None if (champion := champions[deployment.release.model]) is None else champion.version,
             deployers[where].manual_access(each),
             "" if champion is None else champion.semantic,

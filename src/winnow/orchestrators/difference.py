@@ -9,7 +9,7 @@ from winnow.config.errors import WinnowError
 from winnow.config.settings import Settings
 from winnow.orchestrators.deploy import ServeRequest, shown_plan
 from winnow.orchestrators.releases import ModelRegistry, NoChampionError
-from winnow.platforms.table import platform_for
+from winnow.platforms.table import serving_platform_for
 
 
 @dataclass(frozen=True)
@@ -47,5 +47,5 @@ def prod_difference(platform: str, settings: Settings, registry: ModelRegistry, 
         NoChampionError: no version has been selected yet.
         InputError, UnreachableError: the platform, the engine or the store does not answer.
     """
-    plan = shown_plan(platform_for(platform, settings, request.environment), settings, registry, request)
+    plan = shown_plan(serving_platform_for(platform, settings, request.environment), settings, registry, request)
     return plan.deployer.difference(plan.record, plan.driver.desired.target.number)

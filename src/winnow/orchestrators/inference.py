@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from winnow.bundle.manifest import EXAMPLE
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command, next_flag
 from winnow.config.settings import Settings
@@ -42,11 +43,10 @@ def infer_once(
     settings: Settings, name: str | None, platform: str | None, *, url: str | None, source: Path | None, say: Say
 ) -> Inference:
     """Send one request to a deployment, or to the server at `url`. See `winnow.api.inference_one`."""
-    key = from_environment().api_key
     with _endpoint(settings, name, platform, url, say) as (endpoint, observed):
-        address = endpoint.url.rstrip("/")
+        address, key = endpoint.url.rstrip("/"), endpoint.key.encode() or from_environment().api_key
         try:
-            body = _read(source) if source is not None else msgspec.json.encode(card(address)["input_example"])
+            body = _example(endpoint, observed) if source is None else _read(source)
             asked = ask(address, body, key=key)
         except NoAnswerError as error:
             raise InputError(
@@ -68,6 +68,13 @@ def infer_once(
     return Inference(asked.answer, command, "" if manual is None else manual.command)
 
 
+def _example(endpoint: Endpoint, observed: Observation | None) -> bytes:
+    """The model's own example: as it says itself, or else from the bundle."""
+    if endpoint.has_card or observed is None or observed.record.serving is None:
+        return msgspec.json.encode(card(endpoint.url.rstrip("/"))["input_example"])
+    return _read(observed.record.serving.release.bundle / EXAMPLE)
+
+
 @contextmanager
 def _endpoint(
     settings: Settings, name: str | None, platform: str | None, url: str | None, say: Say
@@ -81,7 +88,7 @@ def _endpoint(
     observed = deployers[found_on].observe(chosen)
     with deployers[found_on].endpoint(observed) as endpoint:
         if endpoint.manual is not None:
-            say(f"{endpoint.manual.reason} This goes through the cluster's API server.")
+            say(endpoint.manual.reason)
         yield endpoint, observed
 
 

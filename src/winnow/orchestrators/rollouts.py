@@ -23,9 +23,9 @@ from winnow.orchestrators.judge import StepJudge
 from winnow.orchestrators.model_history import into_history
 from winnow.orchestrators.outcome_reader import OutcomeReader
 from winnow.platforms.deployer import Deployer, Say, mute
-from winnow.platforms.platform import Platform
+from winnow.platforms.platform import ServingPlatform
 from winnow.platforms.rollout_driver import RolloutDriver
-from winnow.platforms.table import platform_for
+from winnow.platforms.table import serving_platform_for
 from winnow.rollout.accumulate import counted
 from winnow.rollout.plan import from_values
 from winnow.rollout.step import Desired
@@ -119,7 +119,7 @@ class FoundDeployment:
 
     deployer: Deployer
     name: str
-    platform: Platform
+    platform: ServingPlatform
     say: Say
 
     def status(self) -> RolloutStatus:
@@ -163,7 +163,7 @@ def find_rollout(settings: Settings, name: str | None, platform: str | None, say
     """The deployment of a name, or the only one. See `winnow.api.rollout_status`."""
     deployers, _ = ask_deployers(settings, platform, say)
     found_on, chosen = find_deployment(deployers, name)
-    return FoundDeployment(deployers[found_on], chosen, platform_for(found_on, settings), say)
+    return FoundDeployment(deployers[found_on], chosen, serving_platform_for(found_on, settings), say)
 
 
 def rollout_status(deployer: Deployer, name: str, *, wall: Callable[[], float] = time.time) -> RolloutStatus:

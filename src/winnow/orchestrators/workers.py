@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from winnow.config.settings import Settings
 from winnow.orchestrators.collect import is_from
 from winnow.platforms.executor import Executor, GroupStatus
 from winnow.platforms.log_streams import merged
-from winnow.platforms.platform import Platform
 from winnow.platforms.table import all_platforms, platform_for
 
 
@@ -43,15 +42,6 @@ class Jobs:
     places: tuple[str, ...]
 
 
-def chosen_platforms(
-    settings: Settings, name: str | None, is_used: Callable[[Platform], bool] = lambda each: each.is_in_use
-) -> tuple[Platform, ...]:
-    """The named platform, or else all platforms except remote ones that are not used."""
-    if name is not None:
-        return (platform_for(name, settings),)
-    return tuple(each for each in all_platforms(settings) if not each.capabilities.is_remote or is_used(each))
-
-
 def executors_for(platform: str | None, settings: Settings) -> Mapping[str, Executor]:
     """The executors that find groups, by platform; if `platform` is given, only that one.
 
@@ -61,7 +51,10 @@ def executors_for(platform: str | None, settings: Settings) -> Mapping[str, Exec
         InputError: the named platform, or one in use, does not answer.
     """
     executors: dict[str, Executor] = {}
-    for each in chosen_platforms(settings, platform):
+    named = None if platform is None else (platform_for(platform, settings),)
+    for each in named or all_platforms(settings):
+        if named is None and each.capabilities.is_remote and not each.is_in_use:
+            continue
         try:
             executors[each.name] = each.executor()
         except InputError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from winnow.config.errors import InputError, WinnowError
@@ -47,11 +47,15 @@ class Endpoint:
     Attributes:
         manual: how a person reaches it without this program; None where `url` is the deployment's own address.
         diagnosis: says why the last connection failed; empty where none did.
+        key: what the platform itself asks for; empty where it asks for none, and replicas may.
+        has_card: `/model` answers there, beside predictions.
     """
 
     url: str
     manual: ManualAccess | None = None
     diagnosis: Callable[[], str] = lambda: ""
+    key: str = field(default="", repr=False)
+    has_card: bool = True
 
 
 class UnknownDeploymentError(InputError):

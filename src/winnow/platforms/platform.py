@@ -1,4 +1,4 @@
-"""A platform: where sweeps run and models are served. Code above `platforms/` meets every one in this protocol.
+"""A platform: where models are served, and mostly sweeps run, too. Code above `platforms/` meets it in a protocol.
 
 `winnow.platforms.table` maps names to platforms. Making one contacts nothing.
 """
@@ -24,20 +24,37 @@ if TYPE_CHECKING:
     from winnow.platforms.sweep import SweepPlatform
 
 
-@dataclass(frozen=True)
-class Capabilities:
-    """What a platform has; code above asks for these facts instead of comparing names.
+@dataclass(frozen=True, kw_only=True)
+class ServingCapabilities:
+    """What a platform that serves models has; code above asks for these facts instead of comparing names.
 
     Attributes:
-        shares_files: workers and replicas see this machine's files and run this installation of winnow. Elsewhere
+        shares_files: replicas and workers see this machine's files and run this installation of winnow. Elsewhere
             they run an image, and need stores that answer over the network.
         has_ingress: a deployment is reached by a host name, at an Ingress or a Gateway, instead of an address of this
             machine.
-        workers: what messages call the workers.
         is_remote: it is another system than this machine. A verb that names no platform asks it only where it is in
             use.
         replica: what one replica is: a process, a container or a pod.
         ready_within_s: how long new replicas may take to become ready. Longer where nodes pull the image first.
+        gateway_conditions: the conditions of a rollout that its own gateway can be judged by, where that gateway
+            splits all requests and routers are never needed; None where it has none.
+    """
+
+    shares_files: bool
+    has_ingress: bool
+    is_remote: bool
+    replica: str
+    ready_within_s: float
+    gateway_conditions: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities(ServingCapabilities):
+    """What a platform that also runs sweeps has.
+
+    Attributes:
+        workers: what messages call the workers.
         has_nodes: a worker group may have several nodes.
         limits_resources: it holds groups to the CPUs and the memory that they are given.
         schedules_machines: a scheduler finds a machine for each group, and gives it GPUs of its own.
@@ -46,12 +63,7 @@ class Capabilities:
         poll_s: how often groups are asked whether they run.
     """
 
-    shares_files: bool
-    has_ingress: bool
     workers: str
-    is_remote: bool
-    replica: str
-    ready_within_s: float
     has_nodes: bool
     limits_resources: bool
     schedules_machines: bool
@@ -60,35 +72,20 @@ class Capabilities:
     poll_s: float
 
 
-class Platform(Protocol):
-    """Runs worker groups and replicas. Every method raises InputError where the platform is not there."""
+class ServingPlatform(Protocol):
+    """Serves models. Every method raises InputError where the platform is not there."""
 
     @property
     def name(self) -> str:
         """What `--platform` calls it."""
 
     @property
-    def capabilities(self) -> Capabilities:
+    def capabilities(self) -> ServingCapabilities:
         """What it has."""
 
     @property
     def is_in_use(self) -> bool:
         """Whether the stack in use runs on it, or the environment names it: its absence is then an error."""
-
-    def executor(self) -> Executor:
-        """The executor that finds and ends groups; it starts none, since no image is named."""
-
-    def sweep(self, image: str | None, lookup: Lookup) -> SweepPlatform:
-        """Plans and starts the groups of a sweep.
-
-        Args:
-            image: the image that groups run, instead of the one of this project.
-            lookup: looks up facts; a plan that is only shown continues without those of a platform that is not there.
-
-        Raises:
-            InputError: the platform is not there, or a permission is missing.
-            UnreachableError: it does not answer.
-        """
 
     def deployer(self, *, say: Say) -> Deployer:
         """The deployer; making it contacts nothing. `say` receives lines about a change while the change lasts."""
@@ -111,6 +108,49 @@ class Platform(Protocol):
 
         Raises:
             InputError: it cannot start there, or may not. What is returned raises it, too.
+        """
+
+    def image_route(self) -> ImageRoute | None:
+        """How images of this machine's engine reach the nodes; None where the platform needs no delivery."""
+
+    def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
+        """Build a model's image unless it exists, deliver it, and return the name by which replicas run it.
+
+        A platform that shares this machine's files runs no image and returns "".
+
+        Raises:
+            InputError: no engine answers, or no route leads to the nodes.
+            BuildFailedError: the build or the delivery failed.
+        """
+
+    def find_image(self, image: ImageBuild) -> str:
+        """The name by which replicas run an image that was built and delivered before; empty where there is none."""
+
+    @property
+    def documents(self) -> PlatformDocuments:
+        """What the documents say about the platform, as the code declares it."""
+
+
+class Platform(ServingPlatform, Protocol):
+    """Runs worker groups, and serves models. Every method raises InputError where the platform is not there."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it has."""
+
+    def executor(self) -> Executor:
+        """The executor that finds and ends groups; it starts none, since no image is named."""
+
+    def sweep(self, image: str | None, lookup: Lookup) -> SweepPlatform:
+        """Plans and starts the groups of a sweep.
+
+        Args:
+            image: the image that groups run, instead of the one of this project.
+            lookup: looks up facts; a plan that is only shown continues without those of a platform that is not there.
+
+        Raises:
+            InputError: the platform is not there, or a permission is missing.
+            UnreachableError: it does not answer.
         """
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> Stack:
@@ -160,26 +200,6 @@ class Platform(Protocol):
 
     def silent_stack(self) -> str | None:
         """What to do about the platform's stack in use where it takes no connections; None where it does."""
-
-    def image_route(self) -> ImageRoute | None:
-        """How images of this machine's engine reach the nodes; None where the platform needs no delivery."""
-
-    def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
-        """Build a model's image unless it exists, deliver it, and return the name by which replicas run it.
-
-        A platform that shares this machine's files runs no image and returns "".
-
-        Raises:
-            InputError: no engine answers, or no route leads to the nodes.
-            BuildFailedError: the build or the delivery failed.
-        """
-
-    def find_image(self, image: ImageBuild) -> str:
-        """The name by which replicas run an image that was built and delivered before; empty where there is none."""
-
-    @property
-    def documents(self) -> PlatformDocuments:
-        """What the documents say about the platform, as the code declares it."""
 
 
 @dataclass(frozen=True)

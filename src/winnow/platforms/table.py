@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from winnow.config.platforms import PLATFORMS, unknown_platform
+from winnow.config.platforms import PLATFORMS, SERVING_PLATFORMS, unknown_platform
 from winnow.config.settings import Settings
 from winnow.platforms.images import Images
-from winnow.platforms.platform import Platform
+from winnow.platforms.platform import Platform, ServingPlatform
 from winnow.platforms.regular_calls import RegularCalls
 from winnow.platforms.spark import SparkCluster
 
@@ -22,7 +22,7 @@ _Factory: TypeAlias = Callable[[Settings, Mapping[str, str]], Platform]
 
 
 def platform_for(name: str, settings: Settings, environment: Mapping[str, str] = os.environ) -> Platform:
-    """The platform of a name; nothing is contacted.
+    """The platform of a name, which runs sweeps; nothing is contacted.
 
     Raises:
         InputError: there is no such platform.
@@ -33,8 +33,25 @@ def platform_for(name: str, settings: Settings, environment: Mapping[str, str] =
     return factory(settings, environment)
 
 
+def serving_platform_for(name: str, settings: Settings, environment: Mapping[str, str] = os.environ) -> ServingPlatform:
+    """The platform of a name, which may be one that only serves; nothing is contacted.
+
+    Raises:
+        InputError: there is no such platform.
+    """
+    factory = _SERVING_ONLY.get(name)
+    return platform_for(name, settings, environment) if factory is None else factory(settings, environment)
+
+
+def all_serving_platforms(
+    settings: Settings, environment: Mapping[str, str] = os.environ
+) -> tuple[ServingPlatform, ...]:
+    """Every platform that serves, in the order in which messages list them."""
+    return tuple(serving_platform_for(name, settings, environment) for name in SERVING_PLATFORMS)
+
+
 def all_platforms(settings: Settings, environment: Mapping[str, str] = os.environ) -> tuple[Platform, ...]:
-    """Every platform, in the order in which messages list them."""
+    """Every platform that runs sweeps, in the order in which messages list them."""
     return tuple(platform_for(name, settings, environment) for name in PLATFORMS)
 
 
@@ -99,4 +116,11 @@ def _kubernetes(settings: Settings, environment: Mapping[str, str]) -> Platform:
     return KubernetesPlatform(settings, images(environment), environment)
 
 
+def _azure(settings: Settings, environment: Mapping[str, str]) -> ServingPlatform:
+    from winnow.platforms.azure.platform import AzurePlatform
+
+    return AzurePlatform(settings, images(environment), environment)
+
+
 _TABLE: Mapping[str, _Factory] = {"local": _local, "docker": _docker, "kubernetes": _kubernetes}
+_SERVING_ONLY: Mapping[str, Callable[[Settings, Mapping[str, str]], ServingPlatform]] = {"azure": _azure}

@@ -103,15 +103,22 @@ class Step(Struct, frozen=True):
         )
 
 
-def steps_of(config: RolloutConfig) -> tuple[Step, ...]:
+def steps_of(config: RolloutConfig, gateway_conditions: tuple[str, ...] | None = None) -> tuple[Step, ...]:
     """The steps with two revisions; none for `rolling`. After the last one, the candidate serves all requests.
 
     A step has those conditions that it can show: `agreement` needs a mirror, and with `traffic: gateway` no router
     counts requests. A step without conditions passes when its least duration is over.
+
+    Args:
+        gateway_conditions: conditions that the platform's own gateway counts requests for, which splits them in place
+            of routers; None where routers do unless `traffic` says otherwise.
     """
     if config.strategy == "rolling":
         return ()
-    steps = {"canary": _canary, "shadow": _shadow, "ab": _ab}[config.strategy](config)
+    if gateway_conditions is not None:
+        config = config.model_copy(update={"traffic": "gateway"})
+    counted = OF_ROUTERS if config.traffic == "router" else gateway_conditions or ()
+    steps = {"canary": _canary, "shadow": _shadow, "ab": _ab}[config.strategy](config, counted)
     judged = sum(bool(each.conditions) for each in steps)
     return tuple(msgspec.structs.replace(each, alpha=config.alpha / max(judged, 1)) for each in steps)
 
@@ -126,28 +133,28 @@ def from_values(values: tuple[dict[str, Any], ...]) -> tuple[Step, ...]:
     return msgspec.convert(values, tuple[Step, ...])
 
 
-def _canary(config: RolloutConfig) -> tuple[Step, ...]:
+def _canary(config: RolloutConfig, counted: tuple[str, ...]) -> tuple[Step, ...]:
     steps: list[Step] = []
     for weight in (config.initial_weight, *config.weight_steps):
         if weight < 1:
-            steps.append(_step(config, weight=weight))
+            steps.append(_step(config, counted, weight=weight))
             if weight in config.pause_at:
                 steps.append(Step(weight=weight, is_pause=True))
     return tuple(steps)
 
 
-def _shadow(config: RolloutConfig) -> tuple[Step, ...]:
-    mirrored = _step(config, mirror=config.mirror)
-    if not any(each.type == "agreement" for each in mirrored.conditions):
+def _shadow(config: RolloutConfig, counted: tuple[str, ...]) -> tuple[Step, ...]:
+    mirrored = _step(config, counted, mirror=config.mirror)
+    if "agreement" in counted and not any(each.type == "agreement" for each in mirrored.conditions):
         agreement = _condition(ConditionConfig(type="agreement"))
         mirrored = msgspec.structs.replace(mirrored, conditions=(*mirrored.conditions, agreement))
     if config.comparisons is not None:
         mirrored = msgspec.structs.replace(mirrored, least_s=0.0, min_comparisons=config.comparisons)
-    return (mirrored, *(_canary(config) if config.then == "canary" else ()))
+    return (mirrored, *(_canary(config, counted) if config.then == "canary" else ()))
 
 
-def _ab(config: RolloutConfig) -> tuple[Step, ...]:
-    step = _step(config, weight=config.weights[1])
+def _ab(config: RolloutConfig, counted: tuple[str, ...]) -> tuple[Step, ...]:
+    step = _step(config, counted, weight=config.weights[1])
     if config.metric is None:
         return (msgspec.structs.replace(step, most_s=None),)
     outcomes = Condition("outcomes", margin=config.min_effect, metric=config.metric, paths=config.outcomes)
@@ -155,7 +162,7 @@ def _ab(config: RolloutConfig) -> tuple[Step, ...]:
     return (msgspec.structs.replace(step, most_s=most_s, conditions=conditions),)
 
 
-def _step(config: RolloutConfig, *, weight: float = 0.0, mirror: float = 0.0) -> Step:
+def _step(config: RolloutConfig, counted: tuple[str, ...], *, weight: float = 0.0, mirror: float = 0.0) -> Step:
     least_s, is_gateway = config.step_duration_seconds, config.traffic == "gateway"
     most_s = config.max_step_duration_seconds
     return Step(
@@ -167,7 +174,7 @@ def _step(config: RolloutConfig, *, weight: float = 0.0, mirror: float = 0.0) ->
         conditions=tuple(
             _condition(each)
             for each in config.conditions
-            if not (each.type == "agreement" and not mirror) and not (each.type in OF_ROUTERS and is_gateway)
+            if each.type in (*OF_ADDRESSES, *counted) and (mirror or each.type != "agreement")
         ),
         unit=config.unit.removeprefix("header:") if config.unit != "request" else "",
         may_choose=config.may_choose,

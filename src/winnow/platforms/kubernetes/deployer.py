@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import os
@@ -445,7 +446,8 @@ class KubernetesDeployer:
         record = observed.record
         chosen = {**MANAGED_BY, **revision_plan.selector(record)}
         with Forward(self.cluster, chosen, SERVER_PORT) as way:
-            yield Endpoint(f"http://127.0.0.1:{way.port}", manual, lambda: way.diagnosis)
+            told = dataclasses.replace(manual, reason=f"{manual.reason} This goes through the cluster's API server.")
+            yield Endpoint(f"http://127.0.0.1:{way.port}", told, lambda: way.diagnosis)
 
     def manual_access(self, observed: Observation) -> ManualAccess | None:
         """See `Deployer.manual_access`: where neither the Ingress has an address nor the Service answers."""

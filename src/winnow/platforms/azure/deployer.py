@@ -1,0 +1,407 @@
+"""`Deployer` on managed online endpoints of Azure ML; see `revision_plan` for what they hold."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from winnow.config.atomic_write import replace_text
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.file_lock import try_locked
+from winnow.platforms.azure import revision_plan
+from winnow.platforms.azure.online import ENDED_BADLY, SUCCEEDED, AzureOnline, OnlineDeployment, OnlineEndpoint
+from winnow.platforms.azure.revision_plan import REVISION
+from winnow.platforms.azure.workspace import ENDPOINT, Workspace
+from winnow.platforms.deployer import Endpoint, ManualAccess, OvertakenError, UnknownDeploymentError
+from winnow.platforms.rollout_driver import this_process
+from winnow.routing import Counts, Observation, Record, ReplicaObserved, Revision, RouterReport
+
+HELD_WITHIN_S = 1.0
+KEPT_LINES = 2000
+"""How much of a log is kept when its deployment is deleted."""
+
+
+@dataclass(frozen=True)
+class AzureHeld:
+    """See `Held`: a locked file in the home. Another machine is found out by `Record.serial`."""
+
+    lock: Path
+
+    def renew(self) -> None:
+        """See `Held.renew`."""
+        if not self.lock.is_file():
+            raise OvertakenError(self.lock.parent.name)
+
+
+class AzureDeployer:
+    """`Deployer` on Azure ML.
+
+    Args:
+        home: winnow's folder; it keeps locks, wishes and the logs of deleted deployments.
+        workspace: finds out which workspace; called when it is first needed.
+        online: makes the calls on it; likewise.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        workspace: Callable[[], Workspace],
+        online: Callable[[], AzureOnline],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._root = home.absolute() / "deployments" / "azure"
+        self._workspace_of, self._online_of, self._wall = workspace, online, wall
+
+    @cached_property
+    def _workspace(self) -> Workspace:
+        return self._workspace_of()
+
+    @cached_property
+    def _online(self) -> AzureOnline:
+        return self._online_of()
+
+    @property
+    def place(self) -> str:
+        """See `Deployer.place`."""
+        return self._workspace.place
+
+    @property
+    def files(self) -> str:
+        """See `Deployer.files`: none."""
+        return ""
+
+    def check(self, *, is_read_only: bool = False) -> None:
+        """See `Deployer.check`: the workspace answers. Azure has no dry run that would show missing permissions."""
+        self._online.endpoints()
+
+    def check_change(self, record: Record, number: int) -> None:
+        """See `Deployer.check_change`."""
+        revision_plan.check(record, _revision(record, number))
+        revision_plan.deployment_name(number, self._workspace.deployment)
+        name = revision_plan.endpoint_name(record.name, self._workspace.endpoint)
+        own = self._find(record.name)
+        if own is None and (other := next((each for each in self._online.endpoints() if each.name == name), None)):
+            raise _taken(other)
+
+    def names(self) -> tuple[str, ...]:
+        """See `Deployer.names`."""
+        found = (each.tags.get(revision_plan.NAME) for each in self._online.endpoints())
+        return tuple(sorted(name for name in found if name))
+
+    def observe(self, name: str) -> Observation:
+        """See `Deployer.observe`."""
+        endpoint = self._endpoint(name)
+        record = _record(endpoint)
+        is_followed = revision_plan.routed_since(endpoint.tags, record.route) is not None
+        return Observation(
+            record=record,
+            replicas=tuple(
+                replica
+                for each in self._online.deployments(endpoint.name)
+                if each.tags.get(REVISION)
+                for replica in _replicas(each)
+            ),
+            entry_serial=record.route.serial if record.route.stable and is_followed else None,
+            wish=self._text(name, "wish"),
+            url=endpoint.url.removesuffix(revision_plan.ROUTES["scoring_route"]) if record.route.stable else "",
+        )
+
+    @contextlib.contextmanager
+    def held(self, name: str) -> Iterator[AzureHeld]:
+        """See `Deployer.held`. Processes of one home exclude each other; others are found out when they write."""
+        lock = self._folder(name) / "driver"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with try_locked(lock, within_s=HELD_WITHIN_S) as is_held:
+            if not is_held:
+                raise InputError(
+                    f"deployment '{name}'",
+                    expected="no other command that changes it",
+                    found=f"{lock.read_text(encoding='utf-8')}, which does",
+                    remedy="Wait until it has ended, or end it, and run the command again.",
+                )
+            lock.write_text(this_process(), encoding="utf-8")
+            yield AzureHeld(lock)
+
+    def driver(self, name: str) -> str:
+        """See `Deployer.driver`: of this home."""
+        lock = self._folder(name) / "driver"
+        if not lock.is_file():
+            return ""
+        with try_locked(lock) as is_free:
+            return "" if is_free else lock.read_text(encoding="utf-8")
+
+    def write(self, record: Record) -> None:
+        """See `Deployer.write`."""
+        endpoint = self._find(record.name)
+        if endpoint is None:
+            name = revision_plan.endpoint_name(record.name, self._workspace.endpoint)
+            tags = {revision_plan.NAME: record.name, **revision_plan.record_tags(record)}
+            self._online.put_endpoint(OnlineEndpoint(name, tags))
+        elif _replaced(endpoint, record) != record:
+            tags = {**_other_tags(endpoint), **revision_plan.record_tags(record)}
+            self._online.put_endpoint(replace(endpoint, tags=tags))
+
+    def wish(self, name: str, wish: str) -> None:
+        """See `Deployer.wish`. It is kept in the home, where the driver runs."""
+        self._endpoint(name)
+        self._keep(name, "wish", wish)
+
+    def key(self, record: Record) -> None:
+        """See `Deployer.key`: replicas ask for none, since the endpoint does."""
+
+    def start(self, record: Record, number: int, key: str | None) -> None:
+        """See `Deployer.start`."""
+        revision = _revision(record, number)
+        self._have(record, revision, revision.scale.replicas)
+
+    def scale(self, record: Record, number: int, replicas: int) -> None:
+        """See `Deployer.scale`. With 0 the deployment is deleted: Azure has none without instances."""
+        if replicas:
+            self._have(record, _revision(record, number), replicas)
+        else:
+            self._delete(record.name, number)
+
+    def route(self, record: Record) -> None:
+        """See `Deployer.route`: the endpoint's traffic and the record change in one request."""
+        endpoint = self._endpoint(record.name)
+        _replaced(endpoint, record)
+        for number in filter(None, (record.route.stable, record.route.candidate)):
+            found = self._deployment(endpoint.name, number)
+            if found is None or found.state != SUCCEEDED:
+                state = "gone" if found is None else f"'{found.state}'"
+                raise WinnowError(f"deployment '{record.name}': revision {number} is {state} on Azure")
+        since = revision_plan.routed_since(endpoint.tags, record.route)
+        routed = revision_plan.routed_tag(record.route, self._wall() if since is None else since)
+        wanted = revision_plan.endpoint_of(record, endpoint.name, routed, self._workspace.deployment)
+        wanted = replace(wanted, tags={**_users_tags(endpoint), **wanted.tags}, url=endpoint.url, state=endpoint.state)
+        if wanted != endpoint:
+            self._online.put_endpoint(wanted)
+
+    def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
+        """See `Deployer.renew`: Azure has no lease. Its monitor counts requests by the minute, some minutes late."""
+        route = record.route
+        endpoint = self._endpoint(record.name)
+        since = revision_plan.routed_since(endpoint.tags, route)
+        if route.candidate is None or since is None:
+            return ()
+        counts = self._online.counts(endpoint.name, since)
+        chosen = self._workspace.deployment
+        stable, candidate = (
+            Counts(requests=found.requests, errors=found.errors)
+            if (found := counts.get(revision_plan.deployment_name(number, chosen)))
+            else Counts()
+            for number in (route.stable, route.candidate)
+        )
+        if route.mirror:
+            return (RouterReport("azure", route.serial, stable=stable, mirrored=candidate),)
+        return (RouterReport("azure", route.serial, stable=stable, candidate=candidate),)
+
+    def metrics(self, observed: Observation) -> dict[str, str]:
+        """See `Deployer.metrics`: none, since Azure passes on requests for predictions alone."""
+        return {}
+
+    def retire(self, record: Record, number: int) -> None:
+        """See `Deployer.retire`. Logs stay."""
+        self._delete(record.name, number)
+
+    def remove(self, name: str) -> bool:
+        """See `Deployer.remove`. Logs stay."""
+        endpoint = self._find(name)
+        if endpoint is None:
+            return False
+        for each in self._online.deployments(endpoint.name):
+            self._keep_log(name, each)
+        self._online.delete_endpoint(endpoint.name)
+        self._keep(name, "wish", "")
+        return True
+
+    def render(self, record: Record, number: int) -> str:
+        """See `Deployer.render`: YAML for `az ml`. Without a workspace, the names are those of no variable."""
+        chosen = self._chosen
+        name = revision_plan.endpoint_name(record.name, chosen.endpoint)
+        endpoint = revision_plan.endpoint_of(record, name, f"{record.route.serial}@0", chosen.deployment)
+        deployment = revision_plan.deployment_of(record, _revision(record, number), name, chosen.deployment)
+        return revision_plan.render(endpoint, (deployment,))
+
+    def difference(self, record: Record, number: int) -> str:
+        """See `Deployer.difference`."""
+        return self.render(record, number)
+
+    @contextlib.contextmanager
+    def endpoint(self, observed: Observation) -> Iterator[Endpoint]:
+        """See `Deployer.endpoint`: Azure passes on requests for predictions alone, with the endpoint's key."""
+        key = self._online.key(self._endpoint(observed.record.name).name)
+        yield Endpoint(observed.url, self.manual_access(observed), key=key, has_card=False)
+
+    def manual_access(self, observed: Observation) -> ManualAccess:
+        """See `Deployer.manual_access`."""
+        name, where = self._endpoint(observed.record.name).name, self._workspace
+        return ManualAccess(
+            "Azure asks for the endpoint's own key.",
+            f"az ml online-endpoint get-credentials --name {name} --resource-group {where.group} "
+            f"--workspace-name {where.name}",
+            observed.url,
+        )
+
+    def logs_hint(self, observed: Observation) -> str:
+        """See `Deployer.logs_hint`."""
+        serving = observed.record.serving
+        return self.log_place(observed.record.name, 1 if serving is None else serving.number)
+
+    def address_hint(self, observed: Observation) -> str:
+        """See `Deployer.address_hint`."""
+        return f"Look at the endpoint's traffic in Azure ML studio, and at {self.logs_hint(observed)}."
+
+    def images_hint(self, name: str) -> str:
+        """See `Deployer.images_hint`."""
+        return "Its images stay in the registry."
+
+    def logs(self, name: str, number: int | None = None, lines: int = 20) -> list[str]:
+        """See `Deployer.logs`."""
+        endpoint = self._find(name)
+        found = [] if endpoint is None else self._online.deployments(endpoint.name)
+        for each in sorted(found, key=lambda each: int(each.tags.get(REVISION, "0")), reverse=True):
+            if number is None or each.tags.get(REVISION) == str(number):
+                return self._online.logs(each.endpoint, each.name, lines)
+        kept = sorted(self._folder(name).glob("*.log"), key=lambda path: int(path.stem))
+        if not kept and endpoint is None:
+            raise UnknownDeploymentError(name, self.names())
+        chosen = [path for path in kept if number is None or path.stem == str(number)]
+        return chosen[-1].read_text(encoding="utf-8").splitlines()[-lines:] if chosen else []
+
+    def log_place(self, name: str, number: int) -> str:
+        """See `Deployer.log_place`."""
+        where = self._workspace
+        endpoint = revision_plan.endpoint_name(name, where.endpoint)
+        deployment = revision_plan.deployment_name(number, where.deployment)
+        return (
+            f"`az ml online-deployment get-logs --endpoint-name {endpoint} --name {deployment} --resource-group "
+            f"{where.group} --workspace-name {where.name}`"
+        )
+
+    @property
+    def _chosen(self) -> Workspace:
+        """The workspace; one without names where none is configured, for plans that are only shown."""
+        try:
+            return self._workspace
+        except InputError:
+            return Workspace("", "", "")
+
+    def _have(self, record: Record, revision: Revision, instances: int) -> None:
+        """Bring a revision's deployment to a number of instances."""
+        endpoint = self._endpoint(record.name).name
+        found = self._deployment(endpoint, revision.number)
+        wanted = revision_plan.deployment_of(record, revision, endpoint, self._workspace.deployment)
+        if found is not None and found.state not in ENDED_BADLY and found.instances == instances:
+            return
+        self._online.put_deployment(replace(wanted, instances=instances))
+
+    def _delete(self, name: str, number: int) -> None:
+        endpoint = self._find(name)
+        found = None if endpoint is None else self._deployment(endpoint.name, number)
+        if found is not None:
+            self._keep_log(name, found)
+            self._online.delete_deployment(found.endpoint, found.name)
+
+    def _keep_log(self, name: str, deployment: OnlineDeployment) -> None:
+        lines = self._online.logs(deployment.endpoint, deployment.name, KEPT_LINES)
+        if lines and deployment.tags.get(REVISION):
+            self._keep(name, f"{deployment.tags[REVISION]}.log", "".join(f"{line}\n" for line in lines))
+
+    def _deployment(self, endpoint: str, number: int) -> OnlineDeployment | None:
+        found = self._online.deployments(endpoint)
+        return next((each for each in found if each.tags.get(REVISION) == str(number)), None)
+
+    def _find(self, name: str) -> OnlineEndpoint | None:
+        found = self._online.endpoints()
+        return next((each for each in found if each.tags.get(revision_plan.NAME) == name), None)
+
+    def _endpoint(self, name: str) -> OnlineEndpoint:
+        found = self._find(name)
+        if found is None:
+            raise UnknownDeploymentError(name, self.names())
+        return found
+
+    def _folder(self, name: str) -> Path:
+        if Path(name).name != name:
+            raise UnknownDeploymentError(name, self.names())
+        return self._root / name
+
+    def _keep(self, name: str, file: str, text: str) -> None:
+        folder = self._folder(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_text(folder / file, text)
+
+    def _text(self, name: str, file: str) -> str:
+        path = self._folder(name) / file
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _revision(record: Record, number: int) -> Revision:
+    found = record.revision(number)
+    if found is None:
+        raise ValueError(f"deployment '{record.name}' has no revision {number}")
+    return found
+
+
+def _record(endpoint: OnlineEndpoint) -> Record:
+    try:
+        found = revision_plan.record_in(endpoint.tags)
+    except ValueError as error:
+        raise _damaged(endpoint, str(error)) from error
+    if found is None:
+        raise _damaged(endpoint, "none")
+    return found
+
+
+def _replaced(endpoint: OnlineEndpoint, record: Record) -> Record:
+    """The record that is stored. Raises OvertakenError where another one was stored since."""
+    stored = _record(endpoint)
+    if record.serial != stored.serial + 1 and record != stored:
+        raise OvertakenError(record.name)
+    return stored
+
+
+def _users_tags(endpoint: OnlineEndpoint) -> Mapping[str, str]:
+    return {name: value for name, value in endpoint.tags.items() if not name.startswith("winnow.")}
+
+
+def _other_tags(endpoint: OnlineEndpoint) -> Mapping[str, str]:
+    """All tags but those of the record."""
+    return {n: value for n, value in endpoint.tags.items() if not n.startswith(f"{revision_plan.RECORD}.")}
+
+
+def _replicas(deployment: OnlineDeployment) -> tuple[ReplicaObserved, ...]:
+    """A deployment's instances. Azure tells the state of all of them together."""
+    number = int(deployment.tags[REVISION])
+    is_ready = deployment.state == SUCCEEDED
+    failure = (deployment.error or deployment.state) if deployment.state in ENDED_BADLY else ""
+    waiting = "" if is_ready or failure else f"Azure's state is {deployment.state}"
+    return tuple(
+        ReplicaObserved(f"{deployment.name}/{index}", number, is_ready, failure, waiting)
+        for index in range(deployment.instances)
+    )
+
+
+def _taken(endpoint: OnlineEndpoint) -> InputError:
+    other = endpoint.tags.get(revision_plan.NAME)
+    return InputError(
+        f"endpoint '{endpoint.name}'",
+        expected="one that this deployment can have",
+        found=f"that of the deployment '{other}'" if other else "one that winnow has not made",
+        remedy=f"Name another by {ENDPOINT}, or delete it.",
+    )
+
+
+def _damaged(endpoint: OnlineEndpoint, found: str) -> InputError:
+    return InputError(
+        f"endpoint '{endpoint.name}'",
+        expected=f"winnow's record in its tags `{revision_plan.RECORD}.*`",
+        found=found,
+        remedy="They were changed by hand: delete the endpoint, and deploy again.",
+    )
