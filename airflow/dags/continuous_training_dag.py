@@ -16,6 +16,7 @@ from winnow_airflow import WinnowOperator
 
 CONFIG = "experiments/weather/weather.yaml"
 STUDY = "weather-{{ dag_run.run_after | ts_nodash | lower }}"
+CHAMPION = Asset("winnow://weather/champion")
 PREPARED = Asset("winnow://weather/prepared")
 
 with DAG(
@@ -44,7 +45,11 @@ with DAG(
         },
     )
     select = WinnowOperator(
-        task_id="select", verb="select-model", flags={"config": CONFIG, "study": STUDY, "json": True}, not_passed="skip"
+        task_id="select",
+        verb="select-model",
+        flags={"config": CONFIG, "study": STUDY, "json": True},
+        not_passed="skip",
+        outlets=[CHAMPION],
     )
     gates = [
         WinnowOperator(
@@ -52,6 +57,7 @@ with DAG(
             verb="promote-model",
             flags={"config": CONFIG, "stage": stage, "json": True},
             not_passed="skip",
+            outlets=[CHAMPION] if stage == "production" else [],
         )
         for stage in []
     ]

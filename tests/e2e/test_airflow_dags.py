@@ -30,9 +30,23 @@ def test_the_shipped_dags_are_those_of_the_weather_experiment(tmp_path: Path, mo
 
 
 def test_airflow_reads_all_dags_as_they_are_meant(project: Project) -> None:
+    project.winnow("airflow-dags", "--config", "experiments/weather/weather.yaml", "--output", "dags", "--azure")
     assert project.run("structure") == [
         {
             "dags": {
+                **{
+                    f"weather_azure_{name}": {
+                        "schedule": schedule,
+                        "catchup": False,
+                        "max_active_runs": 1,
+                        "edges": [["roll_out", "verdict"]],
+                        "tasks": ["roll_out", "verdict"],
+                    }
+                    for name, schedule in (
+                        ("automated_rollout", "AssetTriggeredTimetable"),
+                        ("manual_deploy", "NullTimetable"),
+                    )
+                },
                 "weather_continuous_training": {
                     "schedule": "AssetOrTimeSchedule",
                     "catchup": False,

@@ -66,6 +66,27 @@ def test_each_stage_with_gates_is_a_task(tmp_path: Path) -> None:
     assert 'for stage in ["staging", "production"]' in written(tmp_path, rules=rules)["continuous_training_dag.py"]
 
 
+def test_the_task_that_makes_a_champion_says_so_by_an_asset(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(GATES)
+
+    assert "outlets=[CHAMPION],\n" in written(tmp_path)["continuous_training_dag.py"]
+    assert "outlets=[],\n" in written(tmp_path, rules=rules)["continuous_training_dag.py"]
+
+
+def test_two_more_dags_serve_on_azure(tmp_path: Path) -> None:
+    file = tmp_path / "wine.yaml"
+    file.write_text(EXPERIMENT)
+    made = {path.name: path.read_text() for path in integrations.airflow_dags(file, output=tmp_path / "d", azure=True)}
+
+    assert sorted(made.keys() - written(tmp_path).keys()) == [
+        "azure_automated_rollout_dag.py",
+        "azure_manual_deploy_dag.py",
+    ]
+    assert schedule_of(made["azure_automated_rollout_dag.py"]) == "[Asset('winnow://wine-2/champion')]"
+    assert schedule_of(made["azure_manual_deploy_dag.py"]) == "None"
+
+
 def test_without_raw_data_no_dag_prepares_rows_and_no_name_is_undefined(tmp_path: Path) -> None:
     dags = written(tmp_path)
 

@@ -6,7 +6,12 @@ from pathlib import Path
 
 
 def airflow_dags(
-    config: Path | str, *, rules: Path | str | None = None, output: Path | str = "airflow/dags", force: bool = False
+    config: Path | str,
+    *,
+    rules: Path | str | None = None,
+    output: Path | str = "airflow/dags",
+    azure: bool = False,
+    force: bool = False,
 ) -> list[Path]:
     """Write DAGs for an experiment: its data, its training with the gates, its deployment, a rollback.
 
@@ -16,6 +21,7 @@ def airflow_dags(
         config: the experiment file, by its path in the project's folder.
         rules: the rules file with the gates; by default `retrain.rules`, else the one that winnow ships.
         output: the folder.
+        azure: also two DAGs that serve on Azure ML, by hand and for each new champion.
         force: overwrite files that differ.
 
     Returns:
@@ -33,4 +39,4 @@ def airflow_dags(
 
     named = rules if rules is not None else experiment.retrain.rules
     loaded = load_rules(DEFAULT_RULES if named is None else Path(named))
-    return write_rendered(render_dags(experiment, Path(config), loaded), Path(output), is_forced=force)
+    return write_rendered(render_dags(experiment, Path(config), loaded, azure=azure), Path(output), is_forced=force)

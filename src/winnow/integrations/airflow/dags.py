@@ -21,7 +21,7 @@ OF_RAW_DATA = ("data_pipeline_dag", "spark_preprocessing_dag")
 STAGES: tuple[Stage, ...] = ("staging", "production")
 
 
-def render_dags(experiment: Experiment, config: Path, rules: Rules) -> Mapping[str, str]:
+def render_dags(experiment: Experiment, config: Path, rules: Rules, *, azure: bool = False) -> Mapping[str, str]:
     """The texts of the DAGs' files, by name. Equal input gives equal text.
 
     Without `data.raw` there is nothing to ingest: the two DAGs that prepare rows are left out.
@@ -29,13 +29,15 @@ def render_dags(experiment: Experiment, config: Path, rules: Rules) -> Mapping[s
     Args:
         config: the experiment file, as verbs get it in the project's folder.
         rules: of the selection; its gates are tasks of the training.
+        azure: also the DAGs that serve on Azure ML.
     """
     schedule, gates = experiment.retrain.schedule, rules.gates
     cron = None if schedule is None else NAMED.get(schedule, schedule)
     prefix = experiment.name.replace("-", "_")
     asset = "PREPARED" if experiment.data.prepare is not None else None
     triggers = [f'CronTriggerTimetable("{cron}", timezone="UTC")'] if cron is not None else []
-    imports = ["Param", *(["Asset"] if asset else []), *(["CronTriggerTimetable"] if cron else [])]
+    imports = ["Asset", "Param", *(["CronTriggerTimetable"] if cron else [])]
+    stages = [] if gates is None else [stage for stage in STAGES if gates.of(stage)]
     if asset and cron:
         imports.append("AssetOrTimeSchedule")
         training = f"AssetOrTimeSchedule(timetable={triggers[0]}, assets=[{asset}])"
@@ -50,12 +52,15 @@ def render_dags(experiment: Experiment, config: Path, rules: Rules) -> Mapping[s
         "imports": ", ".join(sorted(imports)),
         "asset": f'PREPARED = Asset("winnow://{experiment.name}/prepared")\n' if asset else "",
         "platform": experiment.retrain.platform,
-        "stages": json.dumps([] if gates is None else [stage for stage in STAGES if gates.of(stage)]),
+        "stages": json.dumps(stages),
+        # Without gates, the selection moves the alias.
+        "select_outlets": "[]" if stages else "[CHAMPION]",
         "retry_s": RETRY_S,
         "poll_s": POLL_S,
     }
+    files = [*sorted(TEMPLATES.glob("*.template")), *(sorted((TEMPLATES / "azure").glob("*")) if azure else ())]
     return {
         file.name.removesuffix(".template"): Template(file.read_text(encoding="utf-8")).substitute(values)
-        for file in sorted(TEMPLATES.glob("*.template"))
+        for file in files
         if experiment.data.raw is not None or file.name.partition(".")[0] not in OF_RAW_DATA
     }

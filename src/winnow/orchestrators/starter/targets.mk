@@ -3,7 +3,7 @@
 # flags.
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := AGAIN ALL ALLOW_CHANGED_CODE COMMIT DASHBOARD DETACH DRIFTED DRY_RUN EXIT_CODE FOLLOW FORCE IF_DUE INFER JSON KEEP NO_CACHE VOLUMES YES
+SWITCHES := AGAIN ALL ALLOW_CHANGED_CODE AZURE COMMIT DASHBOARD DETACH DRIFTED DRY_RUN EXIT_CODE FOLLOW FORCE IF_DUE INFER JSON KEEP NO_CACHE VOLUMES YES
 # Variables of the Makefile itself, which are no flags; SPARK_MASTER reaches every verb by its environment.
 OWN      := SPARK_MASTER ARGS DIR PYTHON TORCH_INDEX UPGRADE VENV WINNOW
 GIVEN     = $(filter-out $(OWN),$(strip $(foreach name,$(.VARIABLES),\
@@ -216,7 +216,7 @@ monitoring-remove: setup ## Remove them; measurements and rules stay unless VOLU
 monitoring-rules: setup ## Print Prometheus rules, for a Prometheus of your own (CONFIG; DASHBOARD=1: Grafana's dashboard)
 	@$(WINNOW) monitoring-rules $(FLAGS)
 
-airflow-dags: setup ## Write DAGs of Airflow that call these verbs for an experiment (CONFIG, RULES, OUTPUT=airflow/dags, FORCE=1)
+airflow-dags: setup ## Write DAGs of Airflow that call these verbs for an experiment (CONFIG, RULES, OUTPUT=airflow/dags, AZURE=1, FORCE=1)
 	@$(WINNOW) airflow-dags $(FLAGS)
 
 airflow-local: setup ## Run Airflow on this machine, without Docker, until Ctrl-C (DAGS=airflow/dags, PORT, PARALLELISM)
