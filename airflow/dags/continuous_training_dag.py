@@ -1,12 +1,12 @@
 """A new study, the selection of its best run, the gates, and the promotion of what passes them.
 
-It starts at its times, and where the prepared rows have changed. An alert starts it through Airflow's REST API:
+It starts at its times, and where the prepared rows have changed. An alarm starts it through Airflow's REST API, as the
+command of `monitoring.alert`:
 
-    curl -X POST $AIRFLOW/api/v2/dags/weather_continuous_training/dagRuns -H "Authorization: Bearer $TOKEN" \
-        -H "Content-Type: application/json" -d '{"logical_date": null, "conf": {"trials": 20}}'
+    python airflow/plugins/winnow_airflow/start_run.py weather_continuous_training --conf '{"trials": 20}'
 
-Each run of the DAG trains a study of its own, so that no two runs train the same; a task that is tried again goes on
-with its study at the fold.
+Each run of the DAG trains a study of its own, so that no two runs train the same. A task that is tried again goes on
+with its study at the fold; a backfill of a day that has a run finds its study finished.
 """
 
 from datetime import timedelta
@@ -15,7 +15,8 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, P
 from winnow_airflow import WinnowOperator
 
 CONFIG = "experiments/weather/weather.yaml"
-STUDY = "weather-{{ dag_run.run_after | ts_nodash | lower }}"
+RULES = None
+STUDY = "weather-{{ dag_run.run_after.strftime('%Y%m%dt%H%M%S%f') }}"
 CHAMPION = Asset("winnow://weather/champion")
 PREPARED = Asset("winnow://weather/prepared")
 
@@ -47,7 +48,7 @@ with DAG(
     select = WinnowOperator(
         task_id="select",
         verb="select-model",
-        flags={"config": CONFIG, "study": STUDY, "json": True},
+        flags={"config": CONFIG, "rules": RULES, "study": STUDY, "json": True},
         not_passed="skip",
         outlets=[CHAMPION],
     )
@@ -55,7 +56,7 @@ with DAG(
         WinnowOperator(
             task_id=f"promote_to_{stage}",
             verb="promote-model",
-            flags={"config": CONFIG, "stage": stage, "json": True},
+            flags={"config": CONFIG, "rules": RULES, "stage": stage, "json": True},
             not_passed="skip",
             outlets=[CHAMPION] if stage == "production" else [],
         )

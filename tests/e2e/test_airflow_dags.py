@@ -8,10 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.airflow_project import REPOSITORY, Project, weather
+from tests.airflow_project import REPOSITORY, Project, project_of, weather
 from winnow import integrations
+from winnow.platforms.local.deployer import LocalDeployer
 
 pytestmark = pytest.mark.tools
+
+WINE = """
+name: wine
+data: {source: "sklearn:wine"}
+model: {factory: "winnow.models:mlp"}
+search: {space: {lr: {float: [0.0001, 0.001]}}, trials: 2, metric: f1}
+training: {epochs: 1}
+refit: {top: 1}
+"""
+GATES = """
+gates: {staging: [{type: metric, metric: f1, min: 0.001}], production: [{type: metric, metric: f1, min: 0.999}]}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +128,41 @@ def test_data_are_prepared_once_then_trained_on_and_served(project: Project) -> 
     ]
     [study] = json.loads(project.winnow("studies", "--json"))
     assert study["trials"]["complete"] == 2
-    assert "airflow.dag" in project.winnow("why", "--name", "weather", "--json")
+    story = json.loads(project.winnow("why", "--name", "weather", "--json"))
+    lineage, tags = story["origin"]["lineage"], story["origin"]["tags"]
+    assert lineage["winnow.data.ingested_by"].startswith("airflow.dag=weather_data_pipeline, airflow.run=manual__")
+    assert lineage["winnow.data.prepared_by"] == lineage["winnow.data.ingested_by"]
+    assert tags["airflow.dag"] == "weather_continuous_training" and tags["airflow.param.trials"] == "2"
+    [rollout] = [each["text"] for each in story["events"] if each["kind"] == "rollout"]
+    assert "airflow.dag=weather_deployment, airflow.run=manual__" in rollout
+
+
+def test_a_dag_run_does_not_touch_a_deployment_that_another_process_changes(project: Project) -> None:
+    with LocalDeployer(project.folder / ".winnow").held("weather"):
+        [found] = project.run(json.dumps([["weather_deployment", {}]]))
+
+    assert (found["state"], found["tasks"]["roll_out"], found["tasks"]["verdict"]) == (
+        "failed",
+        "failed",
+        "upstream_failed",
+    )
+
+
+def test_a_version_is_promoted_to_the_stages_whose_gates_it_passes(project: Project) -> None:
+    (project.folder / "wine.yaml").write_text(WINE)
+    (project.folder / "rules.yaml").write_text(GATES)
+    project.winnow("airflow-dags", "--config", "wine.yaml", "--rules", "rules.yaml", "--output", "wine-dags")
+    wine = project_of(project.folder, project.folder / "wine-dags")
+
+    [found] = wine.run(json.dumps([["wine_continuous_training", {"trials": 1}]]))
+
+    assert (found["state"], found["tasks"]) == (
+        "success",
+        {"train": "success", "select": "success", "promote_to_staging": "success", "promote_to_production": "skipped"},
+    )
+    story = json.loads(project.winnow("why", "--name", "wine", "--alias", "staging", "--json"))
+    assert story["aliases"] == ["staging", "candidate"]
+    assert all("wine_continuous_training" in each["text"] for each in story["events"] if each["kind"] == "gates")
 
 
 def test_a_missing_connection_fails_the_task_with_the_command_that_makes_it(project: Project) -> None:

@@ -143,7 +143,7 @@ def _run_tags(context: Context) -> dict[str, str]:
     """The DAG run, and the parameters that it was triggered with, as tags of the study."""
     ti, params = context["ti"], context.get("params") or {}
     tags = {"airflow.dag": ti.dag_id, "airflow.run": ti.run_id}
-    tags |= {f"airflow.param.{name}": str(value) for name, value in dict(params).items()}
+    tags |= {f"airflow.param.{name}": str(value) for name, value in dict(params).items() if value is not None}
     return {"MLFLOW_RUN_CONTEXT": json.dumps(tags)}
 
 

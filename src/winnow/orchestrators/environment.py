@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import json
 import os
 import platform
 import subprocess
@@ -12,9 +11,6 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from winnow.config.errors import InputError
-
-RUN_CONTEXT = "MLFLOW_RUN_CONTEXT"
 _PACKAGES = ("winnow", "torch", "optuna", "mlflow", "accelerate", "scikit-learn", "onnxruntime")
 
 
@@ -41,25 +37,6 @@ def describe_environment(folder: Path, home: Path | None = None) -> Mapping[str,
         changes = _git(folder, "status", "--porcelain", "--untracked-files=normal", "--", *paths)
         facts |= {"git_commit": commit, "git_dirty": "true" if changes else "false"}
     return facts
-
-
-def run_context(environment: Mapping[str, str] = os.environ) -> Mapping[str, str]:
-    """Tags for every run from MLFLOW_RUN_CONTEXT, MLflow's own variable: JSON with texts by name.
-
-    Raises:
-        InputError: it holds something else.
-    """
-    given = environment.get(RUN_CONTEXT, "")
-    if not given:
-        return {}
-    try:
-        found = json.loads(given)
-    except ValueError:
-        found = None
-    if isinstance(found, dict) and all(isinstance(value, str) for value in found.values()):
-        return found
-    remedy = f"""Write {RUN_CONTEXT}='{{"name": "value"}}', or unset it."""
-    raise InputError(RUN_CONTEXT, expected="a JSON object with texts", found=repr(given[:60]), remedy=remedy)
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -31,6 +31,7 @@ from winnow.data.stage.versions import current_version, describe, drafting, publ
 from winnow.data.table_files import TableFile, list_files, local_files
 from winnow.data.tables import with_environment
 from winnow.data.urls import download, mark_of
+from winnow.tracking.run_context import run_context, shown_context
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def ingest(
         if dry_run:
             return _planned(raw, files, current_version(folder, Ingested))
         with drafting(folder) as draft:
-            return _noted(_ingested(raw, sources[0], files, folder, draft), dtypes, lineage)
+            made_by = shown_context(run_context(environment))
+            return _noted(_ingested(raw, sources[0], files, folder, draft), dtypes, lineage, made_by)
 
 
 def _dtypes(experiment: Experiment) -> dict[str, str]:
@@ -94,11 +96,12 @@ def _dtypes(experiment: Experiment) -> dict[str, str]:
     return {each.name: each.dtype for each in read_schema(Path(named).expanduser()).columns if each.dtype is not None}
 
 
-def _noted(done: Ingestion, dtypes: Mapping[str, str], lineage: Mapping[str, str]) -> Ingestion:
-    """The same with the schema's types and the lineage in the description of the version."""
+def _noted(done: Ingestion, dtypes: Mapping[str, str], lineage: Mapping[str, str], made_by: str) -> Ingestion:
+    """The same with the schema's types, the lineage and who made a new one in the description of the version."""
     assert done.ingested is not None and done.path is not None, "there is a version"
     known = {column.name: dtypes[column.name] for column in done.ingested.columns if column.name in dtypes}
-    found = replace(done.ingested, dtypes=known, lineage=lineage)
+    made_by = made_by if done.state == "new" else done.ingested.made_by
+    found = replace(done.ingested, dtypes=known, lineage=lineage, made_by=made_by)
     if found != done.ingested:
         describe(done.path, found)
     return replace(done, ingested=found)
@@ -178,6 +181,7 @@ def _ingested(raw: RawConfig, address: str, files: Any, folder: Path, draft: Pat
     kept = len(steps) - len(read)
     if current is not None and before is not None and before.digest == found.digest:
         if [(part.file, part.rows) for part in before.parts] == [(part.file, part.rows) for part in found.parts]:
+            found = replace(found, made_by=before.made_by)
             describe(current[0], found)  # sources that were touched are not read again
             return Ingestion("unchanged", read, kept, current[0], found)
         return Ingestion("unchanged", read, kept, *current)

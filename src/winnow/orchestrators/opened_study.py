@@ -17,12 +17,13 @@ from winnow.config.next_command import next_command
 from winnow.config.private import make_home
 from winnow.config.settings import Settings
 from winnow.config.user_code import folder_of_code
-from winnow.orchestrators.environment import describe_environment, run_context
+from winnow.orchestrators.environment import describe_environment
 from winnow.study.database import Database, NoStudiesError
 from winnow.study.optuna_tables import Goal
 from winnow.study.store import StudyStore
 from winnow.study.warm_start import points_by_hand, points_of_file, points_of_study
 from winnow.tracking.records import SweepRecord
+from winnow.tracking.run_context import run_context
 from winnow.tracking.store import check
 from winnow.training.fork_messages import Checked
 

@@ -31,6 +31,7 @@ from winnow.data.stage.schema import TableSchema, digest_of_schema, read_schema
 from winnow.data.stage.versions import current_version, describe, drafting, publish
 from winnow.data.stage.violations import find_violations, literal, refuse_violations
 from winnow.orchestrators.ingest import ingested_version
+from winnow.tracking.run_context import run_context, shown_context
 
 _READ_FILES: Mapping[EngineName, Engine] = {"polars": polars_engine, "spark": spark_engine}
 
@@ -164,7 +165,7 @@ def _write(experiment: Experiment, task: Task, draft: Path, home: Path, environm
         remedy = "Correct the query or the schema; the version before is unchanged."
         refuse_violations(violations, task.wanted, "prepared rows", remedy)
     files = split_rows(draft / FILE, given.partition_by) if given.partition_by else (FILE,)
-    return Prepared(rows.digest, rows.rows, rows.columns, files, task.inputs)
+    return Prepared(rows.digest, rows.rows, rows.columns, files, task.inputs, shown_context(run_context(environment)))
 
 
 def _compute(

@@ -58,7 +58,11 @@ def resolve_prepared(experiment: Experiment, settings: Settings) -> ResolvedSour
     raw = described(raw_folder(settings.home, experiment.name) / made.inputs.raw, Ingested)
     if raw is not None:
         lineage.update(raw.lineage)
-    return ResolvedSource(str(folder if prepare.partition_by else folder / made.files[0]), lineage)
+        lineage["winnow.data.ingested_by"] = raw.made_by
+    lineage["winnow.data.prepared_by"] = made.made_by
+    return ResolvedSource(
+        str(folder if prepare.partition_by else folder / made.files[0]), {k: v for k, v in lineage.items() if v}
+    )
 
 
 def check_kept(source: str, lineage: Mapping[str, str]) -> None:

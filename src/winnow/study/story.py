@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from winnow.study.experiments import Sheet
 from winnow.study.formatting import one_line, score, setting
 from winnow.tracking.history import AlertRecord, CommitRecord, GateRecord, ModelRecord, RejectedRecord, RolloutRecord
 from winnow.tracking.records import shown_lineage
+from winnow.tracking.run_context import shown_context
 
 EventKind = Literal["trained", "gates", "alias", "rollout", "rejected", "alert", "retrain", "commit"]
 
@@ -171,9 +172,17 @@ def events_of(
     found = [
         *_of_training(origin),
         *_of_aliases(origin.version, changes, labels),
-        *(event for at, record in records if (event := _of_record(origin, at, record, labels)) is not None),
+        *(
+            replace(event, text=f"{event.text}{_by(record)}")
+            for at, record in records
+            if (event := _of_record(origin, at, record, labels)) is not None
+        ),
     ]
     return tuple(sorted(found, key=lambda each: each.at))
+
+
+def _by(record: ModelRecord) -> str:
+    return f" ({shown_context(record.tags)})" if record.tags else ""
 
 
 def _of_training(origin: Origin) -> Iterator[Event]:

@@ -14,7 +14,17 @@ from typing import Any, Literal
 from msgspec import Struct
 
 
-class RejectedRecord(Struct, frozen=True):
+class Noted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What all records have.
+
+    Attributes:
+        tags: of the process that noted it, from MLFLOW_RUN_CONTEXT, such as a DAG run's name.
+    """
+
+    tags: Mapping[str, str] = {}
+
+
+class RejectedRecord(Noted, frozen=True):
     """A version that requests were sent away from: rolled back, or its rollout aborted.
 
     Attributes:
@@ -27,7 +37,7 @@ class RejectedRecord(Struct, frozen=True):
     reason: str
 
 
-class GateRecord(Struct, frozen=True):
+class GateRecord(Noted, frozen=True):
     """What the gates of a stage said of a version.
 
     Attributes:
@@ -40,7 +50,7 @@ class GateRecord(Struct, frozen=True):
     reason: str
 
 
-class RolloutRecord(Struct, frozen=True):
+class RolloutRecord(Noted, frozen=True):
     """A rollout that ended, or an update that was made at once.
 
     Attributes:
@@ -60,7 +70,7 @@ class RolloutRecord(Struct, frozen=True):
     reason: str
 
 
-class AlertRecord(Struct, frozen=True):
+class AlertRecord(Noted, frozen=True):
     """An alarm that began or ended.
 
     Attributes:
@@ -77,7 +87,7 @@ class AlertRecord(Struct, frozen=True):
     summary: str
 
 
-class RetrainRecord(Struct, frozen=True):
+class RetrainRecord(Noted, frozen=True):
     """A step of a retraining.
 
     Attributes:

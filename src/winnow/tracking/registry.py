@@ -42,6 +42,7 @@ from winnow.tracking.history import KINDS, ModelRecord
 from winnow.tracking.mlflow_model import BUNDLE
 from winnow.tracking.projection import CODE_SHA256, DATA_RECIPES, DATA_SOURCE, PARENT
 from winnow.tracking.records import LINEAGE
+from winnow.tracking.run_context import run_context
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 ALIAS = "champion"
@@ -73,10 +74,14 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class Registry:
-    """The registered models of one store. Every call raises TrackingUnavailableError if the store does not answer."""
+    """The registered models of one store. Every call raises TrackingUnavailableError if the store does not answer.
+
+    Making one raises InputError where MLFLOW_RUN_CONTEXT is wrong.
+    """
 
     def __init__(self, uri: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._uri = uri
+        self._context = run_context()
         self._now = now
         self._lacks_bundles = False
 
@@ -127,7 +132,7 @@ class Registry:
         return _history(name, self._tags(name), alias)
 
     def note(self, name: str, record: ModelRecord, at: datetime) -> None:
-        """Add a record to a model's history; the same one of the same time twice is one.
+        """Add a record, with the tags of MLFLOW_RUN_CONTEXT, to a model's history; the same one of a time twice is one.
 
         A model without versions is registered with it.
         """
@@ -136,7 +141,8 @@ class Registry:
         if self._model(name) is None:
             with failures_as_unavailable(), contextlib.suppress(MlflowException):  # another process registers it
                 self._client.create_registered_model(name)
-        self._add(name, KINDS[type(record)], at, msgspec.json.encode(record))
+        tagged = msgspec.structs.replace(record, tags=record.tags or self._context)
+        self._add(name, KINDS[type(record)], at, msgspec.json.encode(tagged))
 
     def records(self, name: str, kind: type[Record]) -> list[tuple[datetime, Record]]:
         """When (UTC) which records of a kind were added to a model's history, oldest first."""

@@ -63,7 +63,10 @@ def test_each_stage_with_gates_is_a_task(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text(GATES)
 
-    assert 'for stage in ["staging", "production"]' in written(tmp_path, rules=rules)["continuous_training_dag.py"]
+    training = written(tmp_path, rules=rules)["continuous_training_dag.py"]
+
+    assert 'for stage in ["staging", "production"]' in training
+    assert f'RULES = "{rules}"' in training
 
 
 def test_the_task_that_makes_a_champion_says_so_by_an_asset(tmp_path: Path) -> None:

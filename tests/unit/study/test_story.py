@@ -60,7 +60,10 @@ RECORDS = [
     (at(6), GateRecord("3", "production", False, "version 3 did not pass")),
     (at(4), RetrainRecord("wine-2", "started", "the data have changed")),
     (at(4), RetrainRecord("wine-3", "started", "an alert")),
-    (at(8), RolloutRecord("2", "wine", "local", "1", "canary", "promoted", "All steps passed.")),
+    (
+        at(8),
+        RolloutRecord("2", "wine", "local", "1", "canary", "promoted", "All steps passed.", tags={"airflow.run": "7"}),
+    ),
     (at(9), AlertRecord("2", "wine", "firing", "WinnowDrift", "age", "age moved")),
     (at(9), AlertRecord("1", "wine", "resolved", "WinnowDrift", "age", "age is back")),
     (at(20), RejectedRecord("2", "wine", "ada rolled it back")),
@@ -81,7 +84,7 @@ def test_the_time_line_of_a_version_leaves_out_what_is_about_others() -> None:
         (6, "gates", "gates of production: version 2 passed the gate"),
         (7, "alias", "became @champion in place of version 1 (1.0.0): passed all gates"),
         (8, "rollout", "answers all requests to wine on local in place of version 1 (1.0.0) after a rollout (canary): "
-         "All steps passed."),
+         "All steps passed. (airflow.run=7)"),
         (9, "alert", "WinnowDrift (age) began: age moved"),
         (20, "rejected", "was sent away from wine: ada rolled it back"),
         (20, "rollout", "version 1 (1.0.0) took its place in wine on local: version 2 was sent away"),

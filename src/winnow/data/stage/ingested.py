@@ -59,6 +59,7 @@ class Ingested:
         watermark: of a database that is read by a column, the last row's value as text.
         dtypes: what the schema file, if there is one, says that the values of columns are, by name.
         lineage: tags that say which versions of DVC the sources are.
+        made_by: the tags of MLFLOW_RUN_CONTEXT as a clause, such as a DAG run's name; empty where there were none.
     """
 
     DESCRIPTION: ClassVar[str] = "ingested.json"
@@ -71,6 +72,7 @@ class Ingested:
     watermark: str | None = None
     dtypes: Mapping[str, str] = field(default_factory=dict)
     lineage: Mapping[str, str] = field(default_factory=dict)
+    made_by: str = ""
 
     @property
     def version(self) -> str:

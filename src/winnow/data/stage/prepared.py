@@ -40,6 +40,7 @@ class Prepared:
         columns: in their order; those that split the rows are the folders' names in the files.
         files: as paths in the folder of the version, in the order of the rows.
         inputs: what they are made from.
+        made_by: as of `Ingested`.
     """
 
     DESCRIPTION: ClassVar[str] = "prepared.json"
@@ -49,6 +50,7 @@ class Prepared:
     columns: tuple[RawColumn, ...]
     files: tuple[str, ...]
     inputs: Inputs
+    made_by: str = ""
 
     @property
     def version(self) -> str:

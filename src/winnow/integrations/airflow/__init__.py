@@ -31,12 +31,11 @@ def airflow_dags(
         InputError: the experiment or the rules are wrong, or a file is there and differs.
     """
     from winnow.config.loader import load_experiment
-    from winnow.model_query.rules import DEFAULT_RULES, load_rules
 
     experiment = load_experiment(config)
     from winnow.integrations.airflow.dags import render_dags
     from winnow.integrations.rendered import write_rendered
 
     named = rules if rules is not None else experiment.retrain.rules
-    loaded = load_rules(DEFAULT_RULES if named is None else Path(named))
-    return write_rendered(render_dags(experiment, Path(config), loaded, azure=azure), Path(output), is_forced=force)
+    dags = render_dags(experiment, Path(config), None if named is None else Path(named), azure=azure)
+    return write_rendered(dags, Path(output), is_forced=force)

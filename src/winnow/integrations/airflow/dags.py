@@ -13,7 +13,7 @@ from string import Template
 from winnow.config.cron import NAMED
 from winnow.config.experiment import Experiment
 from winnow.model_query.gates import Stage
-from winnow.model_query.rules import Rules
+from winnow.model_query.rules import DEFAULT_RULES, load_rules
 
 TEMPLATES = Path(__file__).parent / "templates"
 RETRY_S, POLL_S = 60, 30
@@ -21,17 +21,20 @@ OF_RAW_DATA = ("data_pipeline_dag", "spark_preprocessing_dag")
 STAGES: tuple[Stage, ...] = ("staging", "production")
 
 
-def render_dags(experiment: Experiment, config: Path, rules: Rules, *, azure: bool = False) -> Mapping[str, str]:
+def render_dags(experiment: Experiment, config: Path, rules: Path | None, *, azure: bool = False) -> Mapping[str, str]:
     """The texts of the DAGs' files, by name. Equal input gives equal text.
 
     Without `data.raw` there is nothing to ingest: the two DAGs that prepare rows are left out.
 
     Args:
         config: the experiment file, as verbs get it in the project's folder.
-        rules: of the selection; its gates are tasks of the training.
+        rules: the rules file, in the same way; None: winnow's own. Its gates are tasks of the training.
         azure: also the DAGs that serve on Azure ML.
+
+    Raises:
+        InputError: the rules are wrong.
     """
-    schedule, gates = experiment.retrain.schedule, rules.gates
+    schedule, gates = experiment.retrain.schedule, load_rules(rules or DEFAULT_RULES).gates
     cron = None if schedule is None else NAMED.get(schedule, schedule)
     prefix = experiment.name.replace("-", "_")
     asset = "PREPARED" if experiment.data.prepare is not None else None
@@ -51,6 +54,7 @@ def render_dags(experiment: Experiment, config: Path, rules: Rules, *, azure: bo
         "training_schedule": training,
         "imports": ", ".join(sorted(imports)),
         "asset": f'PREPARED = Asset("winnow://{experiment.name}/prepared")\n' if asset else "",
+        "rules": "None" if rules is None else f'"{rules.as_posix()}"',
         "platform": experiment.retrain.platform,
         "stages": json.dumps(stages),
         # Without gates, the selection moves the alias.

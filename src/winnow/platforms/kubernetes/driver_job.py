@@ -6,6 +6,8 @@ namespace's owner has made (`k8s/driver.yaml`). Winnow's own Role includes neith
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.config.exit_codes import CommandExit
@@ -15,6 +17,7 @@ from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, SERVICE, Manifest
 from winnow.platforms.kubernetes.permissions import verbs
 from winnow.platforms.kubernetes.revision_plan import labels_of, object_name
 from winnow.platforms.rollout_driver import RolloutDriver, arguments
+from winnow.tracking.run_context import RUN_CONTEXT
 
 PLATFORM = "kubernetes"
 ACCOUNT, DRIVER = "winnow-driver", "driver"
@@ -25,19 +28,23 @@ STARTS_WITHIN_S = 120.0
 POLL_S = 0.5
 
 
-def plan(name: str, image: str, owner: Manifest) -> Manifest:
+def plan(name: str, image: str, owner: Manifest, variables: Mapping[str, str]) -> Manifest:
     """The Job. `owner`: the Service of the deployment's entry, with which the cluster deletes it.
+
+    `variables`: of the process that begins the rollout; those who it says calls it are the Job's, too.
 
     A pod that is evicted or killed is replaced, and the next one goes on. Exit status 1 and 2, an aborted rollout and
     one that another process drives, end the Job.
     """
     own = {**labels_of(name), labels.ROLE: DRIVER}
+    given = {"WINNOW_HOME": "/winnow", "HOME": "/tmp"}
+    given |= {RUN_CONTEXT: variables[RUN_CONTEXT]} if variables.get(RUN_CONTEXT) else {}
     container = {
         "name": DRIVER,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["/opt/venv/bin/python", "-m", "winnow", *arguments(name, PLATFORM), "--replaced"],
-        "env": [{"name": "WINNOW_HOME", "value": "/winnow"}, {"name": "HOME", "value": "/tmp"}],
+        "env": [{"name": each, "value": value} for each, value in given.items()],
         "resources": {
             "requests": {"cpu": "100m", "memory": "256Mi"},
             "limits": {"cpu": "1", "memory": "1Gi"},
@@ -85,7 +92,7 @@ def plan(name: str, image: str, owner: Manifest) -> Manifest:
     }
 
 
-def start(cluster: Cluster, name: str, image: str, clock: Clock) -> RolloutDriver:
+def start(cluster: Cluster, name: str, image: str, clock: Clock, variables: Mapping[str, str]) -> RolloutDriver:
     """Replace the Job of an earlier rollout, and wait until the new one's pod runs.
 
     Raises:
@@ -94,7 +101,7 @@ def start(cluster: Cluster, name: str, image: str, clock: Clock) -> RolloutDrive
     owner = cluster.get(SERVICE, object_name(name))
     if owner is None:
         raise ValueError(f"deployment '{name}' has no entry")
-    job = plan(name, image, owner)
+    job = plan(name, image, owner, variables)
     deadline = clock.now() + STARTS_WITHIN_S
     cluster.delete(JOB, name_of(job))
     while cluster.get(JOB, name_of(job)) is not None and clock.now() < deadline:

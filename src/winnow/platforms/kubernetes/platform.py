@@ -104,7 +104,7 @@ class KubernetesPlatform:
         """See `Platform.prepare_driver`: a Job of the cluster, from the workers' image."""
         permissions.check(self.cluster, driver_job.PERMISSIONS, "a rollout that a Job drives")
         image = self._images.deliver(self._images.train_image(None, Path.cwd()), TRAIN, self.image_route())
-        return lambda name: driver_job.start(self.cluster, name, image, Clock())
+        return lambda name: driver_job.start(self.cluster, name, image, Clock(), self._environment)
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> KubernetesStack:
         """See `Platform.stack`."""

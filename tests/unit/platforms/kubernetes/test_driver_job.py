@@ -16,6 +16,8 @@ from winnow.platforms.rollout_driver import RolloutDriver
 
 ENTRY = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "winnow-prod-cells", "uid": "7"}}
 
+VARIABLES = {"MLFLOW_RUN_CONTEXT": '{"airflow.dag": "deployment"}', "HOME": "/home/ada"}
+
 
 @dataclass
 class Jobs:
@@ -46,7 +48,7 @@ class Jobs:
 
 
 def started(cluster: Any) -> RolloutDriver:
-    return driver_job.start(cluster, "cells", "winnow-train@sha256:1", Clock(sleep=lambda _seconds: None))
+    return driver_job.start(cluster, "cells", "winnow-train@sha256:1", Clock(sleep=lambda _seconds: None), VARIABLES)
 
 
 def test_a_job_goes_on_with_the_rollout_as_an_account_of_its_own() -> None:
@@ -66,6 +68,11 @@ def test_a_job_goes_on_with_the_rollout_as_an_account_of_its_own() -> None:
         *("rollout-resume", "--name", "cells", "--platform", "kubernetes"),
         *("--as-driver", "--replaced"),
     ]
+    assert {each["name"]: each["value"] for each in container["env"]} == {
+        "WINNOW_HOME": "/winnow",
+        "HOME": "/tmp",
+        "MLFLOW_RUN_CONTEXT": '{"airflow.dag": "deployment"}',
+    }
     rules = job["spec"]["podFailurePolicy"]["rules"]
     assert [(each["action"], each.get("onExitCodes", {}).get("values")) for each in rules] == [
         *(("FailJob", [1, 2]), ("Ignore", [130])),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.orchestrators.environment import run_context
+from winnow.tracking.run_context import run_context
 
 
 def test_tags_are_those_of_the_variable() -> None:
