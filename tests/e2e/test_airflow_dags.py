@@ -161,7 +161,7 @@ def test_a_version_is_promoted_to_the_stages_whose_gates_it_passes(project: Proj
         {"train": "success", "select": "success", "promote_to_staging": "success", "promote_to_production": "skipped"},
     )
     story = json.loads(project.winnow("why", "--name", "wine", "--alias", "staging", "--json"))
-    assert story["aliases"] == ["staging", "candidate"]
+    assert story["aliases"] == ["candidate", "staging"]
     assert all("wine_continuous_training" in each["text"] for each in story["events"] if each["kind"] == "gates")
 
 

@@ -105,7 +105,7 @@ class RetrainRecord(Noted, frozen=True):
     data_sha256: str = ""
 
 
-class CommitRecord(Struct, frozen=True):
+class CommitRecord(Noted, frozen=True):
     """A version that a commit put into the manifests of a stage, from which something else deploys it.
 
     Attributes:
