@@ -10,6 +10,7 @@ from winnow.api.arguments import model_name, silent
 from winnow.api.deployments import deployment_name_of
 
 if TYPE_CHECKING:
+    from winnow.config.experiment import Experiment
     from winnow.orchestrators.rollouts import RolloutStatus, Wish
     from winnow.platforms.rollout_driver import RolloutDriver
     from winnow.rollout.forecast import Forecast
@@ -241,3 +242,18 @@ def render(
     settings, file = current(), None if config is None else Path(config)
     request = deploy.ServeRequest(chosen, alias, version, replicas, host, port, stage=stage, config=file, study=study)
     return deploy.render(platform, settings, Registry(settings.tracking_uri), request, image)
+
+
+def render_stage(experiment: Experiment, stage: str | None = None, *, platform: str = "kubernetes") -> str:
+    """Return what a platform would be sent for a stage before a version is chosen: no image, and version 1.
+
+    Args:
+        stage: a stage of `serving.stages`, or "staging"; by default the deployment without one.
+
+    Raises:
+        InputError: there is no such stage, or a manifest in `k8s/prod` lacks what is set in it.
+    """
+    from winnow.config.settings import Settings
+    from winnow.orchestrators import deploy
+
+    return deploy.render_stage(platform, Settings.from_environment(), experiment.serving, experiment.name, stage)

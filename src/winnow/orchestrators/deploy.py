@@ -20,7 +20,7 @@ from winnow.bundle.semantic import signature_of
 from winnow.config.errors import InputError, UnavailableError, UnreachableError, WinnowError
 from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_command, next_flag
-from winnow.config.serving import STAGING
+from winnow.config.serving import STAGING, ServingConfig
 from winnow.config.settings import Settings
 from winnow.orchestrators.build import sbom_digest
 from winnow.orchestrators.deployment import Deployment, deployment_of
@@ -41,7 +41,7 @@ from winnow.platforms.rollout_driver import RolloutDriver
 from winnow.platforms.table import images, serving_platform_for
 from winnow.rollout.plan import steps_of, to_values
 from winnow.rollout.step import Aborted, Desired, Done, Paused, next_action, revision_for
-from winnow.routing import Observation, Record, Release, Revision, Rollout, RolloutState
+from winnow.routing import Observation, Record, Release, Revision, Rollout, RolloutState, Route
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 
@@ -322,6 +322,16 @@ def render(platform: str, settings: Settings, registry: ModelRegistry, request: 
             else "Leave it out: replicas run this installation.",
         )
     return shown_plan(chosen, settings, registry, request, image, is_asked=False).render()
+
+
+def render_stage(platform: str, settings: Settings, config: ServingConfig, model: str, stage: str | None) -> str:
+    """What a platform would be sent for a stage before a version is chosen. See `winnow.api.render_stage`."""
+    chosen = serving_platform_for(platform, settings, os.environ)
+    facts = chosen.capabilities
+    asked = served(config, model, stage, has_ingress=facts.has_ingress, shares_files=facts.shares_files)
+    target = Revision(1, Release(model, "1", "", Path()), asked.replicas, asked.scale)
+    record = Record(asked.name, 1, (target,), Route(serial=1, stable=1), entry=asked.entry)
+    return chosen.deployer(say=mute).render(record, 1)
 
 
 def shown_plan(

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from winnow.config.errors import InputError
+from winnow.config.yaml_edit import yaml_of
 from winnow.platforms.kubernetes.driver_job import ACCOUNT
 from winnow.platforms.kubernetes.kinds import Manifest, shortened
-from winnow.platforms.kubernetes.manifests import yaml_of
 from winnow.platforms.regular_calls import RegularCalls
 
 MINUTES = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)

@@ -10,9 +10,10 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from winnow.config.yaml_edit import yaml_of
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.kinds import Kind, Manifest, kind_of, name_of
-from winnow.platforms.kubernetes.manifests import SECRET_FIELDS, STARS, yaml_of
+from winnow.platforms.kubernetes.manifests import SECRET_FIELDS, STARS
 from winnow.platforms.kubernetes.prune import check_labels, orphans
 
 _OF_THE_SERVER = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")

@@ -16,6 +16,7 @@ import yaml
 
 from winnow.config.errors import InputError
 from winnow.config.own_files import own_folder
+from winnow.config.yaml_edit import yaml_of
 from winnow.config.yaml_text import not_yaml
 from winnow.platforms.kubernetes.kinds import Manifest, kind_of
 
@@ -128,11 +129,6 @@ def to_yaml(manifests: Iterable[Manifest]) -> str:
     return "---\n".join(yaml_of(starred(manifest)) for manifest in manifests)
 
 
-def yaml_of(value: Any) -> str:
-    """A value as YAML, unsorted."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
-
-
 def starred(manifest: Manifest) -> Manifest:
     """A Secret with asterisks for its values; any other object unchanged."""
     if manifest.get("kind") != "Secret":
@@ -216,20 +212,3 @@ def _merge_key(base: Any, overlay: list[Any]) -> str | None:
         if all(isinstance(item, Mapping) and key in item for item in items):
             return key
     return None
-
-
-class _Dumper(yaml.SafeDumper):
-    """Indents lists below their key, and writes several lines as a block."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _represent_text)
