@@ -41,7 +41,15 @@ from winnow.api.documents import Document, config_reference
 from winnow.api.evaluation import compare_ab, evaluate, predict_table, promote_model
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.history import why
-from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
+from winnow.api.images import (
+    ImageOptions,
+    build_prod,
+    build_train,
+    image_sbom,
+    plan_build_prod,
+    plan_build_train,
+    project_images,
+)
 from winnow.api.ingestion import ingest
 from winnow.api.monitoring import monitor
 from winnow.api.monitoring_stack import (
@@ -377,6 +385,7 @@ __all__ = [
     "feature_server",
     "generate_data",
     "holdout_row",
+    "image_sbom",
     "infer_schema",
     "inference_one",
     "ingest",
@@ -408,6 +417,7 @@ __all__ = [
     "predict_table",
     "prepare",
     "preview_serving",
+    "project_images",
     "promote_model",
     "remove_deployment",
     "render",

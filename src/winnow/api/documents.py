@@ -68,6 +68,7 @@ def documents(root: Path) -> list[Path]:
 def generators(root: Path) -> Mapping[str, Callable[[], str]]:
     """What can stand in a document as `<!-- generated: NAME -->`, by name."""
     from winnow.api.reference import api_reference
+    from winnow.config.lock import LOCK, licenses_page, locked
     from winnow.config.reference import experiment_reference, settings_reference, targets_reference, variables_table
     from winnow.platforms.stack_variables import KEYS, STUDIES, settings_of
     from winnow.training.metrics import table_markdown
@@ -77,6 +78,7 @@ def generators(root: Path) -> Mapping[str, Callable[[], str]]:
         "experiment": experiment_reference,
         "environment": settings_reference,
         "targets": lambda: targets_reference("".join(_read(root / name) for name in _MAKEFILES)),
+        "licenses": lambda: licenses_page(locked(_read(root / LOCK))),
         "metrics": table_markdown,
         "stack": lambda: variables_table((*settings_of("docker"), *STUDIES, *KEYS)),
         **{name: text for each in _of_platforms() for name, text in each.parts.items()},

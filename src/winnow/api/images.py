@@ -38,6 +38,39 @@ class ImageOptions:
     is_cached: bool = True
 
 
+def project_images() -> list[str]:
+    """The names of the images on the engine that were built for the working directory.
+
+    Returns:
+        Names, sorted; the id of an image that has none.
+
+    Raises:
+        InputError: no engine answers.
+    """
+    from winnow.platforms.table import images
+
+    return images(os.environ).project_images(Path.cwd())
+
+
+def image_sbom(image: str) -> str:
+    """What an image of winnow's Dockerfiles holds: Python, packages of all its environments, and those of Debian.
+
+    Equal images give equal text, so its sha256 names it: it is `sbom_sha256` in `/model` of a server.
+
+    Args:
+        image: its name or id on the engine.
+
+    Returns:
+        A CycloneDX document in JSON.
+
+    Raises:
+        InputError: there is no such image, it is no image of winnow's, or no engine answers.
+    """
+    from winnow.platforms.table import images
+
+    return images(os.environ).sbom(image)
+
+
 def plan_build_train(
     *,
     torch_index: str = "",

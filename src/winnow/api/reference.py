@@ -48,6 +48,7 @@ GROUPS: Mapping[str, str] = {
 """The modules of the functions, by heading."""
 INTEGRATIONS: Mapping[str, str] = {
     "Airflow DAGs": "airflow",
+    "Supply chain": "audit",
 }
 """The same of `winnow.integrations`."""
 

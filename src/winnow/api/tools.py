@@ -38,7 +38,7 @@ def install_tool(tool: str, *, say: Callable[[str], None] = silent) -> Path:
     this version of winnow needs is left as it is; any other is made anew, by `venv` and `pip`.
 
     Args:
-        tool: `airflow`, `dvc`, `evidently`, `feast` or `spark`.
+        tool: `airflow`, `audit`, `dvc`, `evidently`, `feast` or `spark`.
 
     Returns:
         The environment's interpreter.

@@ -127,11 +127,15 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "Remove what airflow-init started; runs stay unless --volumes is given.",
         ),
         "airflow-logs": ("airflow:logs", "Print Airflow's logs."),
+        "audit": (
+            "audit:command",
+            "List software and licences of this project and its images, and look for known faults.",
+        ),
         "diff": ("diff:command", "Show what mlflow-init and prod on Kubernetes would change in the cluster."),
         "feature-server": ("feature_server:command", "Serve Feast's features to replicas that look them up."),
         "install-tool": (
             "install_tool:command",
-            "Install Airflow, DVC, Feast, Spark or Evidently in an environment of its own.",
+            "Install a tool in an environment of its own: Airflow, DVC, Feast, Spark and others.",
         ),
     },
     "Develop": {

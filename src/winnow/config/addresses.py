@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 # Without brackets: with them, httpx refuses to make a client at all.
-OWN_HOSTS = ("localhost", ".localhost", "127.0.0.1", "::1", "0.0.0.0")
+OWN_HOSTS = ("localhost", ".localhost", "127.0.0.1", "::1", "0.0.0.0")  # nosec B104 (compared with)
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 # Up to the last @: passwords may contain characters that are invalid in addresses, and masking too much is harmless.
 _PASSWORD = re.compile(r"(://[^:/@\s]*):\S*@")

@@ -32,7 +32,8 @@ Component = Mapping[str, Any]
 
 def document(kind: Literal["application", "container"], name: str, components: Iterable[Component]) -> str:
     """The document of something that is made of these components, each of them once."""
-    once = {each["purl"]: each for each in components}
+    # The same package of two environments may say different things of itself.
+    once = {each["purl"]: each for each in sorted(components, key=lambda each: json.dumps(each, sort_keys=True))}
     listed = [once[purl] for purl in sorted(once)]
     content = json.dumps([kind, name, listed], sort_keys=True)
     found = {
@@ -70,16 +71,17 @@ def licenses_of(about: metadata.PackageMetadata) -> list[str]:
 
 def python_packages(root: Path) -> Iterator[Component]:
     """The packages of all Python environments below a folder."""
-    places = []
     for place, folders, files in os.walk(root):
         if Path(place) == root:
             folders[:] = [name for name in folders if name not in _PASSED_OVER]
-        if any(name.endswith((".dist-info", ".egg-info")) for name in (*folders, *files)):
-            places.append(place)
-    for found in metadata.distributions(path=sorted(places)):
-        about = found.metadata
-        if about["Name"]:  # a folder that an interrupted removal has left has none
-            yield python_package(about["Name"], found.version, about)
+        for name in (*folders, *files):
+            found = Path(place, name)
+            # An interrupted removal leaves a folder without a description. An old package's description is a file.
+            if name.endswith((".dist-info", ".egg-info")) and any(
+                each.is_file() for each in (found, found / "METADATA", found / "PKG-INFO")
+            ):
+                about = metadata.PathDistribution(found).metadata
+                yield python_package(about["Name"], about["Version"], about)
 
 
 def debian_packages(root: Path) -> Iterator[Component]:

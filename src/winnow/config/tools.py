@@ -22,6 +22,7 @@ TOOLS: Mapping[str, tuple[str, ...]] = {
         "apache-airflow-providers-fab>=3.10,<4",
         "apache-airflow-providers-standard>=1.21,<2",
     ),
+    "audit": ("bandit>=1.9,<2", "pip-audit>=2.10,<3"),
     "azureml": ("azure-ai-ml>=1.35,<2", "azure-identity>=1.20,<2"),
     "dvc": ("dvc[s3]>=3.67,<4",),
     "evidently": ("evidently>=0.7.23,<0.8", "pandas<3", "pyarrow"),

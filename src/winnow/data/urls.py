@@ -80,7 +80,7 @@ def mark_of(url: str) -> str | None:
 @contextmanager
 def _answer(url: str) -> Iterator[HTTPResponse]:
     try:
-        with urlopen(url, timeout=FETCH_TIMEOUT_S) as answer:
+        with urlopen(url, timeout=FETCH_TIMEOUT_S) as answer:  # nosec B310 (http or https, as its callers check)
             yield answer
     except HTTPError as error:
         error.close()

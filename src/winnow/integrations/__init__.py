@@ -9,5 +9,6 @@ Importing this package is as cheap.
 from __future__ import annotations
 
 from winnow.integrations.airflow import airflow_dags
+from winnow.integrations.audit import Audit, Check, CheckState, audit
 
-__all__ = ["airflow_dags"]
+__all__ = ["Audit", "Check", "CheckState", "airflow_dags", "audit"]

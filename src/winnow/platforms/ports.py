@@ -39,5 +39,5 @@ def is_free(host: str, port: int) -> bool:
 
 def url_for_clients(host: str, port: int) -> str:
     """The address at which a client on this machine reaches what listens on `host`."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # nosec B104 (replaced)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"

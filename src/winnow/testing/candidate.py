@@ -41,7 +41,7 @@ def champion() -> BundleModel | None:
 @pytest.fixture
 def rows() -> Any:
     """The rows that the gates judge by: a DataFrame with all columns, or an array [rows, ...]."""
-    return pickle.loads((_folder() / ROWS).read_bytes())  # noqa: S301  (the gate has written it)
+    return pickle.loads((_folder() / ROWS).read_bytes())  # noqa: S301  # nosec B301 (the gate has written it)
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ class Nodes:
         count: how many further nodes the group has; 0 does not listen.
     """
 
-    def __init__(self, port: int = 0, host: str = "0.0.0.0", *, count: int = 1) -> None:
+    def __init__(self, port: int = 0, host: str = "0.0.0.0", *, count: int = 1) -> None:  # nosec B104
         self._count = count
         self._changed = threading.Condition()
         self._connected: dict[int, socket.socket] = {}

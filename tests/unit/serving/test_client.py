@@ -16,6 +16,7 @@ from tests.unit.serving.bundles import TABLE_ROW
 from tests.unit.serving.test_images import saved
 from winnow.config.settings import Settings
 from winnow.orchestrators.inference import infer_once
+from winnow.serving.client import NoAnswerError, card
 from winnow.serving.server import load_app
 from winnow.serving.settings import ServingSettings
 
@@ -53,6 +54,12 @@ def url(bundle_folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
 
 def _ask(url: str, source: Path | None) -> Any:
     return infer_once(Settings.from_environment({}), None, None, url=url, source=source, say=print)
+
+
+def test_an_address_that_is_not_of_http_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "model").write_text('{"input_example": {}}')
+    with pytest.raises(NoAnswerError, match="begins with http:// or https://"):
+        card(tmp_path.as_uri())
 
 
 @pytest.mark.parametrize("url", ["mixed"], indirect=True)

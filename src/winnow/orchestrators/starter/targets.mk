@@ -3,7 +3,7 @@
 # flags.
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := AGAIN ALL ALLOW_CHANGED_CODE AZURE COMMIT DASHBOARD DETACH DRIFTED DRY_RUN EXIT_CODE FOLLOW FORCE IF_DUE INFER JSON KEEP NO_CACHE VOLUMES YES
+SWITCHES := AGAIN ALL ALLOW_CHANGED_CODE AZURE COMMIT DASHBOARD DETACH DRIFTED DRY_RUN EXIT_CODE FOLLOW FORCE IF_DUE INFER JSON KEEP NO_CACHE STRICT VOLUMES YES
 # Variables of the Makefile itself, which are no flags; SPARK_MASTER reaches every verb by its environment.
 OWN      := SPARK_MASTER ARGS DIR PYTHON TORCH_INDEX UPGRADE VENV WINNOW
 GIVEN     = $(filter-out $(OWN),$(strip $(foreach name,$(.VARIABLES),\
@@ -20,7 +20,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input why retrain build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs monitoring-init monitoring-remove monitoring-rules spark-init spark-remove \
-        airflow-local airflow-init airflow-remove airflow-logs airflow-dags diff feature-server install-tool schema
+        airflow-local airflow-init airflow-remove airflow-logs airflow-dags audit diff feature-server install-tool schema
 
 ##@ Start
 help: ## Print this list
@@ -237,11 +237,14 @@ spark-init: setup ## Start a master and a worker of Spark, for prepare; its page
 spark-remove: setup ## Remove them; prepared rows stay (FORCE=1)
 	@$(WINNOW) spark-remove $(FLAGS)
 
+audit: setup ## List software and licences of this project and its images, and look for known faults (IMAGE, OUTPUT, KEY or IDENTITY and ISSUER, STRICT=1, JSON=1)
+	@$(WINNOW) audit $(FLAGS)
+
 diff: setup ## Show what mlflow-init and prod on Kubernetes would change in the cluster (CONFIG, STUDY, PART=stack|prod)
 	@$(WINNOW) diff $(FLAGS)
 
 feature-server: setup ## Serve Feast's features to replicas that look them up (CONFIG, HOST, PORT)
 	@$(WINNOW) feature-server $(FLAGS)
 
-install-tool: setup ## Install a tool in an environment of its own, which winnow calls as a process (TOOL=airflow|dvc|evidently|feast|spark)
+install-tool: setup ## Install a tool in an environment of its own, which winnow calls as a process (TOOL=airflow|audit|dvc|evidently|feast|spark)
 	@$(WINNOW) install-tool $(FLAGS)

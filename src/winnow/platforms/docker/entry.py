@@ -68,7 +68,7 @@ def address_of(proxy: Container) -> Address:
     """Where an entry is published."""
     bindings = proxy.attrs["HostConfig"]["PortBindings"] or {}
     published = next(iter(bindings.get(f"{traefik.ENTRY_PORT}/tcp") or []), {"HostIp": "", "HostPort": "0"})
-    return Address(published["HostIp"] or "0.0.0.0", int(published["HostPort"]))
+    return Address(published["HostIp"] or "0.0.0.0", int(published["HostPort"]))  # nosec B104 (as read)
 
 
 def folder_of(proxy: Container) -> Path | None:

@@ -52,7 +52,7 @@ BASE, CONTAINER, MODEL = "winnow-prod", "server", "winnow.model"
 SERVER_PORT, CONTROL_PORT = 8080, 8081
 """The control port listens inside a router's pod alone; a forwarded port reaches it."""
 ROUTER_SETTINGS, ROUTER_TOKEN = "WINNOW_ROUTER", "WINNOW_ROUTER_TOKEN"
-ROUTER_COMMAND = ["/opt/venv/bin/python", "-P", "-m", "winnow.serving.router", "--host", "0.0.0.0"]
+ROUTER_COMMAND = ["/opt/venv/bin/python", "-P", "-m", "winnow.serving.router", "--host", "0.0.0.0"]  # nosec B104
 RECORD, WISH, KEY = "winnow.record", "winnow.wish", "winnow.key"
 """Annotations of the entry, and the label of a Secret with the fingerprint of its key."""
 REPLICA, ROUTER = "replica", "router"
