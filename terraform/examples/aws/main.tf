@@ -55,6 +55,7 @@ module "handover" {
   artifacts      = "s3://${module.bucket["artifacts"].name}/mlflow"
   stack_account  = "winnow-stack"
   worker_account = "winnow-workers"
+  developers     = length(var.developers) == 0 ? [] : [{ kind = "Group", name = "winnow-developers" }]
   # Where the agent of Pod Identity answers.
   identity_networks = ["169.254.170.23/32"]
   settings          = { AWS_DEFAULT_REGION = var.region }

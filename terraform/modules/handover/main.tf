@@ -19,13 +19,13 @@ locals {
     automountServiceAccountToken = false
   }]
 
-  binding = {
+  bindings = length(var.developers) == 0 ? [] : [jsonencode({
     apiVersion = "rbac.authorization.k8s.io/v1"
     kind       = "RoleBinding"
     metadata   = { name = "winnow-developers", namespace = var.namespace }
     roleRef    = { apiGroup = "rbac.authorization.k8s.io", kind = "Role", name = "winnow" }
-    subjects   = [{ apiGroup = "rbac.authorization.k8s.io", kind = "Group", name = "winnow-developers" }]
-  }
+    subjects   = [for one in var.developers : merge(one, { apiGroup = "rbac.authorization.k8s.io" })]
+  })]
 
   storage_classes = var.storage_class == null ? [] : [jsonencode({
     apiVersion           = "storage.k8s.io/v1"
@@ -41,7 +41,7 @@ locals {
     local.storage_classes,
     [jsonencode(local.namespace)],
     [for account in local.service_accounts : jsonencode(account)],
-    [jsonencode(local.binding)],
+    local.bindings,
   )
 
   overlay = {

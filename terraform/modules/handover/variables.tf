@@ -28,6 +28,17 @@ variable "worker_account" {
   type        = string
 }
 
+variable "developers" {
+  description = "Who has winnow's Role (k8s/role.yaml) in the namespace: Groups and Users as the cluster knows them. Empty: administrators alone."
+  type        = list(object({ kind = string, name = string }))
+  default     = []
+
+  validation {
+    condition     = alltrue([for subject in var.developers : contains(["Group", "User"], subject.kind)])
+    error_message = "The kind is Group or User."
+  }
+}
+
 variable "identity_networks" {
   description = "Link-local addresses where pods get their identity's credentials, which winnow's NetworkPolicy would block."
   type        = list(string)

@@ -50,7 +50,7 @@ resource "aws_eks_cluster" "this" {
 
   access_config {
     authentication_mode = "API"
-    # Whoever applies this becomes an administrator, and makes the namespace.
+    # The identity that applies this becomes an administrator, and makes the namespace.
     bootstrap_cluster_creator_admin_permissions = true
   }
 
