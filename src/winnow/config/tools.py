@@ -24,6 +24,8 @@ TOOLS: Mapping[str, tuple[str, ...]] = {
     ),
     "audit": ("bandit>=1.9,<2", "pip-audit>=2.10,<3"),
     "azureml": ("azure-ai-ml>=1.35,<2", "azure-identity>=1.20,<2"),
+    # It reads HCL, too: its parser is the module hcl2 there.
+    "checkov": ("checkov>=3.3.30,<4",),
     "dvc": ("dvc[s3]>=3.67,<4",),
     "evidently": ("evidently>=0.7.23,<0.8", "pandas<3", "pyarrow"),
     "feast": ("feast>=0.67,<0.68",),

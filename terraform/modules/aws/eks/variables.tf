@@ -52,10 +52,10 @@ variable "developers" {
 }
 
 variable "pools" {
-  description = <<-E
+  description = <<-EOT
     Groups of nodes. `desired` is where a group starts: sizes that an autoscaler or a person sets later stay.
     `gpu` takes the image with NVIDIA's driver, and a taint that only pods with GPUs tolerate.
-  E
+  EOT
   type = map(object({
     types   = list(string)
     min     = optional(number, 0)

@@ -29,10 +29,10 @@ variable "namespace" {
 }
 
 variable "accounts" {
-  description = <<-E
+  description = <<-EOT
     ServiceAccounts of the namespace, and the buckets (ARNs) that pods with them may `read` or `write`. Writing includes
     reading. Replicas have none: their image contains the model, and their NetworkPolicy lets them reach nothing.
-  E
+  EOT
   type = map(object({
     read  = optional(list(string), [])
     write = optional(list(string), [])

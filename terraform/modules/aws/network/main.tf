@@ -27,19 +27,21 @@ resource "aws_internet_gateway" "this" {
 resource "aws_subnet" "private" {
   for_each = local.zones
 
-  vpc_id            = aws_vpc.this.id
-  availability_zone = each.key
-  cidr_block        = cidrsubnet(var.cidr, 3, each.value)
-  tags              = merge(local.private_tag, { Name = "${var.name}-private-${each.key}" })
+  vpc_id                  = aws_vpc.this.id
+  map_public_ip_on_launch = false
+  availability_zone       = each.key
+  cidr_block              = cidrsubnet(var.cidr, 3, each.value)
+  tags                    = merge(local.private_tag, { Name = "${var.name}-private-${each.key}" })
 }
 
 resource "aws_subnet" "public" {
   for_each = local.zones
 
-  vpc_id            = aws_vpc.this.id
-  availability_zone = each.key
-  cidr_block        = cidrsubnet(var.cidr, 6, 32 + each.value)
-  tags              = merge(local.public_tag, { Name = "${var.name}-public-${each.key}" })
+  vpc_id                  = aws_vpc.this.id
+  map_public_ip_on_launch = false
+  availability_zone       = each.key
+  cidr_block              = cidrsubnet(var.cidr, 6, 32 + each.value)
+  tags                    = merge(local.public_tag, { Name = "${var.name}-public-${each.key}" })
 }
 
 resource "aws_eip" "nat" {
