@@ -138,7 +138,7 @@ def status(
 
     Args:
         name: name of the deployment to show; by default that of the study or the file, else all.
-        platform: "local", "docker", "kubernetes" or "azure"; by default all platforms in use.
+        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default all platforms in use.
         say: is called with a line for each platform that does not answer.
 
     Returns:
@@ -175,7 +175,7 @@ def plan_rollback(
         reason: why, as a clause.
         is_again: serve the version before even if it was rejected itself.
         name: name of the deployment to roll back; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes" or "azure"; by default the one that serves it.
+        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
         say: is called with lines about the change while `ServePlan.deploy` makes it.
 
     Returns:
@@ -213,7 +213,7 @@ def rollback(
         reason: why, as a clause.
         is_again: serve the version before even if it was rejected itself.
         name: name of the deployment to roll back; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes" or "azure"; by default the one that serves it.
+        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
 
     Raises:
         SeveralDeploymentsError: there are several deployments, or several with that name.
@@ -241,7 +241,7 @@ def remove_deployment(
 
     Args:
         name: name of the deployment to remove; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes" or "azure"; by default the one that serves it.
+        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
         say: is called with a line for each platform that does not answer.
 
     Returns:
@@ -336,7 +336,7 @@ def inference_one(
 
     Args:
         name: name of the deployment to use; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes" or "azure"; by default the one that serves it.
+        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
         url: address of a server, instead of a deployment.
         source: JSON file to send: {"rows": […]}, one row or a list of rows, any of MLflow's forms, or an inference
             request; or a PNG or JPEG image; by default the model's own example.

@@ -34,7 +34,7 @@ def monitor(
     Args:
         config: the experiment file; without the model's name in it, the experiment that the study stores counts.
         name: name of the deployment; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes" or "azure"; by default the one that serves it.
+        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
         prometheus: address of a Prometheus that scrapes the replicas; by default `monitoring.prometheus`, else the
             replicas are asked.
         html: a page to write, which needs no other file.

@@ -29,7 +29,7 @@ def rollout_status(
 
     Args:
         name: name of the deployment; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes" or "azure"; by default the one that serves it.
+        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
         say: is called with a line for each platform that does not answer.
 
     Raises:
@@ -63,7 +63,7 @@ def change_rollout(
         wish: "promote": all requests go to the candidate; "pause": the weights stay; "resume": go on with the steps;
             "abort": all requests go to the stable revision.
         name: name of the deployment; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes" or "azure"; by default the one that serves it.
+        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
         reason: why it is aborted, as a clause, for the model's history.
 
     Returns:
@@ -87,7 +87,7 @@ def drive_rollout(
     """Drive the running rollout of a deployment to its end or next pause; a paused one stays so.
 
     Args:
-        platform: "local", "docker", "kubernetes" or "azure".
+        platform: "local", "docker", "kubernetes", "kserve" or "azure".
         is_replaced: another process takes the place of this one where it is interrupted: the rollout is not paused.
 
     Raises:
@@ -112,7 +112,7 @@ def detach_rollout(
 
     Args:
         name: name of the deployment; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes" or "azure"; by default the one that serves it.
+        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
 
     Returns:
         What drives it; None where it ended or paused at once.
@@ -188,7 +188,7 @@ def serve_hooks(
 
     Args:
         name: the deployment.
-        platform: "local", "docker", "kubernetes" or "azure"; by default the one that serves it.
+        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
         host: address to listen on.
         port: 0 for a free one.
         match: labels that an alert must have; by default `{"deployment": name}`.

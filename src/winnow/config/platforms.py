@@ -6,7 +6,7 @@ from winnow.config.errors import InputError
 
 PLATFORMS = ("local", "docker", "kubernetes")
 """Where sweeps run and models are served."""
-SERVING_PLATFORMS = (*PLATFORMS, "azure")
+SERVING_PLATFORMS = (*PLATFORMS, "kserve", "azure")
 """Where models are served."""
 
 

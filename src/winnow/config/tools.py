@@ -29,6 +29,8 @@ TOOLS: Mapping[str, tuple[str, ...]] = {
     "dvc": ("dvc[s3]>=3.67,<4",),
     "evidently": ("evidently>=0.7.23,<0.8", "pandas<3", "pyarrow"),
     "feast": ("feast>=0.67,<0.68",),
+    # A client of the Open Inference Protocol that is not ours, for the tests.
+    "triton": ("tritonclient[http]>=2.60,<3",),
     "spark": ("pyspark>=4.1,<5",),
 }
 """What is installed in each environment."""

@@ -122,5 +122,14 @@ def _azure(settings: Settings, environment: Mapping[str, str]) -> ServingPlatfor
     return AzurePlatform(settings, images(environment), environment)
 
 
+def _kserve(settings: Settings, environment: Mapping[str, str]) -> ServingPlatform:
+    from winnow.platforms.kubernetes.kserve_platform import KservePlatform
+
+    return KservePlatform(settings, images(environment), environment)
+
+
 _TABLE: Mapping[str, _Factory] = {"local": _local, "docker": _docker, "kubernetes": _kubernetes}
-_SERVING_ONLY: Mapping[str, Callable[[Settings, Mapping[str, str]], ServingPlatform]] = {"azure": _azure}
+_SERVING_ONLY: Mapping[str, Callable[[Settings, Mapping[str, str]], ServingPlatform]] = {
+    "azure": _azure,
+    "kserve": _kserve,
+}

@@ -15,7 +15,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
 
 .DEFAULT_GOAL := help
 .PHONY: help init demo demo-loop generate-data data-version ingest validate prepare pipeline train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
-        track-experiments report ui dashboard select-model evaluate compare-ab predict promote-model prod-local prod-docker prod-kubernetes prod-azure \
+        track-experiments report ui dashboard select-model evaluate compare-ab predict promote-model prod-local prod-docker prod-kubernetes prod-kserve prod-azure \
         prod-status prod-remove rollback monitor outcomes serve-hooks plan-rollout \
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input why retrain build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
@@ -141,6 +141,9 @@ prod-docker: setup ## Serve the selected model in containers behind one entry po
 
 prod-kubernetes: setup ## Serve the selected model in pods behind an Ingress (CONFIG, STUDY, VERSION, REPLICAS, HOST, REGISTRY or IMAGE_LOAD, DETACH=1, AGAIN=1)
 	@$(WINNOW) prod --platform kubernetes $(FLAGS)
+
+prod-kserve: setup ## Serve the selected model by KServe (CONFIG, STUDY, VERSION, REPLICAS, REGISTRY or IMAGE_LOAD, DETACH=1, AGAIN=1)
+	@$(WINNOW) prod --platform kserve $(FLAGS)
 
 prod-azure: setup ## Serve the selected model on Azure ML (CONFIG, STUDY, VERSION, REPLICAS, REGISTRY, DETACH=1, AGAIN=1)
 	@$(WINNOW) prod --platform azure $(FLAGS)

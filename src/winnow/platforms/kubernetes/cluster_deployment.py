@@ -188,9 +188,11 @@ def endpoints(cluster: Cluster, name: str) -> set[str]:
 
 def log(cluster: Cluster, pod: Manifest, lines: int) -> list[str]:
     """The end of a pod's log, or of its previous run's if the log is empty."""
+    names = [each["name"] for each in pod["spec"]["containers"]]
+    container = CONTAINER if CONTAINER in names else names[0]  # on KServe it has another name
     for is_previous in (False, True):
         with contextlib.suppress(NotStartedError, NotFoundError):
-            if said := list(cluster.log(name_of(pod), CONTAINER, tail=lines, is_previous=is_previous)):
+            if said := list(cluster.log(name_of(pod), container, tail=lines, is_previous=is_previous)):
                 return said
     return []
 

@@ -305,7 +305,7 @@ class KubernetesDeployer:
         revision, found = revision_in(record, number), on_cluster.found(self.cluster, record.name)
         for pod in found.of(number):
             if on_cluster.failure(pod):
-                self._keep_log(record.name, pod)
+                self.keep_log(record.name, pod)
                 self.cluster.delete(POD, name_of(pod), uid=pod["metadata"]["uid"])
         if revision.settings.key:
             value = key if key is not None else self._key(record.name, revision)
@@ -327,7 +327,7 @@ class KubernetesDeployer:
             return
         if not replicas:
             for pod in on_cluster.found(self.cluster, name).of(number):
-                self._keep_log(name, pod)
+                self.keep_log(name, pod)
         self._set_replicas(name, number, replicas)
         self._await_fewer(name, number, replicas, revision_plan.grace_s(revision.settings))
         self._tidy(record)
@@ -389,7 +389,7 @@ class KubernetesDeployer:
         name = record.name
         for pod in on_cluster.living(self.cluster, name):
             if on_cluster.revision_of(pod) == number:
-                self._keep_log(name, pod)
+                self.keep_log(name, pod)
         self._tidy(record)
         deadline = self._clock.now() + GONE_S
         while any(on_cluster.revision_of(each) == number for each in on_cluster.living(self.cluster, name)):
@@ -404,7 +404,7 @@ class KubernetesDeployer:
             return False
         pods = self.cluster.find(POD, labels_of(name)).items
         for pod in pods:
-            self._keep_log(name, pod)
+            self.keep_log(name, pod)
         if self._gateway(name):
             self.cluster.delete(HTTP_ROUTE, object_name(name))
         apply_all(self.cluster, (), labels_of(name), KINDS)
@@ -584,7 +584,7 @@ class KubernetesDeployer:
                 return
             for pod in pods:
                 if "deletionTimestamp" in pod["metadata"]:
-                    self._keep_log(name, pod)
+                    self.keep_log(name, pod)
             self._clock.sleep(POLL_S)
 
     def _await_moved(self, record: Record) -> None:
@@ -690,7 +690,7 @@ class KubernetesDeployer:
         wanted = "*" if number is None else f"{object_name(name, str(number))}-*"
         return sorted(self._logs(name).glob(f"{wanted}.log"), key=lambda path: path.stat().st_mtime_ns)
 
-    def _keep_log(self, name: str, pod: Manifest) -> None:
+    def keep_log(self, name: str, pod: Manifest) -> None:
         """Keep the end of a pod's log as far as it can be read; a full disk must not stop a change."""
         folder = self._logs(name)
         with contextlib.suppress(OSError, *NOT_NOW):

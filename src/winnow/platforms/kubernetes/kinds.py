@@ -56,6 +56,7 @@ ENDPOINT_SLICE = _known("discovery.k8s.io/v1", "EndpointSlice", "endpointslices"
 HTTP_ROUTE = _known("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 POD_MONITOR = _known("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 PROMETHEUS_RULE = _known("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules")
+INFERENCE_SERVICE = _known("serving.kserve.io/v1beta1", "InferenceService", "inferenceservices")
 LEASE = _known("coordination.k8s.io/v1", "Lease", "leases")
 
 KINDS = tuple(_BY_NAME.values())

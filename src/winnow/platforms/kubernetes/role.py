@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import yaml
 
 from winnow.config.reference import markdown_table, variables_table
-from winnow.platforms.kubernetes import deployer, driver_job, executor, forward, monitoring, stack
+from winnow.platforms.kubernetes import deployer, driver_job, executor, forward, kserve, monitoring, stack
 from winnow.platforms.kubernetes.kinds import Manifest
 from winnow.platforms.kubernetes.permissions import Permission
 from winnow.platforms.platform import PlatformDocuments
@@ -25,6 +25,7 @@ USED: Mapping[str, tuple[Permission, ...]] = {
         *deployer.CANARY_PERMISSIONS,
         *deployer.GATEWAY_PERMISSIONS,
     ),
+    "`prod-kserve`": (*kserve.PERMISSIONS, *forward.PERMISSIONS),
     "`monitor`": (*deployer.READ_PERMISSIONS, *forward.PERMISSIONS),
     "`monitoring-init`, `monitoring-remove`": monitoring.PERMISSIONS,
     "`DETACH=1`": driver_job.PERMISSIONS,

@@ -1,0 +1,205 @@
+"""The InferenceService of a deployment on KServe: pure functions.
+
+A deployment of winnow is one InferenceService in KServe's standard mode, which runs the model's image. Its predictor is
+the stable revision; a revision beside it is an entry of `spec.canary` (KServe 0.20), or, before, the predictor with
+`canaryTrafficPercent`. The pod is that of `k8s/prod/deployment.yaml`. Each predictor has its revision's name, so that
+KServe promotes a canary by pointing at its pods, without a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from winnow.config.errors import InputError
+from winnow.platforms import labels
+from winnow.platforms.kubernetes.kinds import DEPLOYMENT, INFERENCE_SERVICE, Manifest, kind_of, shortened
+from winnow.platforms.kubernetes.manifests import to_yaml
+from winnow.platforms.kubernetes.revision_plan import (
+    CONTAINER,
+    RECORD,
+    REPLICA,
+    labels_of,
+    labels_of_revision,
+    revision_in,
+    revision_objects,
+)
+from winnow.routing import Record, Revision, to_json
+
+KSERVE_CONTAINER = "kserve-container"
+"""The name that KServe asks of the container that serves."""
+MODE, STANDARD, KNATIVE = "serving.kserve.io/deploymentMode", "RawDeployment", "Serverless"
+"""Newer releases call them Standard and Knative, and take these names too."""
+ALIVE, ROUTED = "winnow.alive", "winnow.routed"
+"""Annotations: which revisions have how many replicas (`1=2,3=1`), and the serial of the route that is followed."""
+LIST_SINCE = (0, 20)
+"""The release that takes canaries as a list."""
+_LONGEST_NAME = 40
+"""KServe appends up to 23 characters to a name that is a DNS label."""
+_POD = (
+    *("automountServiceAccountToken", "enableServiceLinks", "terminationGracePeriodSeconds", "securityContext"),
+    *("topologySpreadConstraints", "volumes", "nodeSelector", "tolerations", "affinity", "imagePullSecrets"),
+    *("serviceAccountName", "priorityClassName"),
+)
+
+
+def service_name(name: str) -> str:
+    """The InferenceService's name."""
+    return shortened(name.replace("_", "-").replace(".", "-").lower(), _LONGEST_NAME)
+
+
+def has_list(version: str) -> bool:
+    """Whether a release of KServe takes canaries as a list; `version` as in `0.20` or `v0.19.1`.
+
+    Raises:
+        InputError: it is no version.
+    """
+    try:
+        major, minor = (int(part) for part in version.removeprefix("v").split(".")[:2])
+    except ValueError as error:
+        raise InputError(
+            "KSERVE_VERSION", expected="the release of KServe, such as 0.20", found=f"'{version}'", remedy="Correct it."
+        ) from error
+    return (major, minor) >= LIST_SINCE
+
+
+def inference_service(
+    files: Sequence[Manifest], record: Record, alive: Mapping[int, int], routed: int | None, *, is_list: bool = True
+) -> Manifest:
+    """The InferenceService with the record.
+
+    Args:
+        alive: the number of replicas of each revision that has some, by the revision's number; not empty.
+        routed: serial of the route that it follows; None before the first.
+        is_list: `has_list` of the cluster's KServe.
+
+    Raises:
+        InputError: shares are no whole percents, or KServe would get more than two revisions without the list.
+    """
+    stable = record.route.stable if record.route.stable in alive else min(alive)
+    others = [number for number in sorted(alive) if number != stable]
+    shares = {number: percent(record, number) for number in others}
+    if is_list:
+        spec: dict[str, Any] = {"predictor": predictor(files, record, stable, alive[stable])}
+        if others:
+            spec["canary"] = [
+                {"trafficPercent": shares[each], "predictor": predictor(files, record, each, alive[each])}
+                for each in others
+            ]
+    else:
+        newest = others[-1] if others else stable
+        spec = {"predictor": predictor(files, record, newest, alive[newest])}
+        # A name would keep KServe from seeing the other revision as an earlier one of the same predictor.
+        del spec["predictor"]["name"]
+        if others:
+            spec["predictor"]["canaryTrafficPercent"] = shares[newest]
+    notes = {
+        MODE: STANDARD if is_list else KNATIVE,
+        RECORD: to_json(record),
+        ALIVE: ",".join(f"{number}={count}" for number, count in sorted(alive.items())),
+        **({} if routed is None else {ROUTED: str(routed)}),
+    }
+    return {
+        "apiVersion": INFERENCE_SERVICE.api_version,
+        "kind": INFERENCE_SERVICE.kind,
+        "metadata": {"name": service_name(record.name), "labels": labels_of(record.name), "annotations": notes},
+        "spec": spec,
+    }
+
+
+def predictor(files: Sequence[Manifest], record: Record, number: int, replicas: int) -> dict[str, Any]:
+    """What runs a revision: the pod of `k8s/prod/deployment.yaml` in KServe's words."""
+    revision = revision_in(record, number)
+    made = revision_objects(files, record.name, revision)
+    template = next(each for each in made if kind_of(each) == DEPLOYMENT)["spec"]["template"]
+    pod = template["spec"]
+    containers = [
+        {**each, "name": KSERVE_CONTAINER} if each["name"] == CONTAINER else each for each in pod["containers"]
+    ]
+    return {
+        "name": f"r{number}",
+        "labels": {**labels_of_revision(record.name, number), labels.ROLE: REPLICA},
+        "annotations": dict(template["metadata"].get("annotations") or {}),
+        "minReplicas": replicas,
+        "maxReplicas": replicas,
+        "deploymentStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        **{key: pod[key] for key in _POD if key in pod},
+        "containers": containers,
+    }
+
+
+def percent(record: Record, number: int) -> int:
+    """The percent of the requests that a revision beside the stable one gets.
+
+    Raises:
+        InputError: it is no whole number.
+    """
+    return whole_percent(record.route.weight if number == record.route.candidate else 0.0)
+
+
+def whole_percent(share: float) -> int:
+    """A share as percent.
+
+    Raises:
+        InputError: it is no whole number.
+    """
+    found = round(share * 100)
+    if abs(found - share * 100) > 1e-6 or not 0 <= found <= 100:
+        raise InputError(
+            "serving.rollout: a weight",
+            expected="whole percents, such as 0.05, by which KServe splits requests",
+            found=f"{share:g}",
+            remedy="Round it in `serving.rollout`.",
+        )
+    return found
+
+
+def alive_in(service: Manifest) -> dict[int, int]:
+    """The replicas that each revision is to have."""
+    text = (service["metadata"].get("annotations") or {}).get(ALIVE, "")
+    pairs = (each.partition("=") for each in text.split(",") if each)
+    return {int(number): int(count) for number, _, count in pairs}
+
+
+def routed_in(service: Manifest) -> int | None:
+    """The serial of the route that the InferenceService follows; None before the first."""
+    found = (service["metadata"].get("annotations") or {}).get(ROUTED)
+    return None if found is None else int(found)
+
+
+def check(record: Record, revision: Revision) -> None:
+    """Check what KServe cannot do.
+
+    Raises:
+        InputError: a setting cannot be had on KServe.
+    """
+    for place, expected, found, remedy in _faults(record, revision):
+        raise InputError(place, expected=expected, found=found, remedy=remedy)
+
+
+def _faults(record: Record, revision: Revision) -> Iterator[tuple[str, str, str, str]]:
+    if record.entry.port is not None:
+        yield "serving.port", "none on KServe", str(record.entry.port), "Leave it out: KServe makes the address."
+    if revision.scale.most is not None:
+        remedy = "Leave it out: KServe takes no canary of a predictor that scales by itself."
+        yield "serving.autoscale", "none on KServe", "one", remedy
+    rollout = record.rollout
+    if rollout is None or not rollout.is_open:
+        return
+    for step in rollout.steps:
+        whole_percent(step["weight"])
+        for key in ("mirror", "unit", "may_choose"):
+            if step[key]:
+                remedy = "Remove it: KServe splits requests by weight alone."
+                yield f"serving.rollout.{key}", "nothing on KServe", f"'{step[key]}'", remedy
+        if any(each["type"] == "outcomes" for each in step["conditions"]):
+            remedy = "Remove it: KServe does not tell which revision it has chosen."
+            yield "serving.rollout.metric", "nothing on KServe", "a metric", remedy
+
+
+def render(files: Sequence[Manifest], record: Record, number: int, *, is_list: bool = True) -> str:
+    """The InferenceService once a revision serves all requests, or beside the stable one if there is another."""
+    release, scale = revision_in(record, number).release, revision_in(record, number).scale
+    head = f"# {record.name}: {release.model} version {release.label} (sha256 {release.digest[:12]})"
+    made = inference_service(files, record, {number: scale.replicas}, record.route.serial, is_list=is_list)
+    return f"{head}\n{to_yaml((made,))}"
