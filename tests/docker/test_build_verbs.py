@@ -76,8 +76,8 @@ def test_the_champion_is_built_once_and_shown_without_being_built(home: Home, en
     shown = engine.containers.run(image, ["/opt/venv/sbom.cdx.json"], entrypoint="sha256sum", remove=True).decode()
     client = MlflowClient(f"sqlite:///{home.folder}/mlflow.db")
     assert client.get_model_version(name, "1").tags["winnow.sbom.sha256"] == shown.split()[0]
-    status, lines, errors = home.winnow("audit", "--image", image.tags[0])
-    listed = next(line for line in lines if line.startswith(f"✓ software of image {image.tags[0]}: "))
+    status, audited, errors = home.winnow("audit", "--image", image.tags[0])
+    listed = next(line for line in audited if line.startswith(f"✓ software of image {image.tags[0]}: "))
     assert (status, listed.split()[-1]) == (0, shown.split()[0]), errors
     assert home.winnow("audit", "--image", "none:1")[0] == 2
 
