@@ -49,6 +49,7 @@ GROUPS: Mapping[str, str] = {
 INTEGRATIONS: Mapping[str, str] = {
     "Airflow DAGs": "airflow",
     "Supply chain": "audit",
+    "GitOps": "gitops",
 }
 """The same of `winnow.integrations`."""
 

@@ -139,6 +139,15 @@ def comparison_lines(found: Comparison) -> list[str]:
 
 
 def promotion_lines(found: Promotion) -> list[str]:
+    """What the gates said and what to do next, as lines for people."""
+    if not (found.findings and found.is_promoted):
+        return verdict_lines(found)
+    stage = "staging" if found.stage == "staging" else None
+    prod = next_command("prod", platform="local", name=found.name, stage=stage)
+    return [*verdict_lines(found), f"  next: {prod}"]
+
+
+def verdict_lines(found: Promotion) -> list[str]:
     """What the gates said, as lines for people."""
     if not found.findings:
         return [f"{found.name} {found.reason}; nothing changed."]
@@ -153,9 +162,7 @@ def promotion_lines(found: Promotion) -> list[str]:
     lines += [f"  {each.condition}: {each.reason}" for each in found.findings if each.result.value != "pass"]
     if not found.is_promoted:
         return [*lines, f"Not promoted: {found.reason}."]
-    stage = "staging" if found.stage == "staging" else None
-    prod = next_command("prod", platform="local", name=found.name, stage=stage)
-    return [*lines, f"{found.name} version {found.label} is now @{found.alias}.", f"  next: {prod}"]
+    return [*lines, f"{found.name} version {found.label} is now @{found.alias}."]
 
 
 def _measured(metric: MeasuredMetric) -> str:

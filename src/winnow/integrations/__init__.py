@@ -10,5 +10,17 @@ from __future__ import annotations
 
 from winnow.integrations.airflow import airflow_dags
 from winnow.integrations.audit import Audit, Check, CheckState, audit
+from winnow.integrations.gitops import GitopsPromotion, ManifestCommit, gitops_init, gitops_promote, gitops_rollback
 
-__all__ = ["Audit", "Check", "CheckState", "airflow_dags", "audit"]
+__all__ = [
+    "Audit",
+    "Check",
+    "CheckState",
+    "GitopsPromotion",
+    "ManifestCommit",
+    "airflow_dags",
+    "audit",
+    "gitops_init",
+    "gitops_promote",
+    "gitops_rollback",
+]

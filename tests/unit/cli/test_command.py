@@ -48,7 +48,8 @@ def test_the_file_is_checked_before_anything_heavy_is_imported(tmp_path: Path) -
         "statuses = [cli.run(arguments) for arguments in json.loads(sys.argv[1])]\n"
         "print(json.dumps([statuses, sorted({name.partition('.')[0] for name in sys.modules})]))"
     )
-    needed = {"compare-ab": ["--a", "1", "--b", "2"], "promote-model": ["--stage", "staging"]}
+    needed = {"compare-ab": ["--a", "1", "--b", "2"]}
+    needed |= {verb: ["--stage", "staging"] for verb in ("promote-model", "gitops-promote", "gitops-rollback")}
     needed["predict"] = ["--input", "rows.csv", "--output", "predictions.csv"]
     files = ("missing.yaml", "wrong.yaml")
     calls = [[verb, "--config", file, *needed.get(verb, ())] for verb in verbs for file in files]

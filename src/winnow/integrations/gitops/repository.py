@@ -283,7 +283,8 @@ def open_repository(path: Path) -> Repository:
     if branch:
         return Repository(*names, branch.removeprefix(HEADS), head.removeprefix(HEADS))
     symbolic = Repository(*names, "", None)._ask("ls-remote", "--symref", remote or ORIGIN, "HEAD").split()
-    return Repository(*names, symbolic[1].removeprefix(HEADS) if symbolic[:1] == ["ref:"] else "main", None)
+    default = symbolic[1] if symbolic[:1] == ["ref:"] else head or f"{HEADS}main"  # an empty remote names none
+    return Repository(*names, default.removeprefix(HEADS), None)
 
 
 def _git(folder: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:

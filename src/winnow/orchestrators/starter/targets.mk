@@ -20,7 +20,8 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input why retrain build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs monitoring-init monitoring-remove monitoring-rules spark-init spark-remove \
-        airflow-local airflow-init airflow-remove airflow-logs airflow-dags audit diff feature-server install-tool schema
+        airflow-local airflow-init airflow-remove airflow-logs airflow-dags audit diff feature-server install-tool schema \
+        gitops-init gitops-promote gitops-rollback
 
 ##@ Start
 help: ## Print this list
@@ -180,6 +181,15 @@ rollout-abort: setup ## Send all requests back to the revision that served befor
 
 render: setup ## Print what a platform would be sent, without asking it (PLATFORM, IMAGE=…@sha256:…, CONFIG, STAGE, VERSION, KIND=timer|cronjob)
 	@$(WINNOW) render $(FLAGS)
+
+gitops-init: setup ## Write manifests into a clone, for Argo CD or Flux to apply (REPO, CONFIG, FORCE=1)
+	@$(WINNOW) gitops-init $(FLAGS)
+
+gitops-promote: setup ## Judge a version by a stage's gates, and commit it to the manifests (STAGE, REPO, BRANCH, IMAGE=…@sha256:…, REGISTRY, VERSION, RULES, INPUT, AGAIN=1, JSON=1)
+	@$(WINNOW) gitops-promote $(FLAGS)
+
+gitops-rollback: setup ## Revert the last promotion of a stage by a commit (STAGE, REPO, BRANCH, REASON, JSON=1)
+	@$(WINNOW) gitops-rollback $(FLAGS)
 
 outcomes: setup ## Measure each revision by the outcomes of its predictions (INPUT, METRIC, NAME, OUTPUT=joined.parquet, JSON=1)
 	@$(WINNOW) outcomes $(FLAGS)
