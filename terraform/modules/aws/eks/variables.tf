@@ -9,7 +9,7 @@ variable "name" {
 }
 
 variable "kubernetes_version" {
-  description = "Version of Kubernetes. Winnow needs 1.31 or newer; EKS supports a version for 14 months, and for six times the price for 12 more."
+  description = "Version of Kubernetes. Winnow needs 1.31 or newer; EKS supports a version for 14 months, and then upgrades the cluster."
   type        = string
   default     = "1.34"
 

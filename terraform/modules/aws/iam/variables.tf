@@ -39,8 +39,8 @@ variable "accounts" {
   }))
 
   validation {
-    condition     = alltrue([for name in keys(var.accounts) : can(regex("^[a-z0-9]([a-z0-9-]{0,24}[a-z0-9])?$", name)) && name != "default"])
-    error_message = "Names of ServiceAccounts, 26 letters at most; not `default`, which all other pods have, replicas among them."
+    condition     = alltrue([for name in keys(var.accounts) : can(regex("^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$", name)) && name != "default"])
+    error_message = "Names of ServiceAccounts, 24 letters at most; not `default`, which all other pods have, replicas among them."
   }
 
   validation {

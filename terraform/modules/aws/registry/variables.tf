@@ -14,8 +14,8 @@ variable "deployments" {
   default     = []
 
   validation {
-    condition     = alltrue([for name in var.deployments : can(regex("^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", name)) && length(name) <= 50])
-    error_message = "Names of deployments as winnow writes them: lower-case letters, digits and '-', 50 at most; no 'winnow-prod-' before them."
+    condition     = alltrue([for name in var.deployments : can(regex("^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", name)) && length(name) <= 100])
+    error_message = "Names of deployments as winnow writes them: lower-case letters, digits and '-', 100 at most; no 'winnow-prod-' before them."
   }
 }
 

@@ -1,9 +1,9 @@
-# Which of the types a zone has, so that a plan says so, and not a pool after ten minutes.
+# Which of the types each zone has, so that a plan says so, and not a pool after ten minutes.
 data "google_compute_machine_types" "zone" {
-  for_each = var.pools
+  for_each = { for pair in setproduct(keys(var.pools), var.zones) : "${pair[0]}/${pair[1]}" => { type = var.pools[pair[0]].type, zone = pair[1] } }
 
   project = var.project
-  zone    = var.zones[0]
+  zone    = each.value.zone
   filter  = "name = \"${each.value.type}\""
 }
 
@@ -27,6 +27,9 @@ resource "google_container_node_pool" "this" {
   project  = var.project
   cluster  = google_container_cluster.this.name
   location = local.location
+
+  # In each zone; later GKE chooses.
+  initial_node_count = ceil(each.value.min / length(var.zones))
 
   autoscaling {
     total_min_node_count = each.value.min
@@ -74,9 +77,11 @@ resource "google_container_node_pool" "this" {
   }
 
   lifecycle {
+    ignore_changes = [initial_node_count]
+
     precondition {
-      condition     = length(data.google_compute_machine_types.zone[each.key].machine_types) > 0
-      error_message = "${var.zones[0]} has no machines of type ${each.value.type} (pool ${each.key}). Choose another type: gcloud compute machine-types list"
+      condition     = alltrue([for zone in var.zones : length(data.google_compute_machine_types.zone["${each.key}/${zone}"].machine_types) > 0])
+      error_message = "A zone of ${join(", ", var.zones)} has no machines of type ${each.value.type} (pool ${each.key}). Choose another type: gcloud compute machine-types list"
     }
   }
 
