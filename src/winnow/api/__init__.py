@@ -70,6 +70,7 @@ from winnow.api.rollouts import (
     drive_rollout,
     plan_rollout,
     render,
+    render_stage,
     rollout_status,
     serve_hooks,
 )
@@ -422,6 +423,7 @@ __all__ = [
     "remove_deployment",
     "render",
     "render_calls",
+    "render_stage",
     "retrain",
     "retry",
     "rollback",

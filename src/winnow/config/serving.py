@@ -142,6 +142,12 @@ class RolloutConfig(Frozen):
         "copies of requests first, whose answers are compared and dropped; then as `then` says. `ab`: fixed shares, "
         "until outcomes show a winner by `metric`, or without `metric` a person decides.",
     )
+    engine: Literal["winnow", "argo-rollouts"] = Field(
+        default="winnow",
+        description="What moves traffic where `make gitops-init` rendered the files: `winnow`: the Deployment, replica "
+        "by replica. `argo-rollouts`: its controller, by the steps of a canary, with winnow's verdict; needs `gateway` "
+        "and `monitoring.prometheus`.",
+    )
     initial_weight: float = Field(default=0.01, gt=0, lt=1, description="canary: the first step's share of requests.")
     weight_steps: Shares = Field(
         default=(0.05, 0.25, 0.5, 1.0), description="canary: the further shares, rising, the last one 1."

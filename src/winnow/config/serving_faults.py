@@ -13,7 +13,15 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.names import fault_in_study_name
 from winnow.config.quantities import bytes_of, cpus_of, seconds_of
-from winnow.config.serving import ConditionConfig, KeyConfig, LimitsConfig, ResourcesConfig, RolloutConfig, StageConfig
+from winnow.config.serving import (
+    ConditionConfig,
+    KeyConfig,
+    LimitsConfig,
+    ResourcesConfig,
+    RolloutConfig,
+    ServingConfig,
+    StageConfig,
+)
 
 LEAST_CPUS, LEAST_MEMORY = 0.01, 6 * 2**20
 """What Docker accepts at least."""
@@ -33,6 +41,8 @@ def faults_in_serving(experiment: Experiment) -> Iterator[InputError]:
     serving = experiment.serving
     whole = list(_faults("serving", serving))
     yield from whole
+    if experiment.monitoring.prometheus is None:
+        yield from _faults_without_prometheus(serving)
     for stage in serving.stages:
         place, name = f"serving.stages.{stage}", deployment_name(experiment.name, stage)
         fault = fault_in_study_name(stage) or fault_in_study_name(name)
@@ -61,6 +71,33 @@ def _faults(place: str, config: StageConfig) -> Iterator[InputError]:
         remedy = "Every replica is to find the same file."
         yield _fault(f"{place}.log.to", "`stdout` or the absolute path of a file", f"'{config.log.to}'", remedy)
     yield from _faults_in_rollout(f"{place}.rollout", config.rollout)
+    if config.rollout.engine == "argo-rollouts":
+        yield from _faults_of_argo_rollouts(place, config)
+
+
+def _faults_without_prometheus(serving: ServingConfig) -> Iterator[InputError]:
+    places = {"serving": serving, **{f"serving.stages.{each}": serving.of_stage(each) for each in serving.stages}}
+    place = next((place for place, config in places.items() if config.rollout.engine == "argo-rollouts"), None)
+    if place is not None:
+        expected = f"an address that Pods reach, because `{place}.rollout.engine` is `argo-rollouts`"
+        yield _fault("monitoring.prometheus", expected, "none", "Its numbers are what the verdict rests on.")
+
+
+def _faults_of_argo_rollouts(place: str, config: StageConfig) -> Iterator[InputError]:
+    """What the controller of Argo Rollouts cannot do: it has whole percent, and a gateway in place of routers."""
+    rollout, expected = config.rollout, "{}, because `engine` is `argo-rollouts`"
+    if rollout.strategy != "canary":
+        yield _fault(f"{place}.rollout.strategy", expected.format("`canary`"), f"'{rollout.strategy}'")
+    if not config.gateway:
+        yield _fault(f"{place}.gateway", expected.format("NAMESPACE/NAME of a Gateway"), "none")
+    shares = [
+        each for each in (rollout.initial_weight, *rollout.weight_steps) if abs(each * 100 - round(each * 100)) > 1e-9
+    ]
+    if shares:
+        yield _fault(f"{place}.rollout.weight_steps", expected.format("whole percent"), _shown(shares))
+    agreement = [each for each in rollout.conditions if each.type == "agreement"]
+    if agreement:
+        yield _fault(f"{place}.rollout.conditions", expected.format("none that needs a mirror"), "`agreement`")
 
 
 def _faults_in_resources(place: str, resources: ResourcesConfig) -> Iterator[InputError]:
@@ -107,7 +144,7 @@ def _faults_in_rollout(place: str, rollout: RolloutConfig) -> Iterator[InputErro
         yield _fault(f"{place}.max_step_duration_seconds", expected, f"{longest:g}")
     if rollout.unit != "request" and HEADER.fullmatch(rollout.unit) is None:
         yield _fault(f"{place}.unit", "`request`, or `header:NAME` with a request header's name", f"'{rollout.unit}'")
-    if rollout.traffic == "gateway":
+    if rollout.traffic == "gateway" or rollout.engine == "argo-rollouts":
         yield from _faults_of_gateways(place, rollout)
     for index, condition in enumerate(rollout.conditions):
         yield from _faults_in_condition(f"{place}.conditions[{index}]", condition)

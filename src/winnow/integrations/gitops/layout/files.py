@@ -22,6 +22,7 @@ from winnow.config.own_files import own_folder
 from winnow.config.serving_faults import deployment_name
 from winnow.config.yaml_edit import KeyPath, value_at, with_scalars, with_values, yaml_of
 from winnow.integrations.gitops.layout.promoted import IMAGE
+from winnow.integrations.gitops.layout.rollout import ARGO_ROLLOUTS, JUDGE_IMAGE, Place, rollout_files
 from winnow.integrations.gitops.layout.stages import base_folder, overlay_folder, serving_stage
 from winnow.integrations.gitops.layout.templates import template
 
@@ -33,7 +34,8 @@ WAVE, WAVES = "argocd.argoproj.io/sync-wave", {"Deployment": 1, "HorizontalPodAu
 LABELS = {"winnow.deployment": "app.kubernetes.io/name", "app.kubernetes.io/managed-by": "app.kubernetes.io/component"}
 """Labels of `k8s/prod`, and those in their place: `winnow` must not take the objects for its own deployments'."""
 COMPONENT = "model-server"
-_DEPLOYMENT = "by_hand"
+SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": "8080", "prometheus.io/path": "/metrics"}
+"""Annotations by which a Prometheus finds replicas."""
 
 
 class Source(NamedTuple):
@@ -68,31 +70,42 @@ def overlay_files(experiment: Experiment, stage: str, namespace: str = "") -> Ma
         namespace: of its objects; by default the name of the stage's deployment.
 
     Raises:
-        InputError: there is no such stage, its name is too long, or a manifest lacks what is set in it.
+        InputError: there is no such stage, a name is too long, or a manifest lacks what is set in it.
     """
     chosen, name = serving_stage(experiment, stage), experiment.name
-    rendered = yaml.safe_load_all(render_stage(experiment, chosen))
+    config, deployment = experiment.serving.of_stage(chosen), deployment_name(name, chosen)
     # The last Service is the entry's.
-    made = {each["kind"]: each for each in rendered}
-    files = {
-        each.file: _of_stage(each, made)
-        for each in _sources(name)
-        if each.kinds & {*OF_STAGES} and each.kinds & {*made}
-    }
+    made = {each["kind"]: each for each in yaml.safe_load_all(render_stage(experiment, chosen))}
+    sources = [each for each in _sources(name) if each.kinds & {*made}]
+    files = {each.file: _of_stage(each, made) for each in sources if each.kinds & {*OF_STAGES}}
     if "HTTPRoute" in made:
         files["http-route.yaml"] = _http_route(made["HTTPRoute"], name)
-    deployment = deployment_name(name, chosen)
-    server = made["Deployment"]["spec"]
-    head = template(
-        "overlay.yaml",
-        name=name,
-        stage=stage,
-        deployment=deployment,
-        namespace=namespace or deployment,
-        resources=_listed(["../../base", *files]),
-        replicas="" if "HorizontalPodAutoscaler" in made else _replicas(name, server["replicas"]),
-    )
-    whole = {"kustomization.yaml": head, "server.yaml": _server(server["template"]["spec"], name, stage), **files}
+    server, is_scaled = made["Deployment"]["spec"], "HorizontalPodAutoscaler" in made
+    is_rollout = config.rollout.engine == ARGO_ROLLOUTS
+    if is_rollout:
+        (service,) = (each.text for each in sources if "Service" in each.kinds)
+        place = Place(name, deployment, namespace or deployment, None if is_scaled else server["replicas"])
+        files |= rollout_files(experiment, config.rollout, place, service, files)
+    whole = {
+        "kustomization.yaml": template(
+            "overlay.yaml",
+            name=name,
+            stage=stage,
+            deployment=deployment,
+            namespace=namespace or deployment,
+            resources=_listed(["../../base", *files]),
+            replicas="" if is_scaled or is_rollout else _replicas(name, server["replicas"]),
+            judge=JUDGE_IMAGE if is_rollout else "",
+        ),
+        "server.yaml": _server(
+            server["template"]["spec"],
+            name,
+            stage,
+            has_key=config.api_key is not None,
+            replicas=0 if is_rollout else None,
+        ),
+        **files,
+    }
     return {f"{overlay_folder(name, stage)}/{file}": text for file, text in whole.items()}
 
 
@@ -112,8 +125,8 @@ def _named(text: str, name: str, kinds: frozenset[str]) -> str:
     """A manifest with the names and labels of a model's objects, and its sync wave."""
 
     def new(key: str, value: str) -> str:
-        if key == "app.kubernetes.io/managed-by" or (key == "winnow.deployment"):
-            return COMPONENT if key.endswith("by") else name
+        if key in LABELS:
+            return name if key == "winnow.deployment" else COMPONENT
         if not key:
             return LABELS.get(value, value)
         is_ours = value == IMAGE or value.startswith(f"{IMAGE}-")
@@ -124,6 +137,7 @@ def _named(text: str, name: str, kinds: frozenset[str]) -> str:
     (kind,) = kinds if len(kinds) == 1 else ("",)
     if kind == "Deployment":
         changes["spec", "template", "metadata", "labels", "winnow.role"] = "replica"
+        changes["spec", "template", "metadata", "annotations"] = dict(SCRAPED)
     if kind in WAVES:
         changes["metadata", "annotations", WAVE] = str(WAVES[kind])
     return with_values(text, changes)
@@ -167,18 +181,21 @@ def _http_route(made: Mapping[str, Any], name: str) -> str:
     return yaml_of({"apiVersion": made["apiVersion"], "kind": made["kind"], "metadata": metadata, "spec": spec})
 
 
-def _server(pod: Mapping[str, Any], name: str, stage: str) -> str:
+def _server(pod: Mapping[str, Any], name: str, stage: str, *, has_key: bool, replicas: int | None = None) -> str:
     """The patch of a stage's Deployment: the settings of its replicas."""
     (server,) = (each for each in pod["containers"] if each["name"] == "server")
     (serving,) = (each for each in server["env"] if each["name"] == "WINNOW_SERVING")
     version = {"fieldPath": "metadata.annotations['winnow.model.version']"}
     # Its own lines of the log name the version, which takes the place of a revision's number.
     settings = serving["value"].replace('"revision":1', '"revision":$(WINNOW_MODEL_VERSION)')
+    needed = {"secretKeyRef": {"name": f"{name}-key", "key": "WINNOW_API_KEY", "optional": False}}
     container = {
         "name": "server",
         "env": [
             {"name": "WINNOW_MODEL_VERSION", "valueFrom": {"fieldRef": version}},
             {"name": "WINNOW_SERVING", "value": settings},
+            # Without its Secret no replica starts: no model is served without a key by mistake.
+            *([{"name": "WINNOW_API_KEY", "valueFrom": needed}] if has_key else []),
         ],
         "lifecycle": server["lifecycle"],
         "resources": server["resources"],
@@ -186,7 +203,8 @@ def _server(pod: Mapping[str, Any], name: str, stage: str) -> str:
     spec = {"terminationGracePeriodSeconds": pod["terminationGracePeriodSeconds"], "containers": [container]}
     patch = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}}
     head = f"# What `serving` says of a replica in {stage}. `make gitops-init FORCE=1` writes it anew.\n"
-    return head + yaml_of({**patch, "spec": {"template": {"spec": spec}}})
+    count = {} if replicas is None else {"replicas": replicas}
+    return head + yaml_of({**patch, "spec": {**count, "template": {"spec": spec}}})
 
 
 def _replicas(name: str, count: int) -> str:

@@ -104,8 +104,8 @@ def edited(text: str, change: OverlayChange, place: str) -> str:
     }
     if change.replicas is not None:
         if value_at(text, _COUNT) is None:
-            expected = "no number of replicas, which this stage's autoscaler sets"
-            remedy = "Change minReplicas in autoscaler.yaml."
+            expected = "no number of replicas, which another file of this stage sets"
+            remedy = "Change minReplicas in autoscaler.yaml, or replicas in rollout.yaml."
             raise InputError(place, expected=expected, found=str(change.replicas), remedy=remedy)
         values[_COUNT] = change.replicas
     return _SEAL.sub(f"# Seal: {change.seal}", with_values(text, values))
