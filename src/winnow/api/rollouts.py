@@ -248,6 +248,7 @@ def render_stage(experiment: Experiment, stage: str | None = None, *, platform: 
     """Return what a platform would be sent for a stage before a version is chosen: no image, and version 1.
 
     Args:
+        experiment: as `load_experiment` reads it.
         stage: a stage of `serving.stages`, or "staging"; by default the deployment without one.
 
     Raises:
