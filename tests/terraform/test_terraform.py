@@ -23,6 +23,32 @@ MIRRORS = ("~/.terraform.d/plugins", "~/.local/share/terraform/plugins", "/usr/l
 META = frozenset({"count", "depends_on", "for_each", "lifecycle", "provider"})
 """Arguments that Terraform itself takes, in every resource."""
 
+GOOGLE: dict[str, dict[str, Any]] = {
+    "network": {"name": "winnow", "region": "europe-west3"},
+    "gke": {
+        "project": "acme-ml",
+        "name": "winnow",
+        "zones": ["europe-west3-a"],
+        "network_id": "network",
+        "subnetwork_id": "subnetwork",
+        "pools": {"main": {"type": "e2-standard-2", "min": 1, "max": 2}},
+    },
+    "bucket": {"project": "acme-ml", "name": "acme-data", "location": "europe-west3"},
+    "registry": {"project": "acme-ml", "name": "winnow", "location": "europe-west3", "readers": {}},
+    "iam": {
+        "project": "acme-ml",
+        "project_number": "12",
+        "workload_pool": "acme-ml.svc.id.goog",
+        "location": "europe-west3",
+        "repository": "winnow",
+        "namespace": "winnow",
+        "accounts": {"winnow-stack": {"write": ["artifacts"]}, "winnow-workers": {"read": ["data"]}},
+        "builders": ["user:ana@example.com"],
+        "builder_buckets": ["data"],
+    },
+}
+"""Values that the modules take."""
+
 
 @pytest.fixture(scope="session")
 def terraform() -> str:
@@ -136,6 +162,67 @@ def _unknown(arguments: dict[str, Any], known: dict[str, Any], place: str) -> li
         if block := known.get(name, {}).get("block"):
             wrong += [each for one in value for each in _unknown(one, block, f"{place}.{name}")]
     return wrong
+
+
+@pytest.mark.parametrize(
+    ("module", "wrong", "expected"),
+    [
+        (
+            "network",
+            {"cidrs": {"nodes": "52.0.0.0/20", "pods": "10.84.0.0/14", "services": "10.80.16.0/20"}},
+            "RFC 1918",
+        ),
+        ("gke", {"zones": ["europe-west3-a", "europe-west1-b"]}, "zones of one region"),
+        ("gke", {"name": "a-name-of-twenty-five-let"}, "of 30 at most"),
+        ("gke", {"api_cidrs": ["0.0.0.0/0"]}, "which is everyone"),
+        ("gke", {"control_plane_cidr": "172.16.0.0/24"}, "A /28"),
+        ("gke", {"pools": {"main": {"type": "e2-standard-2", "min": 3, "max": 2}}}, "0 <= min <= max"),
+        ("gke", {"pools": {"main": {"type": "e2-standard-2", "min": 1, "max": 2, "spot": True}}}, "neither spot nor"),
+        ("bucket", {"name": "google-data"}, "not with 'goog'"),
+        ("registry", {"untagged_days": 0.5}, "Whole days"),
+        ("iam", {"namespace": "default"}, "A namespace of its own"),
+        ("iam", {"accounts": {"default": {"read": ["data"]}}}, "replicas among them"),
+        ("iam", {"accounts": {"winnow-replicas": {}}}, "leave it out"),
+        ("iam", {"builders": ["allUsers"]}, "not allUsers"),
+        ("iam", {"developers": ["group:team@example.com"]}, "Google Groups for RBAC"),
+    ],
+)
+def test_rules_of_google_s_variables_refuse(
+    terraform: str, tmp_path: Path, module: str, wrong: dict[str, Any], expected: str
+) -> None:
+    assert expected in _refused(terraform, tmp_path, module, wrong)
+
+
+def _refused(terraform: str, folder: Path, module: str, wrong: dict[str, Any]) -> str:
+    """What a plan says of wrong values, with the module's variables alone: they need no provider."""
+    shutil.copy(FOLDER / "modules" / "gcp" / module / "variables.tf", folder)
+    (folder / "terraform.tfvars.json").write_text(json.dumps(GOOGLE[module] | wrong))
+    ran = subprocess.run(
+        (terraform, "plan", "-input=false", "-no-color"), cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1, ran.stdout
+    return " ".join(ran.stderr.replace("│", " ").split())
+
+
+def test_google_s_grants_are_to_single_accounts_and_buckets(terraform: str, tmp_path: Path) -> None:
+    module = FOLDER / "modules" / "gcp" / "iam"
+    shutil.copy(module / "variables.tf", tmp_path)
+    code = re.search(r"^locals \{.*?^\}", (module / "main.tf").read_text(encoding="utf-8"), re.M | re.S)
+    assert code is not None
+    shown = 'output "grants" {\n  value = merge(local.grants, local.builders)\n}\n'
+    (tmp_path / "main.tf").write_text(f"{code[0]}\n{shown}")
+    (tmp_path / "terraform.tfvars.json").write_text(json.dumps(GOOGLE["iam"]))
+
+    _run(terraform, "apply", "-auto-approve", "-input=false", folder=tmp_path)
+    grants = json.loads(_run(terraform, "output", "-json", "grants", folder=tmp_path))
+
+    pool = "principal://iam.googleapis.com/projects/12/locations/global/workloadIdentityPools/acme-ml.svc.id.goog"
+    account = f"{pool}/subject/ns/winnow/sa"
+    assert sorted((one["member"], one["bucket"], one["role"]) for one in grants.values()) == [
+        (f"{account}/winnow-stack", "artifacts", "roles/storage.objectUser"),
+        (f"{account}/winnow-workers", "data", "roles/storage.objectViewer"),
+        ("user:ana@example.com", "data", "roles/storage.objectUser"),
+    ]
 
 
 def test_the_stack_takes_what_terraform_hands_over(terraform: str, copy: Path, tmp_path: Path) -> None:
