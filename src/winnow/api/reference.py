@@ -48,6 +48,7 @@ GROUPS: Mapping[str, str] = {
 """The modules of the functions, by heading."""
 INTEGRATIONS: Mapping[str, str] = {
     "Airflow DAGs": "airflow",
+    "Seldon Core": "seldon",
     "Supply chain": "audit",
     "GitOps": "gitops",
 }

@@ -117,10 +117,10 @@ def resume(is_detached: bool, as_driver: bool, replaced: bool, **deployment: Any
 @config_option
 @click.option(
     "--kind",
-    type=click.Choice(["deployment", "timer", "cronjob"]),
+    type=click.Choice(["deployment", "timer", "cronjob", "seldon"]),
     default="deployment",
     show_default=True,
-    help="timer: systemd units that call monitor and retrain; cronjob: CronJobs that do.",
+    help="timer: systemd units that call monitor and retrain; cronjob: CronJobs that do; seldon: Seldon Core's Model.",
 )
 @click.option(
     "--platform",
@@ -138,7 +138,10 @@ def resume(is_detached: bool, as_driver: bool, replaced: bool, **deployment: Any
 @click.option("--replicas", type=click.IntRange(min=1), help="Number of servers, instead of the file's.")
 @click.option("--host", help="Address to listen on; on Kubernetes the host of the Ingress.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port, instead of the file's.")
-def render(config: Path, kind: Literal["deployment", "timer", "cronjob"], **options: Any) -> None:
+@click.option("--storage", metavar="URI", default="", help="seldon: where the version's MLflow model lies.")
+def render(
+    config: Path, kind: Literal["deployment", "timer", "cronjob", "seldon"], storage: str, **options: Any
+) -> None:
     """Print everything that a first deployment would send to a platform. The platform is not asked.
 
     Equal input gives equal text: `winnow render … > model.yaml` can be kept under version control.
@@ -147,6 +150,12 @@ def render(config: Path, kind: Literal["deployment", "timer", "cronjob"], **opti
 
     if kind == "deployment":
         click.echo(api.render(config, **options), nl=False)
+    elif kind == "seldon":
+        from winnow import integrations
+
+        known = ("study", "name", "stage", "alias", "version", "replicas")
+        chosen = {name: options[name] for name in known}
+        click.echo(integrations.seldon_manifests(config, storage=storage, **chosen), nl=False)
     else:
         click.echo(api.render_calls(kind, config, image=options["image"]), nl=False)
 

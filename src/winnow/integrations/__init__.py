@@ -11,6 +11,7 @@ from __future__ import annotations
 from winnow.integrations.airflow import airflow_dags
 from winnow.integrations.audit import Audit, Check, CheckState, audit
 from winnow.integrations.gitops import GitopsPromotion, ManifestCommit, gitops_init, gitops_promote, gitops_rollback
+from winnow.integrations.seldon import seldon_manifests
 
 __all__ = [
     "Audit",
@@ -23,4 +24,5 @@ __all__ = [
     "gitops_init",
     "gitops_promote",
     "gitops_rollback",
+    "seldon_manifests",
 ]

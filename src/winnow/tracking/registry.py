@@ -169,6 +169,11 @@ class Registry:
             shutil.move(downloaded, destination)
         return destination
 
+    def model_uri(self, version: ModelVersion) -> str:
+        """Where MLflow keeps the files of a version's MLflow model."""
+        with failures_as_unavailable():
+            return str(self._client.get_model_version_download_uri(version.name, version.version))
+
     def keep_verdict(self, version: ModelVersion, stage: str, verdict: str) -> None:
         """Keep the last verdict of a stage's gates with a version: JSON in the version's tag `winnow.gates.STAGE`."""
         with failures_as_unavailable():

@@ -108,7 +108,10 @@ def deployment_of(record: Record, revision: Revision, endpoint: str, chosen: str
     """What runs a revision. `chosen`: DEPLOYMENT_NAME."""
     settings, release = revision.settings, revision.release
     variables = {
-        "WINNOW_SERVING": server_settings(settings, settle_s=SETTLE_S, deployment=record.name, revision=revision.number)
+        "WINNOW_MODEL_VERSION": release.version,
+        "WINNOW_SERVING": server_settings(
+            settings, settle_s=SETTLE_S, deployment=record.name, revision=revision.number
+        ),
     }
     return OnlineDeployment(
         endpoint,
@@ -224,9 +227,6 @@ def _faults(record: Record, revision: Revision) -> Iterator[tuple[str, str, str,
     if revision.settings.key:
         remedy = "Remove it: the endpoint has keys of its own, and `make inference-one` fetches one."
         yield "serving.api_key", "none on Azure", "one", remedy
-    if revision.scale.most is not None:
-        remedy = "Remove it, and set rules in Azure Monitor if it is needed."
-        yield "serving.autoscale", "none on Azure, which scales deployments by rules of Azure Monitor", "one", remedy
     rollout = record.rollout
     if rollout is None or not rollout.is_open:
         return

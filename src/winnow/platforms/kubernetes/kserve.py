@@ -104,7 +104,7 @@ class KserveDeployer:
     def check_change(self, record: Record, number: int) -> None:
         """See `Deployer.check_change`. The cluster itself checks the InferenceService, by a dry run."""
         revision = revision_plan.revision_in(record, number)
-        kserve_plan.check(record, revision)
+        kserve_plan.check(record)
         if on_cluster.find(self._cluster, record.name, has_pods=False) is not None:
             raise _served_twice(record.name)
         made = kserve_plan.inference_service(

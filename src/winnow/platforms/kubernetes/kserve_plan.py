@@ -24,7 +24,7 @@ from winnow.platforms.kubernetes.revision_plan import (
     revision_in,
     revision_objects,
 )
-from winnow.routing import Record, Revision, to_json
+from winnow.routing import Record, to_json
 
 KSERVE_CONTAINER = "kserve-container"
 """The name that KServe asks of the container that serves."""
@@ -167,22 +167,19 @@ def routed_in(service: Manifest) -> int | None:
     return None if found is None else int(found)
 
 
-def check(record: Record, revision: Revision) -> None:
+def check(record: Record) -> None:
     """Check what KServe cannot do.
 
     Raises:
         InputError: a setting cannot be had on KServe.
     """
-    for place, expected, found, remedy in _faults(record, revision):
+    for place, expected, found, remedy in _faults(record):
         raise InputError(place, expected=expected, found=found, remedy=remedy)
 
 
-def _faults(record: Record, revision: Revision) -> Iterator[tuple[str, str, str, str]]:
+def _faults(record: Record) -> Iterator[tuple[str, str, str, str]]:
     if record.entry.port is not None:
         yield "serving.port", "none on KServe", str(record.entry.port), "Leave it out: KServe makes the address."
-    if revision.scale.most is not None:
-        remedy = "Leave it out: KServe takes no canary of a predictor that scales by itself."
-        yield "serving.autoscale", "none on KServe", "one", remedy
     rollout = record.rollout
     if rollout is None or not rollout.is_open:
         return

@@ -225,7 +225,6 @@ def test_settings_that_azure_does_not_have_are_refused(site: Site, record: Recor
     ("settings", "scale", "expected"),
     [
         (ReplicaSettings(key="fingerprint"), Scale(), "serving.api_key"),
-        (ReplicaSettings(), Scale(1, 3), "serving.autoscale"),
         (ReplicaSettings(cpus=64), Scale(), "at most 32 CPUs"),
     ],
 )

@@ -59,14 +59,13 @@ def test_what_is_kept_in_annotations_is_read_again() -> None:
     ("record", "expected"),
     [
         (replace(RECORD, entry=Entry(port=80)), "serving.port"),
-        (replace(RECORD, revisions=(revision(1), revision(2, most=4))), "serving.autoscale"),
         (replace(RECORD, route=Route(4, 1, candidate=2, weight=0.005)), ""),
     ],
 )
 def test_what_kserve_does_not_have_is_refused(record: Record, expected: str) -> None:
     if expected:
         with pytest.raises(InputError, match=expected):
-            kserve_plan.check(record, record.revisions[1])
+            kserve_plan.check(record)
     else:
         with pytest.raises(InputError, match="whole percents"):
             kserve_plan.inference_service(FILES, record, {1: 1, 2: 1}, 4)
@@ -83,7 +82,7 @@ def test_what_kserve_does_not_have_is_refused(record: Record, expected: str) -> 
 def test_a_rollout_that_kserve_cannot_make_is_refused(rollout: RolloutConfig, expected: str) -> None:
     record = replace(RECORD, rollout=Rollout(2, 1, rollout.strategy, to_values(steps_of(rollout, ()))))
     with pytest.raises(InputError, match=expected):
-        kserve_plan.check(record, record.revisions[1])
+        kserve_plan.check(record)
 
 
 def test_a_release_that_is_none_is_refused() -> None:
