@@ -14,8 +14,12 @@ import pytest
 from referencing import Registry, Resource
 
 from tests.tools import installed
+from winnow.integrations.audit.checks import CheckState
+from winnow.integrations.audit.scanners import check_code
 
 pytestmark = pytest.mark.tools
+
+ROOT = Path(__file__).parents[2]
 
 WEAK = "import hashlib\n\nDIGEST = hashlib.md5(b'')\n"
 
@@ -72,3 +76,9 @@ def test_an_audit_says_what_it_found_and_what_it_could_not_look_at(tmp_path: Pat
     assert audit(tmp_path, "--strict")[0] == 1
     document = json.loads((tmp_path / "audit" / "lock.cdx.json").read_text())
     assert document["metadata"]["component"]["name"] == "rain"
+
+
+def test_bandit_finds_nothing_of_medium_severity_in_winnow(tmp_path: Path) -> None:
+    home = installed("audit").parents[2]  # WINNOW_TOOLS names its folder
+    found = check_code(ROOT, home, tmp_path / "bandit.json")
+    assert (found.state, found.findings) == (CheckState.CLEAN, ())
