@@ -116,6 +116,14 @@ def test_the_tracking_server_is_on_its_way_up_without_torch(engine: docker.Docke
     assert run(engine, tracking_image, "python", "-c", program) == "['mlflow', 'psycopg', 'psycopg2', 'boto3']\n"
 
 
+def test_images_of_a_sweep_say_what_they_are_and_on_which_base(
+    engine: docker.DockerClient, train_image: str, tracking_image: str
+) -> None:
+    labels = [engine.images.get(each).labels for each in (train_image, tracking_image)]
+    named = [(each["org.opencontainers.image.title"], each["org.opencontainers.image.base.name"]) for each in labels]
+    assert named == [(title, prod_image.BASE_IMAGE) for title in ("winnow-train", "winnow-tracking")]
+
+
 def test_no_development_tool_is_in_a_worker(engine: docker.DockerClient, train_image: str) -> None:
     program = (
         "import importlib.util as u, shutil; print([n for n in ('pytest', 'mypy', 'ruff', 'hypothesis', 'piptools')"
