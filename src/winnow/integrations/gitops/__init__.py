@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from winnow.api.arguments import silent
+
 if TYPE_CHECKING:
     from winnow.api import BuildStep, Promotion
     from winnow.model_query.gates import Stage
@@ -99,8 +101,8 @@ def gitops_promote(
     rules: Path | str | None = None,
     registry: str = "",
     again: bool = False,
-    show: Callable[[BuildStep], None] = lambda _step: None,
-    say: Callable[[str], None] = lambda _line: None,
+    show: Callable[[BuildStep], None] = silent,
+    say: Callable[[str], None] = silent,
 ) -> GitopsPromotion:
     """Judge a version by the gates of a stage, and commit it to the stage's overlay where it passes them all.
 
@@ -157,7 +159,7 @@ def gitops_rollback(
     repo: Path | str = ".",
     branch: str | None = None,
     reason: str = "",
-    say: Callable[[str], None] = lambda _line: None,
+    say: Callable[[str], None] = silent,
 ) -> ManifestCommit:
     """Revert the last promotion of a stage by a commit. The cluster is not asked: what applies the manifests follows.
 
