@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,6 +95,23 @@ def test_nothing_is_committed_where_something_is_wrong(manifests: Manifests) -> 
     assert manifests.references() == before
     champion = Registry(manifests.winnow.uri).champion(manifests.winnow.name)
     assert champion is not None and champion.version == "1"
+
+
+def test_a_rollout_that_argo_rollouts_cannot_carry_out_is_refused_before_the_gates(manifests: Manifests) -> None:
+    manifests.ask_for(0)
+    strategies = {"canary": {"steps": [{"setWeight": 500}]}, "blueGreen": {"activeService": "other"}}
+    rollout = {"kind": "Rollout", "metadata": {"name": "x"}, "spec": {"strategy": strategies}}
+    file = (manifests.clone / manifests.overlay).with_name("rollout.yaml")
+    for text, message in ((json.dumps(rollout), "strategy"), ("a: [", "expected manifests as YAML")):
+        file.write_text(text)
+        git(manifests.clone, "add", ".")
+        git(manifests.clone, "commit", "--quiet", "--message", "Change the rollout by hand")
+        git(manifests.clone, "push", "--quiet")
+        before = manifests.references()
+        with pytest.raises(InputError, match=message):
+            promote(manifests, image("a"))
+        assert manifests.references() == before
+    assert Registry(manifests.winnow.uri).champion(manifests.winnow.name) is None
 
 
 def test_a_promotion_may_be_a_pull_request_and_init_keeps_what_is_deployed(manifests: Manifests) -> None:

@@ -132,6 +132,7 @@ def gitops_promote(
     from winnow.integrations.gitops.overlay import open_overlay
 
     overlay = open_overlay(experiment, stage, Path(repo), branch)
+    overlay.check_rollout()
     chosen = promotion.registry_for(image, registry, overlay.deployed)
     alias = None if version is not None else "candidate"
     origin = api.why(config, alias=alias, version=version).origin

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import replace as replaced_by
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from winnow.api.history import note
 from winnow.config.errors import InputError, WinnowError
@@ -39,6 +42,29 @@ class Overlay:
     def place(self) -> str:
         """Where it is, for errors."""
         return f"{self.repository.url}: {self.path}"
+
+    def check_rollout(self) -> None:
+        """Check the overlay's other manifests for what Argo Rollouts cannot do.
+
+        Raises:
+            InputError: they have such a fault, or are no YAML.
+        """
+        folder = self.path.rpartition("/")[0]
+        manifests: list[Mapping[str, Any]] = []
+        for path in self.repository.files(self.tip, folder):
+            if path == self.path or not path.endswith((".yaml", ".yml")):
+                continue
+            try:
+                found = list(yaml.safe_load_all(self.repository.read(self.tip, path) or ""))
+            except yaml.YAMLError as error:
+                raise InputError(
+                    f"{self.repository.url}: {path}",
+                    expected="manifests as YAML",
+                    found=" ".join(str(error).split()),
+                    remedy="Mend the file, commit and push.",
+                ) from error
+            manifests += [each for each in found if isinstance(each, dict) and {"kind", "metadata"} <= each.keys()]
+        layout.check_rollout(manifests, f"{self.repository.url}: {folder}")
 
     def last_promotion(self) -> tuple[PastCommit, layout.OverlayChange, layout.OverlayChange]:
         """The last promotion that was not rolled back, what it deploys, and what was deployed before it.

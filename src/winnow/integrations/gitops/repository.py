@@ -134,6 +134,11 @@ class Repository:
         done = _git(self.folder, "cat-file", "blob", f"{commit}:{path}")
         return done.stdout if _is_done(done) else None
 
+    def files(self, commit: str, folder: str) -> list[str]:
+        """The files in a folder of a commit, without those below it, by path from the repository's top."""
+        listed = _output(_git(self.folder, "ls-tree", "-z", "--name-only", commit, "--", f"{folder}/"))
+        return [path for path in listed.split("\0") if path]
+
     def history(self, tip: str, path: str) -> list[PastCommit]:
         """The commits up to `tip` that changed a file, newest first; in a shallow clone those that it has."""
         form = "--format=%x01%H%n%(trailers:only,unfold)"
