@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.docker import serving_images
 from tests.docker.champions import Winnow
 from winnow.platforms.docker.client import connect
+from winnow.serving.client import card
 
 pytestmark = pytest.mark.docker
 
@@ -46,6 +48,8 @@ def test_a_champion_is_served_found_and_removed(winnow: Winnow, tmp_path: Path) 
         *("docker", "ready", {"1": 1.0}, "2"),
     )
     assert len(status["replicas"]) == 2
+    tags = MlflowClient(winnow.uri).get_model_version(winnow.name, "1").tags
+    assert card(status["url"])["sbom_sha256"] == tags["winnow.sbom.sha256"]
 
     assert winnow.run("prod", "--platform", "local").returncode == 0
     torn = winnow.run("inference-one")
