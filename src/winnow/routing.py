@@ -448,17 +448,18 @@ LATENCY_BOUNDS_S: tuple[float, ...] = tuple(round(0.0005 * 1.1**step, 7) for ste
 """Upper bounds of the latency histogram: from 0.5 ms in steps of 10 % to 90 s."""
 
 
-def quantile_s(latency: Sequence[int], share: float) -> float | None:
+def quantile_s(latency: Sequence[int], share: float, bounds_s: Sequence[float] = LATENCY_BOUNDS_S) -> float | None:
     """The answer time that a share of the requests does not exceed, in seconds; None without requests.
 
     Args:
-        latency: as `Counts.latency`; the result is the upper bound of a class, 10 % above its lower one.
+        latency: as `Counts.latency`; the result is the upper bound of a class.
+        bounds_s: of the classes; by default those of routers, each 10 % above the one before.
     """
     wanted, seen = share * sum(latency), 0
     for index, count in enumerate(latency):
         seen += count
         if count and seen >= wanted:
-            return LATENCY_BOUNDS_S[min(index, len(LATENCY_BOUNDS_S) - 1)]
+            return bounds_s[min(index, len(bounds_s) - 1)]
     return None
 
 

@@ -72,6 +72,7 @@ from winnow.api.rollouts import (
     render,
     render_stage,
     rollout_status,
+    rollout_verdict,
     serve_hooks,
 )
 from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model, winner_certainty
@@ -147,6 +148,7 @@ if TYPE_CHECKING:
     from winnow.platforms.rollout_driver import RolloutDriver
     from winnow.platforms.stack import StackEnd, StackError
     from winnow.rollout.forecast import Forecast, Need, Proposal
+    from winnow.rollout.verdict import Verdict
     from winnow.routing import OutcomeCounts, Rejected, Release, RolloutState
     from winnow.serving.client import NoAnswerError
     from winnow.study.catalog import StudySummary
@@ -214,6 +216,7 @@ _LATE = {
         "orchestrators.workers": "Jobs WorkerGroup",
         "platforms.deployer": "DeploymentFailedError ManualAccess UnknownDeploymentError",
         "rollout.forecast": "Forecast Need Proposal",
+        "rollout.verdict": "Verdict",
         "routing": "OutcomeCounts Rejected Release RolloutState",
         "platforms.diagnosis": "Diagnosis",
         "platforms.executor": "GroupState GroupStatus",
@@ -360,6 +363,7 @@ __all__ = [
     "UnreachableError",
     "Validation",
     "Variable",
+    "Verdict",
     "Violation",
     "WinnowError",
     "WorkerGroup",
@@ -428,6 +432,7 @@ __all__ = [
     "retry",
     "rollback",
     "rollout_status",
+    "rollout_verdict",
     "schema",
     "select_model",
     "serve",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.rollouts import RolloutStatus, Wish
     from winnow.platforms.rollout_driver import RolloutDriver
     from winnow.rollout.forecast import Forecast
+    from winnow.rollout.verdict import Verdict
 
 
 def rollout_status(
@@ -169,6 +170,40 @@ def plan_rollout(
             raise InputError(next_flag(name), expected=expected, found=f"{number:g}", remedy="Correct it.")
     traffic = Traffic(rate, error_rate, flip_rate, outcome_rate, spread)
     return forecast(stage_of(load_experiment(config).serving, stage).rollout, traffic)
+
+
+def rollout_verdict(
+    step: str,
+    *,
+    name: str,
+    prometheus: str,
+    stable: str,
+    candidate: str,
+    say: Callable[[str], None] = silent,
+) -> Verdict:
+    """Wait for winnow's verdict on a step of a rollout whose traffic another program moves, such as Argo Rollouts.
+
+    Errors and answer times are what the replicas have counted since the call. The tests hold at every look.
+
+    Args:
+        step: as JSON: `least_s` and `most_s` seconds, `alpha`, and `conditions` as in `serving.rollout.conditions`.
+        name: the deployment, as Prometheus labels its replicas.
+        prometheus: address of a Prometheus that scrapes them.
+        stable: the hash in the names of the stable revision's pods.
+        candidate: that of the candidate's.
+        say: is called with what is still missing.
+
+    Returns:
+        Whether it passes or fails, or `not_enough_data` where `most_s` is over, with a finding for each condition.
+
+    Raises:
+        InputError: the step is none, or what answers at the address is no Prometheus.
+    """
+    from winnow.orchestrators import rollout_verdict as orchestrator
+
+    judged = orchestrator.step_of(step)
+    hashes = orchestrator.RevisionHashes(stable, candidate)
+    return orchestrator.await_verdict(judged, hashes, orchestrator.of_prometheus(prometheus, name), say=say)
 
 
 def serve_hooks(

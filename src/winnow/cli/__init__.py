@@ -93,6 +93,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "rollout-pause": ("rollouts:pause", "Leave the weights of a rollout as they are."),
         "rollout-resume": ("rollouts:resume", "Go on with a rollout."),
         "rollout-abort": ("rollouts:abort", "Send all requests back to the revision that served before."),
+        "rollout-verdict": ("rollouts:verdict", "Wait for the verdict on a step that Argo Rollouts moves."),
         "serve-hooks": ("hooks:command", "Roll a deployment back when an alert about it fires."),
         "render": ("rollouts:render", "Print what a platform would be sent, without asking it."),
         "gitops-init": ("gitops:init", "Write manifests into a clone, for Argo CD or Flux to apply."),

@@ -1,4 +1,4 @@
-"""`winnow rollout-status`, `-promote`, `-pause`, `-resume`, `-abort` and `render`."""
+"""`winnow rollout-status`, `-promote`, `-pause`, `-resume`, `-abort`, `-verdict` and `render`."""
 
 from __future__ import annotations
 
@@ -111,6 +111,31 @@ def resume(is_detached: bool, as_driver: bool, replaced: bool, **deployment: Any
         return _shown(found, "resume")
     click.echo("\n".join(driver_lines(driver, found.name)))
     return 0
+
+
+@click.command("rollout-verdict")
+@click.option("--name", required=True, help="The deployment, as Prometheus labels its replicas.")
+@click.option("--prometheus", required=True, metavar="URL", help="A Prometheus that scrapes the replicas.")
+@click.option("--stable", required=True, metavar="HASH", help="In the names of the stable revision's pods.")
+@click.option("--candidate", required=True, metavar="HASH", help="In the names of the candidate's pods.")
+@click.option("--step", required=True, metavar="JSON", help="What the step has to show, as `gitops-init` writes it.")
+@json_option
+def verdict(step: str, as_json: bool, **options: Any) -> int:
+    """Wait for the verdict on a step of a rollout that Argo Rollouts moves.
+
+    The exit status is 0 where the step passes, 1 where it fails, and 3 where its time ends without a verdict.
+    """
+    from winnow import api
+
+    treat_sigterm_as_interrupt()
+    found = api.rollout_verdict(step, **options, say=say)
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        click.echo(f"{found.result.value.replace('_', ' ')}: {found.reason}")
+    return {"pass": 0, "fail": 1}.get(found.result.value, 3)
 
 
 @click.command("render", cls=StoreVerb)

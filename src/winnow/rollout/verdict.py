@@ -8,10 +8,10 @@ every look.
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from msgspec import Struct
 
 from winnow import statistics
@@ -21,8 +21,6 @@ from winnow.rollout.conditions import Measured
 from winnow.rollout.plan import Condition, Step
 from winnow.rollout.sizes import errors_to_pass, judged_by_counts, share_to_pass
 from winnow.routing import LATENCY_BOUNDS_S, Counts, RouterReport, quantile_s
-
-BOUNDS_S = np.asarray(LATENCY_BOUNDS_S)
 
 
 class Verdict(Struct, frozen=True):
@@ -45,17 +43,24 @@ class Verdict(Struct, frozen=True):
     is_void: bool = False
 
 
-def judge(index: int, step: Step, report: RouterReport, measured: Mapping[int, Measured]) -> Verdict:
+def judge(
+    index: int,
+    step: Step,
+    report: RouterReport,
+    measured: Mapping[int, Measured],
+    bounds_s: Sequence[float] = LATENCY_BOUNDS_S,
+) -> Verdict:
     """The verdict of a step from all that its routers have counted. Pure.
 
     Args:
         index: of the step.
         report: `accumulate.total` of the step's reports.
         measured: by a condition's index, as `conditions.measure_all` gives it.
+        bounds_s: of the classes of `Counts.latency`, in seconds; by default those of routers.
     """
     fail_alpha = step.alpha / max(len(judged_by_counts(step)), 1)
     findings = tuple(
-        _finding(each, step, report, measured.get(i, Measured(None, "nothing was measured")), fail_alpha)
+        _finding(each, step, report, measured.get(i, Measured(None, "nothing was measured")), fail_alpha, bounds_s)
         for i, each in enumerate(step.conditions)
     )
     failed = [each for each in findings if each.result is Result.FAIL]
@@ -72,12 +77,19 @@ def judge(index: int, step: Step, report: RouterReport, measured: Mapping[int, M
     return Verdict(index, findings, Result.PASS, won[0] if won else "all conditions pass", report)
 
 
-def _finding(condition: Condition, step: Step, report: RouterReport, measured: Measured, fail_alpha: float) -> Finding:
+def _finding(
+    condition: Condition,
+    step: Step,
+    report: RouterReport,
+    measured: Measured,
+    fail_alpha: float,
+    bounds_s: Sequence[float],
+) -> Finding:
     candidate = report.mirrored if step.mirror else report.candidate
     if condition.type == "errors":
         return errors(candidate, report.stable, condition.margin, step.alpha, fail_alpha)
     if condition.type == "latency":
-        return latency(candidate, report.stable, condition, step.alpha, fail_alpha)
+        return latency(candidate, report.stable, condition, step.alpha, fail_alpha, bounds_s)
     if condition.type == "agreement":
         return agreement(report, condition.max_flips, step.alpha, fail_alpha)
     if condition.type == "outcomes":
@@ -108,24 +120,34 @@ def errors(candidate: Counts, stable: Counts, margin: float, alpha: float, fail_
     )
 
 
-def latency(candidate: Counts, stable: Counts, condition: Condition, alpha: float, fail_alpha: float) -> Finding:
+def latency(
+    candidate: Counts,
+    stable: Counts,
+    condition: Condition,
+    alpha: float,
+    fail_alpha: float,
+    bounds_s: Sequence[float] = LATENCY_BOUNDS_S,
+) -> Finding:
     """Whether a quantile of the candidate's latencies exceeds the stable revision's by more than the margin.
 
     Both quantiles are bounded by `statistics.quantile_bounds` at half of α each, so that the stable one's estimate
     has its part of the error. It fails if the candidate's lower bound exceeds (1 + margin) times the stable upper
     bound, and passes if its upper bound is within (1 + margin) times the stable lower bound. Both limits are rounded up
-    to the histogram's next bound: up to 10 % in favour of the candidate, which is the only approximation.
+    to the histogram's next bound, which favours the candidate and is the only approximation: with routers' bounds by up
+    to 10 %.
     """
     n, others, margin, quantile = sum(candidate.latency), sum(stable.latency), condition.margin, condition.quantile
     rule, said = f"{quantile:g} quantile, truncated-Beta mixture", f"{n} answers"
     if not n or not others:
         lacking = _so_far(n, "answers", None)
         return Finding("latency", None, (None, None), n, margin, rule, Result.NOT_ENOUGH_DATA, lacking)
-    low, high = _bounds(candidate, quantile, fail_alpha / 2)[0], _bounds(candidate, quantile, alpha / 2)[1]
-    other_high, other_low = _bounds(stable, quantile, fail_alpha / 2)[1], _bounds(stable, quantile, alpha / 2)[0]
-    mine, other = quantile_s(candidate.latency, quantile) or 0.0, quantile_s(stable.latency, quantile) or 0.0
+    of = (quantile, bounds_s)
+    low, high = _bounds(candidate, *of, fail_alpha / 2)[0], _bounds(candidate, *of, alpha / 2)[1]
+    other_high, other_low = _bounds(stable, *of, fail_alpha / 2)[1], _bounds(stable, *of, alpha / 2)[0]
+    mine, other = quantile_s(candidate.latency, *of) or 0.0, quantile_s(stable.latency, *of) or 0.0
     said = f"{quantile:g} of the answers took up to {mine * 1e3:.3g} ms, {other * 1e3:.3g} ms on the stable revision"
-    result = _result(passed=high <= _at_least(other_low, margin), failed=low >= _at_least(other_high, margin))
+    most, least = (_at_least(each, margin, bounds_s) for each in (other_low, other_high))
+    result = _result(passed=high <= most, failed=low >= least)
     if result is Result.NOT_ENOUGH_DATA:
         said = _so_far(n, "answers", None)
     interval = (_ratio(low, other_high), _ratio(high, other_low))
@@ -191,19 +213,19 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _bounds(counts: Counts, quantile: float, alpha: float) -> tuple[float, float]:
+def _bounds(counts: Counts, quantile: float, bounds_s: Sequence[float], alpha: float) -> tuple[float, float]:
     """A confidence sequence for a quantile, in seconds: 0 and infinity where nothing is shown."""
-    last_below, first_above = statistics.quantile_bounds(counts.latency, quantile, alpha)
-    low = BOUNDS_S[last_below] if last_below >= 0 else 0.0
-    return float(low), float(BOUNDS_S[first_above]) if first_above < len(BOUNDS_S) else math.inf
+    last_below, first_above = map(int, statistics.quantile_bounds(counts.latency, quantile, alpha))
+    low = bounds_s[last_below] if last_below >= 0 else 0.0
+    return low, bounds_s[first_above] if first_above < len(bounds_s) else math.inf
 
 
-def _at_least(seconds: float, margin: float) -> float:
+def _at_least(seconds: float, margin: float, bounds_s: Sequence[float]) -> float:
     """The histogram's first bound that is at least (1 + margin) times as long; 0 for 0."""
     if seconds <= 0:
         return 0.0
-    index = int(np.searchsorted(BOUNDS_S, (1 + margin) * seconds * (1 - 1e-9)))
-    return float(BOUNDS_S[index]) if index < len(BOUNDS_S) else math.inf
+    index = bisect.bisect_left(bounds_s, (1 + margin) * seconds * (1 - 1e-9))
+    return bounds_s[index] if index < len(bounds_s) else math.inf
 
 
 def _ratio(seconds: float, other: float) -> float | None:
