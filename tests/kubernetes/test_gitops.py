@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 import urllib.error
@@ -20,12 +19,10 @@ from tests.kubernetes.pods import until
 from tests.kubernetes.serving import SERVING, Site
 from tests.manifest_clones import Manifests, git, manifests_of
 from winnow.bundle.manifest import EXAMPLE
-from winnow.platforms.docker.client import connect
 
 pytestmark = pytest.mark.kubernetes
 
 RATE_PER_S, MOST_REQUESTS = 50, 6000
-NEVER_READY = 'FROM {image}\nENTRYPOINT ["/opt/venv/bin/python", "-c", "import time; time.sleep(3600)"]\n'
 
 
 @pytest.fixture
@@ -64,17 +61,6 @@ class Applier:
         return status.get("readyReplicas", 0), status.get("unavailableReplicas", 0)
 
 
-def never_ready(image: str) -> str:
-    """Push an image like another one whose server never answers; its address by digest."""
-    engine, repository = connect(), image.partition("@")[0]
-    made, _ = engine.images.build(fileobj=io.BytesIO(NEVER_READY.format(image=image).encode()), rm=True)
-    made.tag(repository, "never-ready")
-    lines = map(json.loads, engine.images.push(repository, "never-ready").splitlines())
-    (digest,) = (each["aux"]["Digest"] for each in lines if "aux" in each)
-    engine.images.remove(f"{repository}:never-ready")
-    return f"{repository}@{digest}"
-
-
 def version_at(url: str, host: str) -> str:
     """The version that answers; empty before the entry knows the host."""
     asked = urllib.request.Request(f"{url}/model", headers={"Host": host})
@@ -98,7 +84,7 @@ def test_a_candidate_that_never_becomes_ready_is_reverted_without_a_failed_reque
     manifests.ask_for(1)
     first = manifests.deployed()
     assert first is not None
-    promote(manifests, "--image", never_ready(first.image))
+    promote(manifests, "--image", first.image)  # of the other version: its server refuses to start
     body = (manifests.winnow.home / "bundle-0" / EXAMPLE).read_bytes()
     port = ingress_url.rpartition(":")[2]
     load = Load(f"http://{host}:{port}/predict", body, rate_per_s=RATE_PER_S, most=MOST_REQUESTS)

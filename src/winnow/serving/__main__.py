@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     listening = Listening(given.host, given.port, given.fd, given.door_fd, given.ready_file)
     try:
-        run(given.bundle, given.model_version, listening, chosen)
+        run(given.bundle, given.model_version, listening, chosen, digest=given.model_sha256)
     except WrongModelError as error:
         return _fail(error, 1)
     except (PortTakenError, SettingError) as error:
@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="V",
         default=os.environ.get("WINNOW_MODEL_VERSION") or None,
         help="version to show (default: $WINNOW_MODEL_VERSION, else the digest's first digits)",
+    )
+    parser.add_argument(
+        "--model-sha256",
+        metavar="DIGEST",
+        default=os.environ.get("WINNOW_MODEL_SHA256", ""),
+        help="serve no bundle but this one (default: $WINNOW_MODEL_SHA256, else any)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 finds a free one (default)")

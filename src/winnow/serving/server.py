@@ -35,8 +35,13 @@ SBOM = "sbom.cdx.json"
 """The list of software that Dockerfile.prod writes beside the packages."""
 
 
-def run(bundle: Path, version: str | None, listening: Listening, settings: ServingSettings) -> None:
+def run(
+    bundle: Path, version: str | None, listening: Listening, settings: ServingSettings, *, digest: str = ""
+) -> None:
     """Serve a bundle until SIGTERM or SIGINT.
+
+    Args:
+        digest: that the bundle has to have; empty for any.
 
     Raises:
         WrongModelError: the bundle cannot be served; nothing was listened on.
@@ -45,7 +50,7 @@ def run(bundle: Path, version: str | None, listening: Listening, settings: Servi
     """
     started = time.perf_counter()
     signal.signal(signal.SIGTERM, _exit_before_start)
-    app = load_app(bundle, version, settings)
+    app = load_app(bundle, version, settings, digest=digest)
     gc.collect()
     gc.freeze()  # collections skip objects that live as long as the process
     listener = open_listener(listening)
@@ -65,14 +70,20 @@ def run(bundle: Path, version: str | None, listening: Listening, settings: Servi
     app.close()
 
 
-def load_app(bundle: Path, version: str | None, settings: ServingSettings) -> App:
+def load_app(bundle: Path, version: str | None, settings: ServingSettings, *, digest: str = "") -> App:
     """The application for a bundle, after it has answered the bundle's input example.
+
+    Args:
+        digest: that the bundle has to have; empty for any.
 
     Raises:
         WrongModelError: the bundle cannot be served.
         SettingError: what is to be logged cannot be.
     """
     predictor = Predictor(bundle, version, settings.max_rows)
+    if digest and predictor.manifest.digest != digest:
+        found = predictor.manifest
+        raise WrongModelError(f"{bundle}: expected the model with sha256 {digest}, found {found.name}, {found.digest}")
     predict = PredictCodec(predictor.signature)
     try:
         request = predict.decode(predictor.example, codec.JSON)

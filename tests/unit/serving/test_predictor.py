@@ -67,6 +67,13 @@ def test_an_example_that_the_model_refuses_is_refused(tmp_path: Path) -> None:
         load_app(bundle, None, ServingSettings())
 
 
+def test_a_server_may_be_told_which_bundle_to_serve(tmp_path: Path) -> None:
+    bundle = bundles.classification(tmp_path / "bundle")
+    load_app(bundle, None, ServingSettings(), digest=Predictor(bundle).manifest.digest).close()
+    with pytest.raises(WrongModelError, match=f"expected the model with sha256 {'a' * 64}, found "):
+        load_app(bundle, None, ServingSettings(), digest="a" * 64)
+
+
 def test_names_that_contradict_the_shape_are_refused(tmp_path: Path) -> None:
     bundle = bundles.classification(tmp_path / "bundle")
     manifest = read_manifest(bundle)

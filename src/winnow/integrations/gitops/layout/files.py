@@ -185,14 +185,16 @@ def _server(pod: Mapping[str, Any], name: str, stage: str, *, has_key: bool, rep
     """The patch of a stage's Deployment: the settings of its replicas."""
     (server,) = (each for each in pod["containers"] if each["name"] == "server")
     (serving,) = (each for each in server["env"] if each["name"] == "WINNOW_SERVING")
-    version = {"fieldPath": "metadata.annotations['winnow.model.version']"}
+    version, sha256 = (f"metadata.annotations['winnow.model.{each}']" for each in ("version", "sha256"))
     # Its own lines of the log name the version, which takes the place of a revision's number.
     settings = serving["value"].replace('"revision":1', '"revision":$(WINNOW_MODEL_VERSION)')
     needed = {"secretKeyRef": {"name": f"{name}-key", "key": "WINNOW_API_KEY", "optional": False}}
     container = {
         "name": "server",
         "env": [
-            {"name": "WINNOW_MODEL_VERSION", "valueFrom": {"fieldRef": version}},
+            {"name": "WINNOW_MODEL_VERSION", "valueFrom": {"fieldRef": {"fieldPath": version}}},
+            # An image of another version than the annotations say is never ready.
+            {"name": "WINNOW_MODEL_SHA256", "valueFrom": {"fieldRef": {"fieldPath": sha256}}},
             {"name": "WINNOW_SERVING", "value": settings},
             # Without its Secret no replica starts: no model is served without a key by mistake.
             *([{"name": "WINNOW_API_KEY", "valueFrom": needed}] if has_key else []),
