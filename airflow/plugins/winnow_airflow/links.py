@@ -1,6 +1,7 @@
-"""Links from a task's page to what its verb has made: the study's report, the MLflow run, the deployment.
+"""Links from a task's page to what its verb has made: the study's report, its runs in MLflow, the deployment.
 
-Airflow asks for them in the task's own process, at its end, and keeps the answers.
+Airflow asks for them in the task's own process, at its end, and keeps the answers. Its page shows web addresses alone:
+no link where the report is a file of this machine, or the runs are in one.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 _PATTERNS = {
-    "Report": re.compile(r"(?:file|https?)://\S+?\.html"),
-    "MLflow run": re.compile(r"https?://\S+?/experiments/\S+?/runs/[0-9a-f]{32}"),
+    "Report": re.compile(r"https?://\S+?\.html"),
+    "MLflow runs": re.compile(r"https?://\S+?/#/experiments/\S+"),
     "Deployment": re.compile(r"https?://[^\s\"']+(?=/predict)"),
 }
 

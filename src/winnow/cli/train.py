@@ -125,7 +125,7 @@ def describe(result: SweepResult, config: Path, platform: str = "local", study: 
     if result.best is not None:
         named: dict[str, Value] = {"config": config} if study is None else {"study": study}
         lines.append(f"  next: {next_command('select-model', **named)}")
-    lines.append(f"  runs: {next_command('ui')}")
+    lines.append(f"  runs: {result.page or next_command('ui')}")
     return "\n".join(lines)
 
 

@@ -99,6 +99,18 @@ def pages(settings: Settings, address: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, f"{address.rstrip('/')}{page}") for name, page in found if page is not None)
 
 
+def study_page(settings: Settings, study: str) -> str:
+    """URL of a study's table of runs on a tracking server; empty without a server, and where it does not answer."""
+    uri = settings.tracking_uri
+    if not uri.startswith(("http://", "https://")):
+        return ""
+    try:
+        found = MlflowRunSearch(uri).page_of(study)
+    except (InputError, TrackingUnavailableError):
+        return ""
+    return "" if found is None else f"{uri.rstrip('/')}{found}"
+
+
 def free_port(wanted: int | None, usual: int = USUAL_PORT) -> int:
     """`wanted`, or else the usual port, or else any free one. Raises InputError if `wanted` is not available."""
     for port in (usual, 0) if wanted is None else (wanted,):

@@ -20,6 +20,7 @@ from winnow.config.user_code import code_of
 from winnow.orchestrators.attach import AttachedStart, is_attachable
 from winnow.orchestrators.groups import gpu_sharing, plan_groups
 from winnow.orchestrators.opened_study import describe_sweep, find_study, is_finished, open_study, warm_points
+from winnow.orchestrators.pages import study_page
 from winnow.orchestrators.preflight import DataFile, check_data_files, check_training, data_file
 from winnow.orchestrators.prepared_source import newer_version
 from winnow.orchestrators.progress import SweepView
@@ -57,6 +58,7 @@ class SweepResult:
         ended_by: what ended the search: its trials, the points of its grid, or a budget of time or failures.
         goal: the objective's better direction.
         records: all trials, by number.
+        page: URL of its table of runs on a tracking server; empty without one.
         best: the complete trial with the best mean; None if there is none.
         refits: the finished refits of the best trials.
         refits_left: numbers of the trials that the groups are still refitting, not including the best one. Calling
@@ -75,6 +77,7 @@ class SweepResult:
     ended_by: Ending = "trials"
     goal: Literal["maximize", "minimize"] = "maximize"
     records: tuple[TrialRecord, ...] = ()
+    page: str = ""
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{self.counts[state]} {state}" for state in ("complete", "pruned", "failed"))
@@ -276,4 +279,5 @@ def _end(
         ended_by=store.ended_by(),
         goal=found.sweep.goal,
         records=tuple(found.trials),
+        page=study_page(settings, store.name),
     )

@@ -28,6 +28,8 @@ def test_a_study_that_was_named_is_named_in_the_commands_that_follow() -> None:
     said = describe(done, Path("my file.yaml"), "local", "another").splitlines()
     assert said[1] == "  nothing was left to do; more: make train CONFIG='my file.yaml' STUDY=another TRIALS=4"
     assert said[-2:] == ["  next: make select-model STUDY=another", "  runs: make ui"]
+    on_a_server = replace(done, page="http://localhost:5000/#/experiments/1/runs")
+    assert describe(on_a_server, Path("x.yaml")).endswith("\n  runs: http://localhost:5000/#/experiments/1/runs")
 
 
 def test_a_sweep_of_which_no_trial_completed_has_failed_and_names_what_trains_them_again() -> None:
