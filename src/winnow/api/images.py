@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.api.arguments import model_name, silent
+from winnow.config.errors import UnreachableError
 
 if TYPE_CHECKING:
     from winnow.orchestrators.build import BuiltImage, PlannedBuild
@@ -162,11 +163,19 @@ def plan_build_prod(
     from winnow.platforms.images import PROD_BASE, ModelImageRequest
     from winnow.platforms.table import images
     from winnow.tracking.registry import Registry
+    from winnow.tracking.tracker import TrackingUnavailableError
 
     settings = current()
     environment, build = _options(options, PROD_BASE)
     registry, store, home = Registry(settings.tracking_uri), settings.tracking_uri, settings.home
     chosen = choose_version(registry, model, store=store, alias=alias, number=version)
+
+    def keep_sbom(sha256: str) -> None:
+        try:
+            registry.keep_sbom(chosen, sha256)
+        except TrackingUnavailableError as error:
+            lacks = f"version {chosen.label} in {store} lacks the digest of its image's software"
+            raise UnreachableError(f"the image was built; {lacks}: {error}") from error
 
     def plan(release: Release) -> PlannedBuild:
         request = ModelImageRequest(
@@ -174,9 +183,7 @@ def plan_build_prod(
         )
         engine = images(environment)
         routes = load_routes(settings, environment, build)
-        return PlannedBuild(
-            engine.plan_model_image(request), engine, routes, release, lambda sha256: registry.keep_sbom(chosen, sha256)
-        )
+        return PlannedBuild(engine.plan_model_image(request), engine, routes, release, keep_sbom)
 
     if dry_run:
         with shown_release(registry, chosen, home, store=store) as shown:

@@ -42,7 +42,7 @@ from winnow.platforms.table import images, serving_platform_for
 from winnow.rollout.plan import steps_of, to_values
 from winnow.rollout.step import Aborted, Desired, Done, Paused, next_action, revision_for
 from winnow.routing import Observation, Record, Release, Revision, Rollout, RolloutState, Route
-from winnow.tracking.tracker import ModelVersion
+from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 
 @dataclass(frozen=True)
@@ -544,7 +544,7 @@ def _keep_sbom(
         return
     try:
         registry.keep_sbom(version, sbom_digest(images(request.environment), identifier))
-    except WinnowError as error:  # it can be served all the same
+    except (WinnowError, TrackingUnavailableError) as error:  # it can be served all the same
         say(f"warning: version {version.label} in the registry lacks the digest of its image's software: {error}")
 
 
