@@ -85,7 +85,7 @@ def pod_of(deployment: Any) -> Any:
     """A pod without its labels, its image, and how it learns its version, its key and when it stops."""
     spec = deployment["template"]["spec"]
     (server,) = spec["containers"]
-    own = ("WINNOW_MODEL_VERSION", "WINNOW_SETTLE_S", "WINNOW_API_KEY")
+    own = ("WINNOW_MODEL_VERSION", "WINNOW_MODEL_SHA256", "WINNOW_SETTLE_S", "WINNOW_API_KEY")
     env = {each["name"]: each for each in server["env"] if each["name"] not in own}
     serving = env["WINNOW_SERVING"]["value"].replace("$(WINNOW_MODEL_VERSION)", "1")
     env["WINNOW_SERVING"] = {"name": "WINNOW_SERVING", "value": serving}

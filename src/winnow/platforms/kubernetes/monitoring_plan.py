@@ -202,7 +202,7 @@ def _pod_monitor(interval_s: int) -> Manifest:
         "apiVersion": POD_MONITOR.api_version,
         "kind": POD_MONITOR.kind,
         "metadata": {"name": "winnow-replicas", "labels": {**LABELS, ROLE: PROMETHEUS, **MANAGED_BY}},
-        "spec": {"selector": {"matchLabels": {**MANAGED_BY, ROLE: REPLICA}}, "podMetricsEndpoints": [endpoint]},
+        "spec": {"selector": {"matchLabels": {ROLE: REPLICA}}, "podMetricsEndpoints": [endpoint]},
     }
 
 

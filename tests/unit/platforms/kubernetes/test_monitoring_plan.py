@@ -30,7 +30,6 @@ FILES = {
     DASHBOARD: "{}\n",
 }
 REQUEST = MonitoringRequest(FILES, scrape_interval_s=7)
-MANAGED = {"app.kubernetes.io/managed-by": "winnow"}
 
 
 def own(request: MonitoringRequest = REQUEST, rules: Mapping[str, str] = {}) -> tuple[Manifest, ...]:
@@ -116,7 +115,7 @@ def test_the_operator_gets_the_replicas_by_label_and_each_file_as_one_object() -
     meta = [(f"__meta_kubernetes_pod_label_{each.replace('.', '_')}", target) for each, target in labels.items()]
     meta += [("__meta_kubernetes_pod_name", target) for target in ("replica", "instance")]
     assert found["PodMonitor", "winnow-replicas"]["spec"] == {
-        "selector": {"matchLabels": {**MANAGED, "winnow.role": "replica"}},
+        "selector": {"matchLabels": {"winnow.role": "replica"}},
         "podMetricsEndpoints": [
             {
                 "port": "http",
