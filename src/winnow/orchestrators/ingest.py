@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import itertools
 import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
@@ -25,13 +27,16 @@ from winnow.data.stage.ingested import Ingested, RawColumn, RawPart, raw_folder
 from winnow.data.stage.parts import all_rows_are_there, give_one_schema, link_part, read_tables, write_parts
 from winnow.data.stage.raw_files import read_batches
 from winnow.data.stage.read_ahead import read_ahead
-from winnow.data.stage.row_digest import digest_of_rows
+from winnow.data.stage.row_digest import RowDigest, digest_of_rows
 from winnow.data.stage.schema import read_schema
 from winnow.data.stage.versions import current_version, describe, drafting, publish
 from winnow.data.table_files import TableFile, list_files, local_files
 from winnow.data.tables import with_environment
 from winnow.data.urls import download, mark_of
 from winnow.tracking.run_context import run_context, shown_context
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -169,14 +174,7 @@ def _ingested(raw: RawConfig, address: str, files: Any, folder: Path, draft: Pat
     held = tuple(part for step in steps for part in step.kept)
     if current is not None and all(step.kept for step in steps) and current[1].parts == held:
         return Ingestion("unchanged", (), len(steps), *current)
-    parts: list[RawPart] = []
-    for step in steps:
-        if step.kept and current is not None:
-            parts += _kept(step, current[0], draft, len(parts))
-        else:
-            after = _last_value(draft, parts, raw.by) if raw.by is not None else None
-            parts += _read(step, raw, address, after, draft, len(parts))
-    found = _described(raw, parts, draft)
+    found = _written(raw, address, steps, None if current is None else current[0], draft)
     read = tuple(step.source for step in steps if not step.kept)
     kept = len(steps) - len(read)
     if current is not None and before is not None and before.digest == found.digest:
@@ -188,24 +186,51 @@ def _ingested(raw: RawConfig, address: str, files: Any, folder: Path, draft: Pat
     return Ingestion("new", read, kept, publish(draft, found), found)
 
 
-def _read(step: Step, raw: RawConfig, address: str, after: Any, draft: Path, first: int) -> list[RawPart]:
-    if step.file is None:
-        batches = query_parts(address, raw.query, raw.by, after)
-    else:
-        batches = read_ahead(_batches_of_file(step.file, raw, step.source, draft))
-    made = write_parts(batches, draft, first, step.source)
-    return [RawPart(step.source, step.mark, name, rows) for name, rows in made]
+def _written(raw: RawConfig, address: str, steps: Sequence[Step], current: Path | None, draft: Path) -> Ingested:
+    """Write the parts of all sources to the draft, and describe them. `current`: the folder of the parts to keep."""
+    parts: list[RawPart] = []
+    digest = RowDigest()
+    rows = _rows_by_file([step for step in steps if not step.kept], raw, draft, digest)
+    for step in steps:
+        if step.kept and current is not None:
+            parts += _kept(step, current, draft, len(parts))
+            continue
+        if step.file is None:
+            after = _last_value(draft, parts, raw.by) if raw.by is not None else None
+            batches = query_parts(address, raw.query, raw.by, after)
+        else:
+            batches = next(rows)
+        made = write_parts(batches, draft, len(parts), step.source)
+        parts += [RawPart(step.source, step.mark, name, count) for name, count in made]
+    return _described(raw, parts, draft, digest)
 
 
-def _batches_of_file(file: TableFile, raw: RawConfig, shown: str, draft: Path) -> Iterator[Any]:
+def _rows_by_file(
+    steps: Sequence[Step], raw: RawConfig, draft: Path, digest: RowDigest
+) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The rows of each file in turn. Threads parse and digest those that come next, also of the next file."""
+
+    def hashed() -> Iterator[tuple[str, pa.RecordBatch]]:
+        parsed = ((step.source, batch) for step in steps for batch in _batches_of_file(step, raw, draft))
+        for source, batch in read_ahead(parsed):
+            digest.add(batch)
+            yield source, batch
+
+    for _, rows in itertools.groupby(read_ahead(hashed()), itemgetter(0)):
+        yield (batch for _, batch in rows)
+
+
+def _batches_of_file(step: Step, raw: RawConfig, draft: Path) -> Iterator[pa.RecordBatch]:
+    file = step.file
+    assert file is not None, "databases are read elsewhere"
     if "://" not in file.path:
-        yield from read_batches(file, raw.read, shown)
+        yield from read_batches(file, raw.read, step.source)
         return
     with tempfile.TemporaryDirectory(dir=draft) as folder:
         # The end of the name says how it is compressed.
         local = replace(file, path=str(Path(folder) / file.name))
         download(file.path, Path(local.path))
-        yield from read_batches(local, raw.read, shown)
+        yield from read_batches(local, raw.read, step.source)
 
 
 def _kept(step: Step, version: Path, draft: Path, first: int) -> list[RawPart]:
@@ -215,15 +240,20 @@ def _kept(step: Step, version: Path, draft: Path, first: int) -> list[RawPart]:
     return kept
 
 
-def _described(raw: RawConfig, parts: Sequence[RawPart], draft: Path) -> Ingested:
+def _described(raw: RawConfig, parts: Sequence[RawPart], draft: Path, digest: RowDigest) -> Ingested:
+    """Describe the parts. `digest`: of the rows that were read, perhaps not all or of other types."""
     schema = give_one_schema([(draft / part.file, part.source) for part in parts])
-    batches = (batch for part in parts for table in read_tables(draft / part.file) for batch in table.to_batches())
-    digest, rows = digest_of_rows(schema, batches)
+    rows = sum(part.rows for part in parts)
+    if rows == digest.rows and digest.schemas == [schema]:
+        sha256 = digest.hexdigest(schema)
+    else:
+        tables = (table for part in parts for table in read_tables(draft / part.file))
+        sha256, _ = digest_of_rows(schema, (batch for table in tables for batch in table.to_batches()))
     if not rows:
         raise InputError("data.source", expected="rows", found="none", remedy="Correct the source or the query.")
     columns = tuple(RawColumn(field.name, str(field.type)) for field in schema)
     watermark = None if raw.by is None else str(_last_value(draft, parts, raw.by))
-    return Ingested(digest, rows, columns, tuple(parts), raw.model_dump(mode="json"), watermark)
+    return Ingested(sha256, rows, columns, tuple(parts), raw.model_dump(mode="json"), watermark)
 
 
 def _last_value(draft: Path, parts: Sequence[RawPart], column: str) -> Any:

@@ -47,10 +47,10 @@ def write_parts(batches: Iterable[pa.RecordBatch], folder: Path, first: int, sho
                         made.pop()  # without rows; the next part replaces it
                 name = f"part-{first + len(made):05d}.parquet"
                 made.append((name, 0))
-                writer = pq.ParquetWriter(folder / name, schema)
-            table = _cast(pa.Table.from_batches([batch]), writer.schema, shown)
-            writer.write_table(table)
-            made[-1] = (made[-1][0], made[-1][1] + len(table))
+                writer = pq.ParquetWriter(folder / name, schema, write_statistics=False)
+            if batch.num_rows:
+                writer.write_table(_cast(pa.Table.from_batches([batch]), writer.schema, shown))
+                made[-1] = (made[-1][0], made[-1][1] + batch.num_rows)
     finally:
         if writer is not None:
             writer.close()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError
-from winnow.data.csv_file import checked_csv, decompressed
+from winnow.data.csv_file import decompressed
 from winnow.data.names import refuse_double_names
-from winnow.data.stage.watched_bytes import WatchedBytes
+from winnow.data.stage.csv_rows import csv_batches
 from winnow.data.table_files import PLACE, TableFile, opened
 from winnow.data.tables import NO_PARTITION
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from winnow.config.experiment import RawReadConfig
 
 ROWS_AT_ONCE = 2**16
-BLOCK_BYTES = 2**21
-"""How much of a CSV file is parsed at once; no row may be larger."""
 
 
 def read_batches(file: TableFile, read: RawReadConfig, shown: str) -> Iterator[pa.RecordBatch]:
@@ -39,7 +36,7 @@ def read_batches(file: TableFile, read: RawReadConfig, shown: str) -> Iterator[p
     with opened(file) as stream, decompressed(stream, file.compression) as content:
         schema: pa.Schema | None = None
         if kind == "csv":
-            batches = _csv(content, shown, read)
+            batches = csv_batches(content, shown, read)
         else:
             batches = _parquet(content) if kind == "parquet" else _arrow(content)
         for batch in batches:
@@ -51,60 +48,6 @@ def read_batches(file: TableFile, read: RawReadConfig, shown: str) -> Iterator[p
                 text = None if value == NO_PARTITION else value
                 table = table.append_column(name, pa.array([text] * len(table), pa.string()))
             yield table.combine_chunks().to_batches()[0] if len(table) else _empty(table.schema)
-
-
-def _csv(content: IO[bytes], shown: str, read: RawReadConfig) -> Iterator[pa.RecordBatch]:
-    """Rows of text. A file that leaves doubt is also checked line by line, which decides whether it is refused."""
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-
-    delimiter, encoding, header = checked_csv(content, shown, read, whole=False)
-    unnamed = header.index("") + 1 if "" in header else None
-    if unnamed is not None:
-        expected, remedy = f"a name for every column of {shown}", "Name it, or write the file without its index."
-        raise InputError(PLACE, expected=expected, found=f"none for column {unnamed}", remedy=remedy)
-    yield _empty(pa.schema([(name, pa.string()) for name in header]))
-    content.seek(0)
-    is_doubtful, missing = encoding != "utf-8" or not delimiter.isascii(), ["", *read.missing]
-    watched = None if is_doubtful else WatchedBytes(content, delimiter)
-    try:
-        for batch in arrow_csv.open_csv(
-            watched or content,
-            arrow_csv.ReadOptions(encoding=encoding, block_size=BLOCK_BYTES),
-            arrow_csv.ParseOptions(
-                delimiter=delimiter,
-                newlines_in_values=True,
-                # A line without text is none, as it is for the check and for training.
-                invalid_row_handler=lambda row: "skip" if row.text.isspace() else "error",
-            ),
-            arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=missing
-            ),
-        ):
-            is_doubtful = is_doubtful or _has_doubt(batch, header, missing)
-            yield batch
-    except ValueError:  # also of Arrow
-        content.seek(0)
-        checked_csv(content, shown, read)
-        raise
-    if watched is None or watched.is_doubtful or is_doubtful:
-        content.seek(0)
-        checked_csv(content, shown, read)
-
-
-def _has_doubt(batch: pa.RecordBatch, header: list[str], missing: list[str]) -> bool:
-    """Whether the header may be among the rows, or a field may be too long for the check."""
-    import pyarrow.compute as pc
-
-    limit = csv.field_size_limit()
-    if any((pc.max(pc.binary_length(column)).as_py() or 0) >= limit for column in batch.columns):
-        return True
-    is_header = True
-    for name, column in zip(header, batch.columns, strict=True):
-        is_header = pc.and_(is_header, column.is_null() if name in missing else pc.equal(column, name))
-        if not pc.any(is_header).as_py():
-            return False
-    return True
 
 
 def _parquet(content: IO[bytes]) -> Iterator[pa.RecordBatch]:

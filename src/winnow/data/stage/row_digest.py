@@ -13,21 +13,44 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def digest_of_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> tuple[str, int]:
-    """The sha256 of names, types and rows in their order, and how many rows these are.
+class RowDigest:
+    """The digest of rows that pass by.
 
     Each column has a running hash for its nulls, lengths and values, so that a batch may end anywhere.
+
+    Attributes:
+        rows: how many have passed.
+        schemas: those of their batches.
     """
-    hashes: dict[str, Any] = {}
-    rows = 0
-    for batch in read_ahead(batches):
-        rows += batch.num_rows
+
+    def __init__(self) -> None:
+        """Nothing has passed yet."""
+        self.rows = 0
+        self.schemas: list[pa.Schema] = []
+        self._hashes: dict[str, Any] = {}
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Let the next rows pass."""
+        self.rows += batch.num_rows
+        if batch.schema not in self.schemas:
+            self.schemas.append(batch.schema)
         for index, column in enumerate(batch.columns):
             for path, content in _contents(column, str(index)):
-                hashes.setdefault(path, hashlib.sha256()).update(content)
-    columns = [(field.name, str(field.type)) for field in schema]
-    found = {path: each.hexdigest() for path, each in sorted(hashes.items())}
-    return hashlib.sha256(json.dumps([columns, rows, found]).encode()).hexdigest(), rows
+                self._hashes.setdefault(path, hashlib.sha256()).update(content)
+
+    def hexdigest(self, schema: pa.Schema) -> str:
+        """The sha256 of names, types and rows in their order."""
+        columns = [(field.name, str(field.type)) for field in schema]
+        found = {path: each.hexdigest() for path, each in sorted(self._hashes.items())}
+        return hashlib.sha256(json.dumps([columns, self.rows, found]).encode()).hexdigest()
+
+
+def digest_of_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> tuple[str, int]:
+    """The sha256 of names, types and rows in their order, and how many rows these are."""
+    digest = RowDigest()
+    for batch in read_ahead(batches):
+        digest.add(batch)
+    return digest.hexdigest(schema), digest.rows
 
 
 def _contents(array: Any, path: str) -> Iterator[tuple[str, Any]]:

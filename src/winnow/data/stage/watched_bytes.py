@@ -16,6 +16,7 @@ class WatchedBytes:
 
     Attributes:
         is_doubtful: whether there is doubt in what was read so far; also with a quote that is not closed at the end.
+        is_quoted: whether what was read ends within quotes.
     """
 
     closed = False
@@ -26,7 +27,7 @@ class WatchedBytes:
 
         self.is_doubtful = False
         self._content = content
-        self._is_first, self._is_quoted, self._last = True, False, b"\n"
+        self.is_quoted, self._is_first, self._last = False, True, b"\n"
         self._may_adjoin = np.zeros(256, bool)  # a quote, on its outer side
         self._may_adjoin[[*delimiter.encode(), *b'\r\n"']] = True
 
@@ -34,7 +35,7 @@ class WatchedBytes:
         """The next bytes; none at the end."""
         block = self._content.read(size)
         if not block:
-            self.is_doubtful = self.is_doubtful or self._is_quoted
+            self.is_doubtful = self.is_doubtful or self.is_quoted
         elif not self.is_doubtful:
             self.is_doubtful = self._has_doubt(block.removeprefix(codecs.BOM_UTF8) if self._is_first else block)
             self._is_first = False
@@ -48,14 +49,14 @@ class WatchedBytes:
 
         if b"\0" in block:
             return True
-        has_just_closed = self._last == QUOTE and not self._is_quoted
+        has_just_closed = self._last == QUOTE and not self.is_quoted
         if not block or not (has_just_closed or QUOTE in block):
             self._last = block[-1:] or self._last
             return False
         text = np.frombuffer(self._last + block, np.uint8)
         quotes = np.flatnonzero(text[1:] == ord(QUOTE)) + 1
-        opening, closing = quotes[int(self._is_quoted) :: 2], quotes[1 - int(self._is_quoted) :: 2]
+        opening, closing = quotes[int(self.is_quoted) :: 2], quotes[1 - int(self.is_quoted) :: 2]
         outer = [text[opening - 1], text[closing[closing < len(text) - 1] + 1], text[1:2] if has_just_closed else ()]
-        self._is_quoted ^= len(quotes) % 2 == 1
+        self.is_quoted ^= len(quotes) % 2 == 1
         self._last = block[-1:]
         return not all(self._may_adjoin[each].all() for each in outer if len(each))
