@@ -51,6 +51,7 @@ INTEGRATIONS: Mapping[str, str] = {
     "Seldon Core": "seldon",
     "Supply chain": "audit",
     "GitOps": "gitops",
+    "Continuous integration": "ci",
 }
 """The same of `winnow.integrations`."""
 

@@ -121,6 +121,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "spark-remove": ("spark:remove", "Remove what spark-init started."),
         "monitoring-rules": ("monitoring_stack:rules", "Print Prometheus rules, or the Grafana dashboard."),
         "airflow-dags": ("airflow_dags:command", "Write DAGs of Airflow that call these verbs for an experiment."),
+        "ci-init": ("ci_init:command", "Write the pipeline of a project for GitHub, Jenkins or GitLab."),
         "airflow-local": ("airflow:local", "Run Airflow on this machine, without Docker, until Ctrl-C."),
         "airflow-init": (
             "airflow:init",

