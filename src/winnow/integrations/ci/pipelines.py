@@ -198,9 +198,9 @@ def _blocks(
         }
     if kind == "gitlab":
         return {
-            "SETUP": setup,
-            "CHECKS": [_check(name) for name in checks],
-            "GATES": gates,
+            "SETUP": [_item(command) for command in setup],
+            "CHECKS": [_item(_check(name)) for name in checks],
+            "GATES": [_item(gate) for gate in gates],
             "WINNOW": [] if winnow is None else [f"WINNOW: {winnow}"],
         }
     return {
@@ -210,6 +210,11 @@ def _blocks(
         "SCHEDULE": [] if cron is None else ["schedule:", f'  - cron: "{cron}" # UTC'],
         "WINNOW": [] if winnow is None else [f"WINNOW: {winnow}"],
     }
+
+
+def _item(command: str) -> str:
+    """A command as an item of a list in YAML, in quotes where it would be read as something else."""
+    return command if command[0].isalpha() and ": " not in command else "'" + command.replace("'", "''") + "'"
 
 
 def _check(name: str) -> str:
