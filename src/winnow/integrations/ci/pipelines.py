@@ -77,11 +77,12 @@ class Project:
                 remedy="Run this in a project's folder, or make one: `winnow init`.",
             ) from None
         if source is None and re.search(r"^WINNOW\s*\?=", makefile, re.MULTILINE):
+            commit = next_flag("source", "git+https://HOST/winnow.git@COMMIT")
             raise InputError(
                 next_flag("source"),
                 expected="where the server gets winnow from, as this project does not contain it",
                 found="nothing",
-                remedy=f"Name a commit ({next_flag('source', 'git+https://HOST/winnow.git@COMMIT')}), or a wheel's URL.",
+                remedy=f"Name a commit ({commit}), or a wheel's URL.",
             )
         checks = tuple(name for name in ("lint", "test") if re.search(rf"^{name}\s*:(?!=)", makefile, re.MULTILINE))
         return cls(checks, source, (folder / "requirements.txt").exists())
