@@ -97,6 +97,27 @@ def test_nothing_is_committed_where_something_is_wrong(manifests: Manifests) -> 
     assert champion is not None and champion.version == "1"
 
 
+def test_replicas_are_set_where_no_autoscaler_owns_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    winnow = Winnow(tmp_path / "home", serving={"autoscale": None, "replicas": 2})
+    monkeypatch.setenv("WINNOW_HOME", str(winnow.home))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", winnow.uri)
+    manifests = manifests_of(winnow, tmp_path)
+    manifests.ask_for(0)
+    chosen = {"repo": manifests.clone, "source": manifests.rows, "rules": manifests.rules, "image": image("a")}
+    gitops_promote("production", winnow.file, **chosen, replicas=5)
+    found = manifests.deployed()
+    assert found is not None and found.replicas == 5
+
+
+def test_replicas_that_an_autoscaler_owns_are_refused_before_the_gates(manifests: Manifests) -> None:
+    manifests.ask_for(0)
+    before = manifests.references()
+    with pytest.raises(InputError, match=r"minReplicas in autoscaler\.yaml"):
+        gitops_promote("production", manifests.winnow.file, repo=manifests.clone, image=image("a"), replicas=5)
+    assert manifests.references() == before
+    assert Registry(manifests.winnow.uri).champion(manifests.winnow.name) is None
+
+
 def test_a_rollout_that_argo_rollouts_cannot_carry_out_is_refused_before_the_gates(manifests: Manifests) -> None:
     manifests.ask_for(0)
     strategies = {"canary": {"steps": [{"setWeight": 500}]}, "blueGreen": {"activeService": "other"}}

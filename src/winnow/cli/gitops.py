@@ -61,6 +61,9 @@ def init(config: Path, repo: Path, force: bool) -> None:
 )
 @click.option("--input", "source", help="Rows with the target for the gates; by default the holdout.")
 @rules_option
+@click.option(
+    "--replicas", type=click.IntRange(min=1), help="How many the stage has; by default what the overlay says."
+)
 @click.option("--again", is_flag=True, help="Promote the version even if it was rolled back.")
 @json_option
 def promote(as_json: bool, **options: Any) -> int:

@@ -100,6 +100,7 @@ def gitops_promote(
     source: Path | str | None = None,
     rules: Path | str | None = None,
     registry: str = "",
+    replicas: int | None = None,
     again: bool = False,
     show: Callable[[BuildStep], None] = silent,
     say: Callable[[str], None] = silent,
@@ -116,11 +117,13 @@ def gitops_promote(
         source: rows to judge on, as for `promote_model`.
         rules: the rules file with the gates; by default `retrain.rules`.
         registry: HOST/PATH of the images; by default that of the deployed one, else WINNOW_REGISTRY.
+        replicas: how many the stage has from now on; by default as many as the overlay says.
         again: promote the version even if its last promotion was rolled back.
 
     Raises:
         InputError: the stage has no gates or no overlay, the version was rolled back, the overlay was edited by hand,
-            the image is of another registry, or the remote refuses. Nothing is committed then.
+            the image is of another registry, an autoscaler owns the replicas, or the remote refuses. Nothing is
+            committed then.
         BuildFailedError: the build or the push of the image failed. Nothing is committed then.
     """
     from winnow.config.loader import load_experiment
@@ -133,6 +136,7 @@ def gitops_promote(
 
     overlay = open_overlay(experiment, stage, Path(repo), branch)
     overlay.check_rollout()
+    overlay.check_replicas(replicas)
     chosen = promotion.registry_for(image, registry, overlay.deployed)
     alias = None if version is not None else "candidate"
     origin = api.why(config, alias=alias, version=version).origin
@@ -147,7 +151,7 @@ def gitops_promote(
         options = api.ImageOptions(registry=chosen)
         image = api.build_prod(config, version=origin.version, options=options, show=show).reference
         promotion.registry_for(image, chosen, None)
-    change = OverlayChange(image, origin.name, origin.version, origin.digest, None)
+    change = OverlayChange(image, origin.name, origin.version, origin.digest, replicas)
     story = api.why(config, version=origin.version)
     message = promotion.promotion_message(judged, story, change)
     return GitopsPromotion(judged, overlay.commit(change, message, judged.reason, branch=branch, say=say))

@@ -66,6 +66,15 @@ class Overlay:
             manifests += [each for each in found if isinstance(each, dict) and {"kind", "metadata"} <= each.keys()]
         layout.check_rollout(manifests, f"{self.repository.url}: {folder}")
 
+    def check_replicas(self, replicas: int | None) -> None:
+        """Check that the overlay itself sets a number of replicas; None for none wanted.
+
+        Raises:
+            InputError: another file of the stage does, such as an autoscaler.
+        """
+        any_change = layout.OverlayChange(f"any/image@sha256:{'0' * 64}", "any", "1", "0" * 64, replicas)
+        layout.edited(self.text, any_change, self.place)
+
     def last_promotion(self) -> tuple[PastCommit, layout.OverlayChange, layout.OverlayChange]:
         """The last promotion that was not rolled back, what it deploys, and what was deployed before it.
 

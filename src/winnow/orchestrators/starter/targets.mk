@@ -185,7 +185,7 @@ render: setup ## Print what a platform would be sent, without asking it (PLATFOR
 gitops-init: setup ## Write manifests into a clone, for Argo CD or Flux to apply (REPO, CONFIG, FORCE=1)
 	@$(WINNOW) gitops-init $(FLAGS)
 
-gitops-promote: setup ## Judge a version by a stage's gates, and commit it to the manifests (STAGE, REPO, BRANCH, IMAGE=…@sha256:…, REGISTRY, VERSION, RULES, INPUT, AGAIN=1, JSON=1)
+gitops-promote: setup ## Judge a version by a stage's gates, and commit it to the manifests (STAGE, REPO, BRANCH, IMAGE=…@sha256:…, REGISTRY, REPLICAS, VERSION, RULES, INPUT, AGAIN=1, JSON=1)
 	@$(WINNOW) gitops-promote $(FLAGS)
 
 gitops-rollback: setup ## Revert the last promotion of a stage by a commit (STAGE, REPO, BRANCH, REASON, JSON=1)

@@ -5,36 +5,22 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from winnow.config.atomic_write import replace_text
 from winnow.config.errors import InputError, WinnowError
-from winnow.config.file_lock import try_locked
 from winnow.platforms.azure import revision_plan
 from winnow.platforms.azure.online import ENDED_BADLY, SUCCEEDED, AzureOnline, OnlineDeployment, OnlineEndpoint
 from winnow.platforms.azure.revision_plan import REVISION
 from winnow.platforms.azure.workspace import ENDPOINT, Workspace
 from winnow.platforms.deployer import Endpoint, ManualAccess, OvertakenError, UnknownDeploymentError
-from winnow.platforms.rollout_driver import this_process
+from winnow.platforms.held_file import HeldFile, held_file, holder_of
 from winnow.routing import Counts, Observation, Record, ReplicaObserved, Revision, RouterReport
 
-HELD_WITHIN_S = 1.0
 KEPT_LINES = 2000
 """How much of a log is kept when its deployment is deleted."""
-
-
-@dataclass(frozen=True)
-class AzureHeld:
-    """See `Held`: a locked file in the home. Another machine is found out by `Record.serial`."""
-
-    lock: Path
-
-    def renew(self) -> None:
-        """See `Held.renew`."""
-        if not self.lock.is_file():
-            raise OvertakenError(self.lock.parent.name)
 
 
 class AzureDeployer:
@@ -111,29 +97,13 @@ class AzureDeployer:
             url=endpoint.url.removesuffix(revision_plan.ROUTES["scoring_route"]) if record.route.stable else "",
         )
 
-    @contextlib.contextmanager
-    def held(self, name: str) -> Iterator[AzureHeld]:
+    def held(self, name: str) -> contextlib.AbstractContextManager[HeldFile]:
         """See `Deployer.held`. Processes of one home exclude each other; others are found out when they write."""
-        lock = self._folder(name) / "driver"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with try_locked(lock, within_s=HELD_WITHIN_S) as is_held:
-            if not is_held:
-                raise InputError(
-                    f"deployment '{name}'",
-                    expected="no other command that changes it",
-                    found=f"{lock.read_text(encoding='utf-8')}, which does",
-                    remedy="Wait until it has ended, or end it, and run the command again.",
-                )
-            lock.write_text(this_process(), encoding="utf-8")
-            yield AzureHeld(lock)
+        return held_file(self._folder(name) / "driver", name)
 
     def driver(self, name: str) -> str:
         """See `Deployer.driver`: of this home."""
-        lock = self._folder(name) / "driver"
-        if not lock.is_file():
-            return ""
-        with try_locked(lock) as is_free:
-            return "" if is_free else lock.read_text(encoding="utf-8")
+        return holder_of(self._folder(name) / "driver")
 
     def write(self, record: Record) -> None:
         """See `Deployer.write`."""

@@ -15,7 +15,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from winnow.config import error_reports
 from winnow.config.atomic_write import replace_text
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
-from winnow.config.file_lock import locked, try_locked
+from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
 from winnow.platforms.deployer import Endpoint, OvertakenError, Say, UnknownDeploymentError, look_at_listener, mute
 from winnow.platforms.docker import containers, revision_plan, scraping, traefik
@@ -37,9 +37,9 @@ from winnow.platforms.docker.entry import PROXY_IMAGE, TAKEOVER_S, Address, addr
 from winnow.platforms.docker.images import DockerImages
 from winnow.platforms.docker.prod_image import ROUTER as ROUTER_IMAGE
 from winnow.platforms.docker.revision_plan import PROXY, ROUTER_SETTINGS, ContainerRequest, container_name
+from winnow.platforms.held_file import HeldFile, held_file, holder_of
 from winnow.platforms.images import PROD_BASE, BuildOptions
 from winnow.platforms.labels import DEPLOYMENT, FOLDER
-from winnow.platforms.rollout_driver import this_process
 from winnow.routing import Observation, Record, ReplicaObserved, Revision, RouterReport
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
 
 ROUTERS_S = 60.0
-HELD_WITHIN_S = 1.0
 SHOWN_LINES = 20
 ASK = f"""
 import os, socket
@@ -67,14 +66,6 @@ with urllib.request.urlopen("http://127.0.0.1:{traefik.SERVER_PORT}/metrics", ti
 """
 """A program that prints the metrics of a replica in its container, whose port no other machine reaches."""
 _WHAT = "the deployments on Docker"
-
-
-@dataclass(frozen=True)
-class _Held:
-    """See `Held`. The system keeps a lock for as long as its process lives."""
-
-    def renew(self) -> None:
-        """See `Held.renew`."""
 
 
 class DockerDeployer:
@@ -157,30 +148,17 @@ class DockerDeployer:
         )
 
     @contextlib.contextmanager
-    def held(self, name: str) -> Iterator[_Held]:
-        """See `Deployer.held`. The system releases a dead process's lock."""
+    def held(self, name: str) -> Iterator[HeldFile]:
+        """See `Deployer.held`."""
         with asking(_WHAT):
             lock = self._folder(name) / "lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with try_locked(lock, within_s=HELD_WITHIN_S) as is_held:
-            if not is_held:
-                raise InputError(
-                    f"deployment '{name}'",
-                    expected="no other process that changes it",
-                    found=f"{_text_of(lock) or 'one'}, which does",
-                    remedy=f"Wait until it has ended (`{next_command('rollout-status', name=name)}`).",
-                )
-            lock.write_text(this_process(), encoding="utf-8")
-            yield _Held()
+        with held_file(lock, name) as held:
+            yield held
 
     def driver(self, name: str) -> str:
         """See `Deployer.driver`."""
         with asking(_WHAT):
-            lock = self._folder(name) / "lock"
-        if not lock.is_file():
-            return ""
-        with try_locked(lock) as is_free:
-            return "" if is_free else _text_of(lock)
+            return holder_of(self._folder(name) / "lock")
 
     @asking(_WHAT)
     def write(self, record: Record) -> None:

@@ -13,8 +13,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,16 +22,16 @@ from winnow.bundle.manifest import read_manifest
 from winnow.config.atomic_write import replace_bytes, replace_text
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
-from winnow.config.file_lock import locked, try_locked
+from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
 from winnow.config.process_identity import ProcessIdentity
 from winnow.platforms.deployer import Endpoint, OvertakenError, UnknownDeploymentError, look_at_listener
+from winnow.platforms.held_file import HeldFile, held_file, holder_of
 from winnow.platforms.local import process, revision_plan
 from winnow.platforms.local.processes import LOOK_S, Processes
 from winnow.platforms.local.revision_plan import OWN_HOST, EarlierState, Folder, Process, State
 from winnow.platforms.ports import bound, url_for_clients
 from winnow.platforms.readiness import metrics_at
-from winnow.platforms.rollout_driver import this_process
 from winnow.routing import (
     Entry,
     Observation,
@@ -47,23 +46,9 @@ from winnow.routing import (
 from winnow.serving.listening import HOLD, TAKE
 
 ROUTERS_READY_WITHIN_S = 30.0
-HELD_WITHIN_S = 1.0
-"""Longer than `driver` looks."""
 PORT_FREED_WITHIN_S = 1.0
 EARLIER_DRAIN_S = 35.0
 NOT_STARTED = ProcessIdentity(0, "")
-
-
-@dataclass(frozen=True)
-class LocalHeld:
-    """See `Held`: a locked file, which the system unlocks when its process ends."""
-
-    folder: Folder
-
-    def renew(self) -> None:
-        """See `Held.renew`."""
-        if not self.folder.driver.is_file():
-            raise OvertakenError(self.folder.path.name)
 
 
 class LocalDeployer:
@@ -131,29 +116,13 @@ class LocalDeployer:
             url=url_for_clients(state.host, state.port) if state.port is not None else "",
         )
 
-    @contextlib.contextmanager
-    def held(self, name: str) -> Iterator[LocalHeld]:
+    def held(self, name: str) -> contextlib.AbstractContextManager[HeldFile]:
         """See `Deployer.held`."""
-        folder = self._folder(name)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        with try_locked(folder.driver, within_s=HELD_WITHIN_S) as is_held:
-            if not is_held:
-                raise InputError(
-                    f"deployment '{name}'",
-                    expected="no other command that changes it",
-                    found=f"{_text(folder.driver)}, which does",
-                    remedy="Wait until it has ended, or end it, and run the command again.",
-                )
-            folder.driver.write_text(this_process(), encoding="utf-8")
-            yield LocalHeld(folder)
+        return held_file(self._folder(name).driver, name)
 
     def driver(self, name: str) -> str:
         """See `Deployer.driver`."""
-        lock = self._folder(name).driver
-        if not lock.is_file():
-            return ""
-        with try_locked(lock) as is_free:
-            return "" if is_free else _text(lock)
+        return holder_of(self._folder(name).driver)
 
     def write(self, record: Record) -> None:
         """See `Deployer.write`."""

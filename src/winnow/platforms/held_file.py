@@ -1,0 +1,65 @@
+"""The right to change a deployment, as a locked file: the system unlocks it when its process ends, however that is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from winnow.config.errors import InputError
+from winnow.config.file_lock import try_locked
+from winnow.config.next_command import next_command
+from winnow.platforms.deployer import OvertakenError
+from winnow.platforms.rollout_driver import this_process
+
+HELD_WITHIN_S = 1.0
+"""Longer than `holder_of` looks."""
+
+
+@dataclass(frozen=True)
+class HeldFile:
+    """See `Held`."""
+
+    lock: Path
+    name: str
+
+    def renew(self) -> None:
+        """See `Held.renew`."""
+        if not self.lock.is_file():
+            raise OvertakenError(self.name)
+
+
+@contextlib.contextmanager
+def held_file(lock: Path, name: str) -> Iterator[HeldFile]:
+    """See `Deployer.held`. The file says which process has the right.
+
+    Raises:
+        InputError: another process has it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with try_locked(lock, within_s=HELD_WITHIN_S) as is_held:
+        if not is_held:
+            raise InputError(
+                f"deployment '{name}'",
+                expected="no other process that changes it",
+                found=f"{_text(lock) or 'one'}, which does",
+                remedy=f"Wait until it has ended (`{next_command('rollout-status', name=name)}`).",
+            )
+        lock.write_text(this_process(), encoding="utf-8")
+        yield HeldFile(lock, name)
+
+
+def holder_of(lock: Path) -> str:
+    """See `Deployer.driver`."""
+    if not lock.is_file():
+        return ""
+    with try_locked(lock) as is_free:
+        return "" if is_free else _text(lock)
+
+
+def _text(lock: Path) -> str:
+    try:
+        return lock.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
