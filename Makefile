@@ -11,7 +11,7 @@ PYTEST       = $(VENV)/bin/pytest -n 2 --dist worksteal
 STAMP       := $(VENV)/.set-up
 
 include src/winnow/orchestrators/starter/targets.mk
-.PHONY: setup test test-docker test-kubernetes test-tools test-spark check lint format lock docs bench clean
+.PHONY: setup test test-docker test-kubernetes test-tools test-spark check lint format lock docs bench bench-compare wheel clean
 
 ##@ Develop
 setup: $(STAMP) ## Create .venv from requirements.lock; TORCH_INDEX=URL installs torch from another package index
@@ -56,6 +56,12 @@ lock: setup ## Pin the dependencies of pyproject.toml in requirements.lock; UPGR
 
 bench: setup ## Run the benchmarks; each prints one comparable figure
 	@for script in benchmarks/*.py; do $(VENV)/bin/python "$$script" || exit 1; done
+
+bench-compare: setup ## Compare the quick benchmarks with an earlier run's (ARGS="--output FILE --previous FILE")
+	@$(VENV)/bin/python benchmarks/nightly/compare.py $(ARGS)
+
+wheel: setup ## Build the wheel into dist/
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 clean: ## Remove .venv and caches; studies and models stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
