@@ -110,7 +110,8 @@ def test_winnow_comes_from_a_commit_or_a_wheel(project: Path) -> None:
     own = '"/tmp/winnow/.venv/bin/pip" install --quiet --requirement requirements.txt'
     assert gitlab()["setup"] == [
         'test -d "/tmp/winnow" || git clone --quiet https://git.example.com/ml/winnow.git "/tmp/winnow"',
-        'git -C "/tmp/winnow" fetch --quiet --all && git -C "/tmp/winnow" checkout --quiet --detach 3d3c42e',
+        'git -C "/tmp/winnow" fetch --quiet --all',
+        'git -C "/tmp/winnow" checkout --quiet --detach 3d3c42e',
         'make -C "/tmp/winnow" setup',
         own,
     ]

@@ -171,7 +171,8 @@ def _setup(project: Project, clone: str) -> Sequence[str]:
     else:
         lines = [
             f'test -d "{clone}" || git clone --quiet {shlex.quote(source.url)} "{clone}"',
-            f'git -C "{clone}" fetch --quiet --all && git -C "{clone}" checkout --quiet --detach {source.commit}',
+            f'git -C "{clone}" fetch --quiet --all',
+            f'git -C "{clone}" checkout --quiet --detach {source.commit}',
             f'make -C "{clone}" setup',
         ]
     return [*lines, *([f"{pip} --requirement requirements.txt"] if project.has_requirements else [])]
