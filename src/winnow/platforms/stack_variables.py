@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,14 +20,20 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.quantities import QUANTITY
 from winnow.config.settings import Variable
+from winnow.tracking import store_check
 
 BACKEND, DESTINATION, ENDPOINT = "MLFLOW_BACKEND_STORE_URI", "MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_S3_ENDPOINT_URL"
 MLFLOW_PORT, POSTGRES_PORT, CONSOLE_PORT = "MLFLOW_PORT", "POSTGRES_PORT", "MINIO_CONSOLE_PORT"
 ALLOWED_HOSTS, ALLOWED_ORIGINS = "MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"
 PROJECT, ENV_FILE, EGRESS = "WINNOW_PROJECT", "WINNOW_ENV_FILE", "WORKER_EGRESS"
 
+_CONNECTION = "AZURE_STORAGE_CONNECTION_STRING"
+STORE_CHECK = Path(store_check.__file__).read_text(encoding="utf-8")
+"""The program that opens the artifact store in that image."""
+
 _DATABASES = ("postgresql", "mysql", "mssql", "sqlite")
 _STORES = ("s3", "gs", "wasbs", "abfss", "hdfs", "sftp", "ftp", "file")
+_HOST_OF = {"wasbs": "blob", "abfss": "dfs"}
 _EXTRA_OF = {"mysql": "mysql", "wasbs": "azure", "abfss": "azure", "gs": "gcs"}
 
 
@@ -85,6 +92,14 @@ def scheme_of(uri: str) -> str:
     return urlsplit(uri).scheme.partition("+")[0]
 
 
+def _account(destination: str) -> str:
+    """The storage account of an address of Azure; empty where it names none."""
+    parts = urlsplit(destination)
+    host = rf"{_HOST_OF.get(parts.scheme, '')}\.core\.(windows\.net|chinacloudapi\.cn|usgovcloudapi\.net)"
+    match = re.fullmatch(rf"[a-z0-9$][a-z0-9-]{{2,62}}@([a-z0-9]{{3,24}})\.{host}", parts.netloc)
+    return match[1] if match is not None else ""
+
+
 _PORT = Rule("a port, 1 to 65535", "5600", lambda text: text.isdecimal() and 0 < int(text) < 65536)
 _COUNT = Rule("a whole number from 1", "2", lambda text: text.isdecimal() and int(text) > 0)
 _NAME = Rule(
@@ -113,6 +128,21 @@ _STORE = Rule(
     f"an absolute path, or a URL of one of {', '.join(_STORES)}",
     "s3://my-bucket",
     lambda text: urlsplit(text).scheme in _STORES or text.startswith("/"),
+)
+
+_BUCKET = Rule(
+    "a bucket's name after the scheme: 3 letters or more of a-z, 0-9, '.', '_' and '-'",
+    "s3://my-bucket/mlflow",
+    lambda text: (
+        urlsplit(text).scheme not in ("s3", "gs")
+        or re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", urlsplit(text).netloc)
+    ),
+)
+# Other addresses are refused by MLflow itself, but only once it is asked for an artifact.
+_CONTAINER = Rule(
+    "wasbs://CONTAINER@ACCOUNT.blob.core.windows.net or abfss://CONTAINER@ACCOUNT.dfs.core.windows.net",
+    "wasbs://mlflow@myaccount.blob.core.windows.net/path",
+    lambda text: urlsplit(text).scheme not in _HOST_OF or _account(text),
 )
 
 SETTINGS = (
@@ -151,7 +181,7 @@ SETTINGS = (
         DESTINATION,
         "the stack's MinIO",
         "Where artifacts are kept: s3://, wasbs://, gs://, or a path such as /winnow/artifacts.",
-        rules=(_STORE,),
+        rules=(_STORE, _BUCKET, _CONTAINER),
     ),
     Setting(
         "EXTRAS", "", "Extras of the image, separated by commas: mysql, azure, gcs. The addresses above add theirs."
@@ -209,7 +239,7 @@ KEYS = (
     Setting("AWS_SECRET_ACCESS_KEY", "", "Secret of the access key."),
     Setting("AWS_SESSION_TOKEN", "", "Session token of the access key."),
     Setting("AWS_DEFAULT_REGION", "us-east-1", "Region of that service."),
-    Setting("AZURE_STORAGE_CONNECTION_STRING", "", "Connection string of Azure Blob storage."),
+    Setting(_CONNECTION, "", "Connection string of Azure Blob storage."),
     Setting("AZURE_STORAGE_ACCESS_KEY", "", "Access key of Azure Blob storage, instead of a connection string."),
 )
 """Keys of another artifact store than the stack's; used only with MLFLOW_ARTIFACTS_DESTINATION."""
@@ -257,6 +287,63 @@ def check(values: Mapping[str, str]) -> None:
     for name, text in values.items():
         for rule in _ALL[name].rules if text and name in _ALL else ():
             require(name, _shown(name, text), bool(rule.is_met(text)), rule.expected, rule.example)
+
+
+def can_check(destination: str) -> bool:
+    """Whether the artifact store is one of a cloud, which is opened before MLflow's server starts."""
+    return scheme_of(destination) in ("s3", "gs", *_HOST_OF)
+
+
+def closed_store(destination: str, found: str, *, lacks_package: bool) -> InputError:
+    """The error for an artifact store that MLflow's container cannot open; `found` is what it says of it."""
+    remedy = f"Correct {DESTINATION}, or what opens it ({', '.join(sorted(keys_of(destination))) or 'see the page'})"
+    if lacks_package:
+        extra = _EXTRA_OF.get(scheme_of(destination), "s3")
+        remedy = f"Leave TRACKING_IMAGE out, or add winnow's extra '{extra}' to your own image"
+    return InputError(
+        DESTINATION,
+        expected=f"a store that MLflow's container can open: {destination}",
+        found=f"'{found}'",
+        remedy=f"{remedy}; docs/stores.md shows what each store needs.",
+    )
+
+
+def keys_of(destination: str) -> frozenset[str]:
+    """The names of the keys that open an artifact store; those of other stores are not for it."""
+    if scheme_of(destination) == "s3":
+        return frozenset(one.name for one in KEYS if one.name == ENDPOINT or one.name.startswith("AWS_"))
+    return frozenset({_CONNECTION, "AZURE_STORAGE_ACCESS_KEY"}) if scheme_of(destination) == "wasbs" else frozenset()
+
+
+def check_keys(destination: str, values: Mapping[str, str]) -> None:
+    """Raises InputError, which shows no secret, where keys do not open the store: half a key, another account's."""
+    names = keys_of(destination)
+    pair = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    for one, other in (pair, pair[::-1]):
+        if one in names and values.get(one) and not values.get(other):
+            raise InputError(
+                other,
+                expected=f"the other half of {one}",
+                found="none",
+                remedy=f"Set both, or neither where MLflow has an identity of its own: `{one}= {other}= …`.",
+            )
+    connection = values.get(_CONNECTION, "") if _CONNECTION in names else ""
+    parts = dict(part.partition("=")[::2] for part in connection.split(";"))
+    if connection and not (parts.get("AccountName") or parts.get("BlobEndpoint")):
+        raise InputError(
+            _CONNECTION,
+            expected="a connection string with AccountName or BlobEndpoint",
+            found="another text",
+            remedy="Copy it: `az storage account show-connection-string --name ACCOUNT`.",
+        )
+    account = parts.get("AccountName")
+    if account and account != _account(destination):
+        raise InputError(
+            _CONNECTION,
+            expected=f"one of the account '{_account(destination)}', which {DESTINATION} names",
+            found=f"one of '{account}'",
+            remedy="Correct the one or the other.",
+        )
 
 
 def _shown(name: str, text: str) -> str:

@@ -22,6 +22,7 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
 from winnow.config.own_files import CLONE, own_folder
 from winnow.platforms.images import REGISTRY, BuildFailedError, BuildStep, Show, silent
+from winnow.platforms.registries import login_advice
 
 ENVIRONMENT: Mapping[str, str] = {"DOCKER_BUILDKIT": "1"}
 """What the command needs beside the caller's environment; engines before 23.0 build without BuildKit by default."""
@@ -148,9 +149,8 @@ def push(tag: str, show: Show = silent, *, environment: Mapping[str, str] = os.e
     if status != 0:
         host = tag.partition("/")[0]
         remedy = (
-            f"Look whether the registry {host} is reachable from this machine's Docker, whether `docker login {host}` "
-            f"has been done with an account that may push there, and whether {next_flag('registry')} (or {REGISTRY}) "
-            "names the right one."
+            f"{login_advice(tag)} Otherwise look whether this machine's Docker reaches {host}, and whether "
+            f"{next_flag('registry')} (or {REGISTRY}) names the right registry; docs/stores.md says more."
         )
         raise BuildFailedError(tag, end, what="pushed", remedy=remedy)
     show(BuildStep(name, took_s=time.monotonic() - began))

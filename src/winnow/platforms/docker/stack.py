@@ -42,6 +42,7 @@ from winnow.platforms.images import TRAIN_BASE, BuildOptions, Show, silent
 from winnow.platforms.labels import STACK, STUDY
 from winnow.platforms.ports import is_free
 from winnow.platforms.stack import LOG_LINES, MINIO, MLFLOW, POSTGRES, StackEnd, StackError, redacted
+from winnow.tracking import store_check
 
 if TYPE_CHECKING:
     import docker
@@ -134,6 +135,7 @@ class DockerStack:
         if plan.image is not None:
             self._say("building the MLflow server's image (minutes the first time, seconds afterwards)")
             build(plan.image, environment=self._environment)
+        self._check_store(plan)
         for container in self._containers():
             # Compose would keep an unhealthy container and fail again. Data is in volumes.
             if _health(container) == "unhealthy":
@@ -263,6 +265,19 @@ class DockerStack:
                 found=" and ".join(f"{each.address}:{each.number}, which is taken" for each in taken),
                 remedy=f"{free}: `{others}`.",
             )
+
+    def _check_store(self, plan: DockerStackPlan) -> None:
+        """Refuse an artifact store that MLflow's container cannot open with its settings and packages."""
+        destination = plan.file.variables().get(variables.DESTINATION, "")
+        if not variables.can_check(destination):
+            return
+        self._say(f"opening {destination}")
+        done = _run(plan.checks_store, subprocess_environment(self._environment))
+        if done.returncode in (1, store_check.NO_PACKAGE):
+            said = redacted(done.stdout.strip() or _tail(done), secrets_of(plan.file)).splitlines()[-1]
+            raise variables.closed_store(destination, said, lacks_package=done.returncode == store_check.NO_PACKAGE)
+        if done.returncode:
+            raise StackError(f"`docker compose run` failed:\n{redacted(_tail(done), secrets_of(plan.file))}")
 
     def _check_unused(self) -> None:
         for network in self._networks():

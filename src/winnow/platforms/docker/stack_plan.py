@@ -33,6 +33,7 @@ from winnow.platforms.stack_variables import (
     SECRET_KEYS,
     SECRETS,
 )
+from winnow.platforms.sweep import CONTAINER_PYTHON
 
 COMPOSE_FILE = "compose.yaml"
 OVERRIDE = "compose.override.yaml"
@@ -113,14 +114,22 @@ class DockerStackPlan:
         wanted = ("up", "--detach", "--wait", "--no-build", "--quiet-pull", "--remove-orphans")
         return self.project.command(*wanted, profiles=self.profiles)
 
+    @property
+    def checks_store(self) -> list[str]:
+        """The command that opens the artifact store in a container that is like MLflow's, and is gone afterwards."""
+        wanted = ("run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull")
+        return self.project.command(*wanted, MLFLOW, CONTAINER_PYTHON, "-c", variables.STORE_CHECK)
+
     def render(self) -> str:
         values = self.file.variables()
+        destination = values.get(DESTINATION, "")
         studies = self.record.storage_url or without_password(values.get(OWN_STORAGE, ""))
         return "\n".join(
             [
                 f"write {self.project.env_file} (0600):",
                 *(f"  {name}={_starred(name, text)}" for name, text in values.items() if name in variables.NAMES),
                 *([f"run {self.image.render()}"] if self.image is not None else []),
+                *([f"open {destination} in MLflow's image"] if variables.can_check(destination) else []),
                 f"run {shlex.join(self.starts)}",
                 *(f"publish {port.service} at {port.address}:{port.number}" for port in self.ports),
                 f"wait until healthy: {', '.join(self.services)}",

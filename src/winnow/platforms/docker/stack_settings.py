@@ -54,6 +54,7 @@ def choose(given: Mapping[str, str], file: EnvFile, new_password: Callable[[], s
     block[ALLOWED_ORIGINS] = variables.origins(block[ALLOWED_HOSTS])
     keys = _artifact_keys(block[DESTINATION], values, own)
     variables.check({**block, **keys})
+    variables.check_keys(block[DESTINATION], values)
     _check_ports(block)
     block = {name: text for name, text in block.items() if text and text != own.get(name)}
     passwords = {name: file.block.get(name) or new_password() for name in SECRETS if name not in own}
@@ -111,7 +112,8 @@ def _check_ports(values: Mapping[str, str]) -> None:
 def _artifact_keys(destination: str, values: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
     """The keys of another artifact store. Those that default to MinIO's are written even where they are empty."""
     if destination:
-        found = {one.name: values.get(one.name, "") for one in KEYS}
+        opening = variables.keys_of(destination)
+        found = {one.name: values.get(one.name, "") if one.name in opening else "" for one in KEYS}
         return {name: text for name, text in found.items() if (text or name in _OF_MINIO) and text != own.get(name)}
     stray = next((one.name for one in KEYS if one.name in own), None)
     if stray is not None:

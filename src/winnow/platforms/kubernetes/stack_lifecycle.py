@@ -234,6 +234,8 @@ class KubernetesStack:
 
     def _planned(self, place: Place, secret: Mapping[str, str] | None) -> KubernetesStackPlan:
         chosen = choose(self._given, secret, new_password)
+        if chosen.unused:
+            self._say(f"not used: {chosen.unused}")
         route = ImageRoute.from_environment(self._environment, cluster=place.identity, home=self._home)
         image = None
         if _is_built(chosen):

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import yaml
-
 from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
 from winnow.config.quantities import bytes_of
 from winnow.config.stack_record import ClusterStackRecord
-from winnow.config.yaml_text import not_yaml
+from winnow.platforms import stack_variables as variables
 from winnow.platforms.kubernetes import stack_settings as settings
 from winnow.platforms.kubernetes.kinds import (
     CONFIG_MAP,
@@ -31,7 +29,8 @@ from winnow.platforms.kubernetes.kinds import (
     Kind,
     Manifest,
 )
-from winnow.platforms.kubernetes.manifests import APPEND, FieldPath, Named, changed, load, merged, to_yaml
+from winnow.platforms.kubernetes.manifests import APPEND, FieldPath, Named, changed, load, to_yaml
+from winnow.platforms.kubernetes.overlay import SERVER, lay_over, named
 from winnow.platforms.kubernetes.stack_settings import Chosen
 from winnow.platforms.labels import ROLE, STACK
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES
@@ -45,6 +44,7 @@ from winnow.platforms.stack_variables import (
     origins,
     quantity,
 )
+from winnow.platforms.sweep import CONTAINER_PYTHON
 
 FOLDER = Path("k8s/tracking")
 SECRET_NAME = "winnow-tracking"
@@ -121,6 +121,8 @@ def plan_stack(folder: Path, chosen: Chosen, image: str, place: Place) -> Cluste
     patched = [_patched(manifest, chosen, image) for part in (WORKERS, *services) for manifest in load(folder / part)]
     overlaid = lay_over(patched, chosen.settings.get("TRACKING_OVERLAY", ""))
     _check_single(overlaid)
+    if variables.can_check(chosen.settings.get(DESTINATION, "")):
+        overlaid = [_with_check(each) if named(each) == SERVER else each for each in overlaid]
     own = chosen.own_storage
     record = ClusterStackRecord(
         context=place.context,
@@ -145,66 +147,21 @@ def secret_manifest(secret: Mapping[str, str], owner: str = "") -> Manifest:
     }
 
 
-def lay_over(manifests: Sequence[Manifest], overlay: str) -> list[Manifest]:
-    """The manifests with the overlay's parts merged into them (`manifests.merged`).
-
-    Raises:
-        InputError: the overlay is not YAML, or a part of it belongs to no manifest.
-    """
-    found = list(manifests)
-    for part in _parts(overlay):
-        metadata = part.get("metadata")
-        name = metadata.get("name") if isinstance(metadata, dict) else None
-        meant = [
-            index
-            for index, each in enumerate(found)
-            if (each["kind"], each["metadata"]["name"]) == (part.get("kind"), name)
-        ]
-        if not meant:
-            raise InputError(
-                "TRACKING_OVERLAY",
-                expected=f"parts of {', '.join(_named(each) for each in manifests)}",
-                found=f"one of {part.get('kind')} '{name}'",
-                remedy="Correct its kind and metadata.name.",
-            )
-        found[meant[0]] = merged(found[meant[0]], part)
-    return found
-
-
 def _check_single(manifests: Sequence[Manifest]) -> None:
     """Refuse several replicas of a database: behind one address, each would get half of the studies."""
     for manifest in manifests:
         replicas = manifest["spec"].get("replicas", 1) if manifest["kind"] == "StatefulSet" else 1
         if replicas != 1:
             raise InputError(
-                f"TRACKING_OVERLAY: {_named(manifest)}: spec.replicas",
+                f"TRACKING_OVERLAY: {named(manifest)}: spec.replicas",
                 expected="1, for its data is in one pod's volume",
                 found=str(replicas),
                 remedy="Remove it; MLflow's server, which keeps no data, may have more.",
             )
 
 
-def _parts(overlay: str) -> list[dict[str, Any]]:
-    try:
-        parts = [part for part in yaml.safe_load_all(overlay) if part is not None]
-    except yaml.YAMLError as error:
-        raise not_yaml(Path("TRACKING_OVERLAY"), error) from error
-    if not all(isinstance(part, dict) for part in parts):
-        raise InputError(
-            "TRACKING_OVERLAY",
-            expected="YAML documents that are maps",
-            found="another",
-            remedy="Write parts of manifests, each with its kind and metadata.name.",
-        )
-    return parts
-
-
-def _named(manifest: Manifest) -> str:
-    return f"{manifest['kind']} {manifest['metadata']['name']}"
-
-
 def _patched(manifest: Manifest, chosen: Chosen, image: str) -> Manifest:
-    match _named(manifest):
+    match named(manifest):
         case "StatefulSet winnow-postgres":
             return changed(manifest, _stateful(manifest, POSTGRES, chosen.settings))
         case "StatefulSet winnow-minio":
@@ -270,6 +227,20 @@ def _mlflow(manifest: Manifest, chosen: Chosen, image: str) -> dict[FieldPath, A
     return changes
 
 
+def _with_check(server: Manifest) -> Manifest:
+    """MLflow's Deployment with a container before it that opens the artifact store, with all that the server has."""
+    own = next(each for each in _at(server, (*_POD, "containers")) if each["name"] == MLFLOW)
+    shared = {name: own[name] for name in ("image", "env", "envFrom", "securityContext", "volumeMounts") if name in own}
+    container = {
+        "name": "store",
+        "command": [CONTAINER_PYTHON, "-c", variables.STORE_CHECK],
+        **shared,
+        "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}},
+    }
+    before = server["spec"]["template"]["spec"].get("initContainers") or []
+    return changed(server, {(*_POD, "initContainers"): [*before, container]})
+
+
 def _env(name: str) -> FieldPath:
     return (*_AT_MLFLOW, "env", Named(name), "value")
 
@@ -312,7 +283,7 @@ def _at(manifest: Manifest, path: FieldPath) -> Any:
                 place = place[part]
         except (KeyError, TypeError, StopIteration) as error:
             raise InputError(
-                _named(manifest),
+                named(manifest),
                 expected=f"{part} of {' '.join(str(each) for each in path)}",
                 found="none",
                 remedy="Put it back in the manifest below k8s/.",

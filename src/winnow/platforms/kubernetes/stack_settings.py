@@ -14,6 +14,7 @@ from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
 from winnow.config.stack_record import OWN_STORAGE, OWN_WORKER_STORAGE
 from winnow.platforms import stack_variables as variables
+from winnow.platforms.kubernetes.overlay import account_of
 from winnow.platforms.stack_variables import BACKEND, DESTINATION, ENDPOINT, SECRET_KEYS, SECRETS, STUDIES, USER
 
 REGION = "AWS_DEFAULT_REGION"
@@ -32,10 +33,12 @@ class Chosen:
     Attributes:
         settings: those that are set and may be shown.
         secret: the Secret's values by key, without empty ones.
+        unused: the keys that were given and are not used, and why, as text.
     """
 
     settings: Mapping[str, str]
     secret: Mapping[str, str] = field(repr=False)
+    unused: str = ""
 
     @property
     def has_own_artifacts(self) -> bool:
@@ -76,8 +79,17 @@ def choose(given: Mapping[str, str], secret: Mapping[str, str] | None, new_passw
     _check(values)
     variables.check_passwords(made)
     values = {name: text for name, text in values.items() if text}
+    account = account_of(values.get("TRACKING_OVERLAY", "")) if ENDPOINT not in values else ""
+    unused: tuple[str, ...] = ()
     if DESTINATION in values:
-        keys = {name: values[name] for name in sorted(SECRET_KEYS) if name in values}
+        opening = variables.keys_of(values[DESTINATION])
+        keys = {name: values[name] for name in sorted(SECRET_KEYS & opening) if name in values}
+        if account:
+            # A key would override the identity that the cloud gives to the account's pods.
+            keys, unused = {}, tuple(name for name in keys if given.get(name))
+        else:
+            variables.check_keys(values[DESTINATION], values)
+        values = {name: text for name, text in values.items() if name not in (ENDPOINT, REGION) or name in opening}
     else:
         values = {name: text for name, text in values.items() if name not in (ENDPOINT, REGION)}
         keys = {"AWS_ACCESS_KEY_ID": made[USER], "AWS_SECRET_ACCESS_KEY": made["MINIO_ROOT_PASSWORD"]}
@@ -89,7 +101,8 @@ def choose(given: Mapping[str, str], secret: Mapping[str, str] | None, new_passw
         **keys,
         **({KEPT: json.dumps(settings, sort_keys=True)} if settings else {}),
     }
-    return Chosen(settings, chosen)
+    why = f"{', '.join(unused)} of this shell: MLflow has the ServiceAccount {account}" if unused else ""
+    return Chosen(settings, chosen, why)
 
 
 def tracking_url(namespace: str) -> str:

@@ -146,4 +146,4 @@ def test_a_push_that_fails_says_what_to_check(tmp_path: Path) -> None:
     first, said, remedy = str(told.value).splitlines()
     assert first == "image 'reg.example:5000/team/winnow-train:1' was not pushed. The end of the output:"
     assert said.strip() == "no basic auth credentials"
-    assert all(part in remedy for part in ("reachable", "`docker login reg.example:5000`", "REGISTRY="))
+    assert all(part in remedy for part in ("reaches", "`docker login reg.example:5000`", "REGISTRY="))

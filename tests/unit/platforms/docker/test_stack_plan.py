@@ -111,6 +111,7 @@ def test_a_plan_shows_no_password() -> None:
         "MLFLOW_BACKEND_STORE_URI": "mysql://me:hidden-one@db/m",
         "WINNOW_STORAGE": "postgresql://me:hidden-two@db/w",
         "MLFLOW_ARTIFACTS_DESTINATION": "s3://mine",
+        "AWS_ACCESS_KEY_ID": "me",
         "AWS_SECRET_ACCESS_KEY": "hidden-three",
     }
     text = planned(**given).render()

@@ -61,12 +61,18 @@ def test_an_own_password_is_taken() -> None:
 
 
 def test_an_own_artifact_store_never_sees_minio_s_key() -> None:
-    found = chosen({"MLFLOW_ARTIFACTS_DESTINATION": "s3://mine", "AWS_ACCESS_KEY_ID": "me"}).variables()
-    assert (found["MLFLOW_S3_ENDPOINT_URL"], found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"]) == (
-        "",
-        "me",
-        "",
-    )
+    for address in ("s3://mine", "gs://mine"):
+        found = chosen({"MLFLOW_ARTIFACTS_DESTINATION": address}).variables()
+        names = ("MLFLOW_S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        assert [found[name] for name in names] == ["", "", ""]
+
+
+def test_keys_of_another_store_are_not_written() -> None:
+    given = {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "s", "AZURE_STORAGE_ACCESS_KEY": "k"}
+    google = chosen({"MLFLOW_ARTIFACTS_DESTINATION": "gs://mine", **given}).variables()
+    assert (google["AWS_ACCESS_KEY_ID"], google.get("AZURE_STORAGE_ACCESS_KEY", "")) == ("", "")
+    amazon = chosen({"MLFLOW_ARTIFACTS_DESTINATION": "s3://mine", **given}).variables()
+    assert (amazon["AWS_ACCESS_KEY_ID"], amazon.get("AZURE_STORAGE_ACCESS_KEY", "")) == ("me", "")
 
 
 def test_keys_of_the_caller_s_environment_are_not_taken_for_minio_s() -> None:
@@ -90,7 +96,7 @@ def test_a_plain_database_address_gets_the_driver_that_the_image_has(given: Mapp
     ("given", "extras"),
     [
         ({"MLFLOW_BACKEND_STORE_URI": "mysql://me@db/mlflow"}, "mysql"),
-        ({"MLFLOW_ARTIFACTS_DESTINATION": "wasbs://c@account.blob.core.windows.net/m"}, "azure"),
+        ({"MLFLOW_ARTIFACTS_DESTINATION": "wasbs://mine@account.blob.core.windows.net/m"}, "azure"),
         ({"MLFLOW_ARTIFACTS_DESTINATION": "gs://mine", "EXTRAS": "mysql"}, "gcs,mysql"),
     ],
 )

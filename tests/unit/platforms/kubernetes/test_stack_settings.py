@@ -57,11 +57,45 @@ def test_what_was_set_is_kept_in_the_secret_and_an_empty_value_brings_the_defaul
 
 
 def test_an_own_artifact_store_never_sees_minio_s_key() -> None:
-    given = {"MLFLOW_ARTIFACTS_DESTINATION": "s3://mine", "AWS_ACCESS_KEY_ID": "me"}
-    found = chosen(given, FRESH)
+    found = chosen({"MLFLOW_ARTIFACTS_DESTINATION": "s3://mine"}, FRESH)
     assert found.has_own_artifacts
-    assert found.secret["AWS_ACCESS_KEY_ID"] == "me"
-    assert "AWS_SECRET_ACCESS_KEY" not in found.secret
+    assert not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} & set(found.secret)
+
+
+KEY = {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
+ACCOUNT = """\
+kind: Deployment
+metadata: {name: winnow-mlflow}
+spec: {template: {spec: {serviceAccountName: winnow-stack}}}
+"""
+
+
+def test_the_pods_identity_is_not_overridden_by_a_shell_s_key() -> None:
+    given = {"MLFLOW_ARTIFACTS_DESTINATION": "s3://mine", **KEY}
+    before = chosen(given, FRESH)
+    assert before.secret["AWS_SESSION_TOKEN"] == "t"
+    found = chosen({**given, "TRACKING_OVERLAY": ACCOUNT}, before.secret)
+    assert not set(KEY) & set(found.secret)
+    names = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN"
+    assert found.unused == f"{names} of this shell: MLflow has the ServiceAccount winnow-stack"
+    assert chosen({}, found.secret) == Chosen(found.settings, found.secret)
+
+
+def test_another_s3_service_is_opened_by_its_key_whatever_account_the_pod_has() -> None:
+    given = {"MLFLOW_ARTIFACTS_DESTINATION": "s3://mine", "MLFLOW_S3_ENDPOINT_URL": "https://s3.example.com"}
+    found = chosen({**given, **KEY, "TRACKING_OVERLAY": ACCOUNT}, FRESH)
+    assert (found.unused, found.secret["AWS_ACCESS_KEY_ID"]) == ("", "me")
+
+
+def test_an_empty_key_makes_the_stack_forget_the_kept_one() -> None:
+    first = chosen({"MLFLOW_ARTIFACTS_DESTINATION": "s3://mine", **KEY}, FRESH)
+    assert not set(KEY) & set(chosen(dict.fromkeys(KEY, ""), first.secret).secret)
+
+
+def test_keys_of_another_store_are_not_kept() -> None:
+    found = chosen({"MLFLOW_ARTIFACTS_DESTINATION": "gs://mine", "AWS_DEFAULT_REGION": "eu-1", **KEY}, FRESH)
+    assert not set(KEY) & set(found.secret)
+    assert found.settings == {"MLFLOW_ARTIFACTS_DESTINATION": "gs://mine"}
 
 
 def test_keys_of_an_own_artifact_store_are_kept_and_give_way_to_minio_s_when_it_is_given_up() -> None:
