@@ -72,8 +72,9 @@ def running(command: Sequence[Any], port: int, folder: Path) -> Iterator[None]:
                     time.sleep(0.05)
             yield
         finally:
-            process.terminate()
-            process.wait(10)
+            # Azurite would wait for idle connections first.
+            process.kill()
+            process.wait()
 
 
 def of_plan(given: dict[str, str]) -> tuple[dict[str, str], str]:
@@ -106,8 +107,9 @@ def made(python: Path, program: str) -> None:
 
 
 def packages(python: Path) -> str:
-    asked = [python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"]
-    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    program = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    done = subprocess.run([python, "-c", program], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def test_artifacts_are_kept_in_s3(tmp_path: Path) -> None:
