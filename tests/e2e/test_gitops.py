@@ -97,6 +97,15 @@ def test_nothing_is_committed_where_something_is_wrong(manifests: Manifests) -> 
     assert champion is not None and champion.version == "1"
 
 
+def test_a_champion_that_no_gate_has_judged_is_judged_before_it_is_committed(manifests: Manifests) -> None:
+    manifests.ask_for(0)
+    Registry(manifests.winnow.uri).crown(manifests.winnow.versions[0], "the highest f1")  # selection without gates
+    manifests.demand(1.0)
+    before = manifests.references()
+    assert not promote(manifests, image("a"))
+    assert manifests.references() == before
+
+
 def test_replicas_are_set_where_no_autoscaler_owns_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     winnow = Winnow(tmp_path / "home", serving={"autoscale": None, "replicas": 2})
     monkeypatch.setenv("WINNOW_HOME", str(winnow.home))

@@ -89,6 +89,8 @@ def promote(
 ) -> Promotion:
     """Judge a version by the gates of a stage, and move the stage's alias to it where it passes them all.
 
+    A version that has the alias is judged only if it never passed: selection gives aliases, too.
+
     Args:
         place: of the rules, for errors: the file.
         version: its number; by default that of `@candidate`.
@@ -110,7 +112,7 @@ def promote(
     chosen = choose_version(registry, name, store=store, alias=CANDIDATE, number=version)
     champion = registry.champion(name, CHAMPION)
     semantic = chosen.semantic, "" if champion is None else champion.semantic
-    if registry.champion(name, alias) == chosen:
+    if registry.champion(name, alias) == chosen and _has_passed(registry, chosen, stage):
         held = f"version {chosen.label} is @{alias} already"
         return Promotion(name, stage, alias, chosen.version, _number(champion), "", (), True, False, held, *semantic)
     candidate = evidence.load_version(registry, chosen, settings)
@@ -134,6 +136,11 @@ def promote(
     if not is_promoted:
         return promotion
     return replace(promotion, is_new=registry.crown(chosen, reason, alias))
+
+
+def _has_passed(registry: PromotingRegistry, version: ModelVersion, stage: Stage) -> bool:
+    kept = registry.verdicts(version).get(stage)
+    return kept is not None and bool(msgspec.json.decode(kept).get("is_promoted"))
 
 
 def _reason(stage: Stage, version: str, against: str, findings: tuple[Finding, ...]) -> str:

@@ -64,7 +64,7 @@ class Models:
         return destination
 
     def verdicts(self, version: ModelVersion) -> dict[str, str]:
-        return {}
+        return {stage: json.dumps(kept) for (number, stage), kept in self.kept.items() if number == version.version}
 
     def trained_rows(self, version: ModelVersion) -> Any:
         return self.trained.get(version.version)
@@ -137,10 +137,17 @@ def test_without_a_champion_the_absolute_gates_decide(tmp_path: Path, rows: Path
     assert found.reason.endswith("there is no champion yet")
 
 
-def test_who_holds_the_alias_already_is_not_judged_again(tmp_path: Path, rows: Path) -> None:
+def test_who_has_passed_and_holds_the_alias_is_not_judged_again(tmp_path: Path, rows: Path) -> None:
     models = Models(tmp_path, {"1": 1.0}, {"candidate": "1", "champion": "1"})
+    models.kept["1", "production"] = {"is_promoted": True}
     found = promoted(models, "production", rows)
     assert (found.is_promoted, found.is_new, found.findings, models.history) == (True, False, (), [])
+
+
+def test_who_got_the_alias_without_gates_is_judged(tmp_path: Path, rows: Path) -> None:
+    models = Models(tmp_path, {"1": -1.0}, {"candidate": "1", "champion": "1"})
+    found = promoted(models, "production", rows)
+    assert (found.is_promoted, models.kept["1", "production"]["is_promoted"], models.history) == (False, False, [])
 
 
 def test_a_champion_gains_nothing_by_rows_that_it_was_trained_on(tmp_path: Path, rows: Path) -> None:
