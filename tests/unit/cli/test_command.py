@@ -50,6 +50,7 @@ def test_the_file_is_checked_before_anything_heavy_is_imported(tmp_path: Path) -
     )
     needed = {"compare-ab": ["--a", "1", "--b", "2"]}
     needed |= {verb: ["--stage", "staging"] for verb in ("promote-model", "gitops-promote", "gitops-rollback")}
+    needed["ci-init"] = ["--kind", "jenkins"]
     needed["predict"] = ["--input", "rows.csv", "--output", "predictions.csv"]
     files = ("missing.yaml", "wrong.yaml")
     calls = [[verb, "--config", file, *needed.get(verb, ())] for verb in verbs for file in files]
