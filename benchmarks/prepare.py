@@ -2,9 +2,10 @@
 
 The rows are weather readings, the query is that of experiments/weather. DuckDB alone does the same work in two ways: in
 one query from the CSV files to the sorted result, and in two steps with the raw rows as Parquet between them, as winnow
-does. It has the same limit of memory and need not keep the order of the raw rows. What it does not do: compute digests,
-refuse damaged files, keep versions. Every step is a process of its own. Exit status 1: the results differ, or a step of
-winnow takes more than 1 GB of memory; time is only shown.
+does. It has the same limit of memory and need not keep the order of the raw rows; a step that ends for lack of memory
+is shown as such. What it does not do: compute digests, refuse damaged files, keep versions. Every step is a process of
+its own. Exit status 1: the results differ, or a step of winnow fails or takes more than 1 GB of memory; time is only
+shown.
 
     python benchmarks/prepare.py [--gb 0.2] [--folder FOLDER]
 
@@ -31,6 +32,7 @@ WEATHER = Path(__file__).parents[1] / "experiments" / "weather"
 BASE_ROWS, BYTES_PER_ROW = 1_000_000, 105
 MISSING = ("", "-9999", "-")
 LIMIT_MB, MOST_MB = 512, 1000
+ONE, PARQUET, TWO = "DuckDB, one query", "DuckDB, CSV to Parquet", "DuckDB, Parquet to result"
 CONFIG = """
 name: weather
 data:
@@ -44,8 +46,12 @@ BARE = """
 import duckdb, sys
 settings = {{"memory_limit": "{limit}MB", "temp_directory": {temporary!r}, "TimeZone": "UTC"}}
 settings |= {{"preserve_insertion_order": False, "autoinstall_known_extensions": False}}
-duckdb.connect(config=settings).execute(sys.stdin.read())
+try:
+    duckdb.connect(config=settings).execute(sys.stdin.read())
+except duckdb.OutOfMemoryException:
+    sys.exit({no_memory})
 """
+NO_MEMORY = 75
 
 
 @dataclass(frozen=True)
@@ -72,11 +78,13 @@ def main() -> None:
         write_csv(folder / "csv", given.gb)
         found = measure(folder)
         prepared = next(folder.glob("home/data/weather/prepared/*/part-00000.parquet"))
-        is_same = len({digest(file) for file in (folder / "one.parquet", folder / "two.parquet", prepared)}) == 1
+        bare = [folder / f"{name}.parquet" for name, step in (("one", ONE), ("two", TWO)) if found[step] is not None]
+        is_same = len({digest(file) for file in (*bare, prepared)}) == 1
         size = sum(file.stat().st_size for file in (folder / "csv").iterdir()) / 1e9
     report(found, size)
-    most = max(each.memory for name, each in found.items() if name.startswith("winnow"))
-    print(f"same rows in the same order: {'yes' if is_same else 'NO'}; most memory of winnow: {most:.0f} MB")
+    most = max(each.memory for name, each in found.items() if each is not None and name.startswith("winnow"))
+    same = ("yes" if is_same else "NO") if bare else "nothing to compare with"
+    print(f"same rows in the same order: {same}; most memory of winnow: {most:.0f} MB")
     sys.exit(0 if is_same and most < MOST_MB else 1)
 
 
@@ -91,8 +99,8 @@ def write_csv(folder: Path, gb: float) -> None:
                 target.writelines(f"{copy:02d}{line}" for line in lines)
 
 
-def measure(folder: Path) -> dict[str, Measured]:
-    """Run every step, and return what it took by its name."""
+def measure(folder: Path) -> dict[str, Measured | None]:
+    """Run every step, and return what it took by its name; None where bare DuckDB has run out of memory."""
     (folder / "weather.yaml").write_text(CONFIG.format(csv=folder / "csv", weather=WEATHER))
     columns = {each.name: each.sql_type for each in read_schema(WEATHER / "schema.yaml").columns}
     query = (WEATHER / "prepare.sql").read_text()
@@ -106,20 +114,23 @@ def measure(folder: Path) -> dict[str, Measured]:
         return f"{typed} COPY (SELECT * FROM ({query}\n) ORDER BY date, station) TO '{folder}/{name}.parquet'"
 
     steps = {
-        "DuckDB, one query": result(raw, "one"),
-        "DuckDB, CSV to Parquet": f"COPY (SELECT * FROM {raw}) TO '{folder}/raw.parquet'",
-        "DuckDB, Parquet to result": result(f"'{folder}/raw.parquet'", "two"),
+        ONE: result(raw, "one"),
+        PARQUET: f"COPY (SELECT * FROM {raw}) TO '{folder}/raw.parquet'",
+        TWO: result(f"'{folder}/raw.parquet'", "two"),
     }
-    bare = BARE.format(limit=LIMIT_MB, temporary=str(folder / "temporary"))
-    found = {name: run([sys.executable, "-c", bare], sql) for name, sql in steps.items()}
+    bare = BARE.format(limit=LIMIT_MB, temporary=str(folder / "temporary"), no_memory=NO_MEMORY)
+    found = {name: run([sys.executable, "-c", bare], sql, may_lack_memory=True) for name, sql in steps.items()}
     environment = ["env", f"WINNOW_HOME={folder / 'home'}", sys.executable, "-m", "winnow"]
     for verb in ("ingest", "validate", "prepare"):
         found[f"winnow {verb}"] = run([*environment, verb, "--config", str(folder / "weather.yaml")])
     return found
 
 
-def run(command: list[str], text: str = "") -> Measured:
-    """Run a command to its end, with a text as its input. A process that starts and ends within 10 ms is not seen."""
+def run(command: list[str], text: str = "", *, may_lack_memory: bool = False) -> Measured | None:
+    """Run a command to its end, with a text as its input. A process that starts and ends within 10 ms is not seen.
+
+    None: it ended for lack of memory, which it may.
+    """
     start, most, cpu = time.perf_counter(), 0.0, 0.0
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stdin is not None
@@ -134,6 +145,8 @@ def run(command: list[str], text: str = "") -> Measured:
             except psutil.NoSuchProcess:
                 pass
             time.sleep(0.01)
+    if may_lack_memory and process.returncode == NO_MEMORY:
+        return None
     if process.returncode:
         sys.exit(f"{' '.join(command)}: status {process.returncode}")
     return Measured(time.perf_counter() - start, cpu, most / 1e6)
@@ -148,22 +161,30 @@ def digest(file: Path) -> tuple[int, int]:
     return rows, found
 
 
-def report(found: dict[str, Measured], size: float) -> None:
+def report(found: dict[str, Measured | None], size: float) -> None:
     """Print every step, and winnow's share of what DuckDB takes."""
-    one, first, second = (each for name, each in found.items() if name.startswith("DuckDB"))
     ingest, _, prepare = (each for name, each in found.items() if name.startswith("winnow"))
-    found = {**found, "DuckDB, both steps": first + second, "winnow, ingest and prepare": ingest + prepare}
+    two, ours = both(found[PARQUET], found[TWO]), both(ingest, prepare)
     print(f"{size:.2f} GB of CSV{'':20} seconds  CPU seconds  memory, MB")
-    for name, each in found.items():
-        print(f"{name:32} {each.seconds:8.1f} {each.cpu:12.1f} {each.memory:11.0f}")
+    for name, each in {**found, "DuckDB, both steps": two, "winnow, ingest and prepare": ours}.items():
+        if each is None:
+            print(f"{name:32} out of memory")
+        else:
+            print(f"{name:32} {each.seconds:8.1f} {each.cpu:12.1f} {each.memory:11.0f}")
     ratios = {
-        "ingest ÷ DuckDB's CSV to Parquet": (ingest, first),
-        "prepare ÷ DuckDB's Parquet to result": (prepare, second),
-        "ingest and prepare ÷ DuckDB in two steps": (ingest + prepare, first + second),
-        "ingest and prepare ÷ DuckDB in one query": (ingest + prepare, one),
+        "ingest ÷ DuckDB's CSV to Parquet": (ingest, found[PARQUET]),
+        "prepare ÷ DuckDB's Parquet to result": (prepare, found[TWO]),
+        "ingest and prepare ÷ DuckDB in two steps": (ours, two),
+        "ingest and prepare ÷ DuckDB in one query": (ours, found[ONE]),
     }
-    for name, (ours, bare) in ratios.items():
-        print(f"{name}: {ours.seconds / bare.seconds:.2f} in time, {ours.cpu / bare.cpu:.2f} in CPU time")
+    for name, (mine, bare) in ratios.items():
+        if mine is not None and bare is not None:
+            print(f"{name}: {mine.seconds / bare.seconds:.2f} in time, {mine.cpu / bare.cpu:.2f} in CPU time")
+
+
+def both(first: Measured | None, second: Measured | None) -> Measured | None:
+    """Two steps, one after the other; None where one was not made."""
+    return None if first is None or second is None else first + second
 
 
 if __name__ == "__main__":
