@@ -1,7 +1,8 @@
 """What a fold costs beside its training: warm workers against a process for every trial.
 
-Both sides train the same trials of `experiments/breast_cancer.yaml` with the same code, one after another, and take
-turns, so that a slow minute of the machine meets both. Printed is the median time per fold that was not training:
+Both sides train the same trials of `experiments/breast_cancer.yaml` with the same code, all folds one after another
+(without racing, and none as a batch), and take turns, so that a slow minute of the machine meets both. Printed is the
+median time per fold that was not training:
 
     winnow    from one fold's start to the next fold's start, less its training: claim, sample, send, prepare the
               fold, score, report, record, project
@@ -24,6 +25,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENT = ROOT / "experiments" / "breast_cancer.yaml"
@@ -53,8 +56,13 @@ def main() -> None:
 
 
 def run_sweep(home: Path, trials: int) -> None:
-    """`winnow train` with one worker, up to a number of trials."""
-    winnow = [sys.executable, "-m", "winnow", "train", "--config", str(EXPERIMENT), "--workers", "1"]
+    """`winnow train` with one worker, up to a number of trials whose folds train one after another."""
+    experiment = yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8"))
+    experiment["search"]["pruner"] = "off"
+    experiment["execution"] |= {"pack": "off"}
+    (home / "experiment.yaml").write_text(yaml.safe_dump(experiment), encoding="utf-8")
+    config = str(home / "experiment.yaml")
+    winnow = [sys.executable, "-m", "winnow", "train", "--config", config, "--workers", "1"]
     env = {**os.environ, "WINNOW_HOME": str(home)}
     env.pop("MLFLOW_TRACKING_URI", None)
     subprocess.run([*winnow, "--trials", str(trials)], cwd=ROOT, env=env, check=True, capture_output=True)
