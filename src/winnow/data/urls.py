@@ -152,7 +152,9 @@ def _with_fsspec(url: str, ask: Callable[[Any, str], Any]) -> Any:
                 found=f"'{url}'",
                 remedy="Download the file, or read it in a data function.",
             ) from error
-        raise _unreachable(url, _first_line(error)) from error
+        # gcsfs' own sentence is an address of Google's API.
+        missing = isinstance(error, FileNotFoundError)
+        raise _unreachable(url, "no such file" if missing else _first_line(error)) from error
 
 
 def _files(store: Any, path: str) -> list[str]:

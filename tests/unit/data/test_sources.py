@@ -23,6 +23,7 @@ from winnow.config.experiment import DataConfig
 from winnow.config.loader import located
 from winnow.data.dataset import DataSet
 from winnow.data.sources import load_data
+from winnow.data.urls import fetch
 
 ROWS = 40
 FRAME = pd.DataFrame(
@@ -730,3 +731,9 @@ def test_settings_that_a_source_has_no_use_for_are_refused(config: dict[str, Any
 def test_columns_of_arrays_without_names_cannot_be_named() -> None:
     assert refused(from_function, "pair", group="who").place == "data.group"
     assert refused(load_data, DataConfig(source="sklearn:digits", drop=("x",))).place == "data.drop"
+
+
+def test_a_file_that_a_store_of_fsspec_lacks_is_said_plainly() -> None:
+    with pytest.raises(InputError) as refused:
+        fetch("memory://rows/none.csv")
+    assert refused.value.found == "'no such file'"
