@@ -138,7 +138,7 @@ def airflow_logs(
     """Print the logs of what `airflow_init` started on Docker to standard output.
 
     Args:
-        service: "api-server", "scheduler", "dag-processor", "triggerer", "postgres" or "migration"; by default all.
+        service: "api-server", "scheduler", "dag-processor", "triggerer", "database" or "migration"; by default all.
         lines: number of last lines to print of each service.
         follow: keep printing new lines until Ctrl-C.
         dry_run: print nothing.

@@ -89,7 +89,7 @@ def remove(dry_run: bool, **options: Any) -> None:
 
 
 @click.command("airflow-logs")
-@click.option("--service", metavar="NAME", help="Only this: api-server, scheduler, dag-processor, triggerer, postgres.")
+@click.option("--service", metavar="NAME", help="Only this: api-server, scheduler, dag-processor, triggerer, database.")
 @click.option("--lines", type=click.IntRange(min=0), default=100, show_default=True, help="Last lines of each service.")
 @click.option("--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 @dry_run_option

@@ -39,7 +39,7 @@ from winnow.platforms.stack import LOG_LINES, StackEnd, StackError, redacted
 
 COMPOSE_FILE = "compose.airflow.yaml"
 PROJECT_IN_IMAGE, WINNOW_IN_IMAGE = PurePosixPath("/workspace"), "/opt/venv/bin/winnow"
-ALL_SERVICES = ("postgres", "migration", *SERVICES)
+ALL_SERVICES = ("database", "migration", *SERVICES)
 _WHAT = "Airflow"
 
 

@@ -86,5 +86,5 @@ def test_an_engine_that_is_away_is_one_error_and_nothing_is_made(tmp_path: Path)
 
 def test_the_services_that_logs_can_be_asked_of_are_those_of_the_compose_file(tmp_path: Path) -> None:
     assert set(yaml.safe_load((ROOT / COMPOSE_FILE).read_text())["services"]) == set(ALL_SERVICES)
-    with pytest.raises(InputError, match="expected one of postgres, migration, api-server"):
+    with pytest.raises(InputError, match="expected one of database, migration, api-server"):
         airflow(tmp_path).logs("mlflow", 10, follow=False)
