@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.docker.operators.docker import DockerOperator
@@ -18,11 +18,22 @@ if TYPE_CHECKING:
 _REFUSED = re.compile(r"'StatusCode': [23]\b|'exit_code': [23]\b|exit code:? [23]\b")
 
 
-class WinnowDockerOperator(DockerOperator):
-    """A verb in a container. Other arguments are those of DockerOperator."""
+_POD = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+_CONTAINER = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
-    def __init__(self, *, verb: str, flags: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        super().__init__(command=command_of("winnow", verb, flags or {}), **kwargs)
+
+class WinnowDockerOperator(DockerOperator):
+    """A verb in a container, which goes at its end. Other arguments are those of DockerOperator."""
+
+    def __init__(
+        self,
+        *,
+        verb: str,
+        flags: Mapping[str, Any] | None = None,
+        auto_remove: Literal["never", "success", "force"] = "success",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(command=command_of("winnow", verb, flags or {}), auto_remove=auto_remove, **kwargs)
 
     def execute(self, context: Context) -> Any:
         """Run it; exit status 2 and 3 are not tried again."""
@@ -33,10 +44,26 @@ class WinnowDockerOperator(DockerOperator):
 
 
 class WinnowPodOperator(KubernetesPodOperator):
-    """A verb in a pod. Other arguments are those of KubernetesPodOperator; `deferrable=True` holds no slot."""
+    """A verb in a pod that the Pod Security Standard `restricted` admits.
 
-    def __init__(self, *, verb: str, flags: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        super().__init__(cmds=command_of("winnow", verb, flags or {}), **kwargs)
+    Other arguments are those of KubernetesPodOperator; `deferrable=True` holds no slot.
+    """
+
+    def __init__(
+        self,
+        *,
+        verb: str,
+        flags: Mapping[str, Any] | None = None,
+        security_context: Any = None,
+        container_security_context: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            cmds=command_of("winnow", verb, flags or {}),
+            security_context=security_context or _POD,
+            container_security_context=container_security_context or _CONTAINER,
+            **kwargs,
+        )
 
     def execute(self, context: Context) -> Any:
         """Run it; exit status 2 and 3 are not tried again."""

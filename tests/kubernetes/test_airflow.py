@@ -1,0 +1,40 @@
+"""Verbs as tasks in pods, by Airflow's own KubernetesPodOperator, on SQLite."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.airflow_project import project_of
+from tests.kubernetes.places import Place
+
+DAG = """
+from datetime import timedelta
+from airflow.sdk import DAG
+from winnow_airflow.containers import WinnowPodOperator
+
+SHARED = {"image": "IMAGE", "namespace": "NAMESPACE", "in_cluster": False, "startup_timeout_seconds": 120}
+with DAG("pods", default_args={"retries": 1, "retry_delay": timedelta(0)}):
+    WinnowPodOperator(task_id="starter", verb="init", flags={"help": True}, **SHARED)
+    WinnowPodOperator(
+        task_id="refused", verb="train", flags={"config": "absent.yaml"}, on_finish_action="keep_pod", **SHARED
+    )
+"""
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
+
+
+def test_a_restricted_namespace_runs_a_pod_which_goes_and_one_that_refuses_is_not_tried_again(
+    own_place: Place, train_image: str, tmp_path: Path
+) -> None:
+    (tmp_path / "dags").mkdir()
+    dag = DAG.replace("IMAGE", train_image).replace("NAMESPACE", own_place.namespace)
+    (tmp_path / "dags" / "pods.py").write_text(dag)
+
+    runs = project_of(tmp_path, tmp_path / "dags", os.environ).run('[["pods", {}]]')
+
+    assert runs == [{"dag": "pods", "state": "failed", "tasks": {"starter": "success", "refused": "failed"}}]
+    pods = own_place.admin.json("get", "pods")["items"]
+    assert [pod["spec"]["containers"][0]["command"] for pod in pods] == [["winnow", "train", "--config", "absent.yaml"]]
