@@ -113,3 +113,13 @@ def test_a_file_that_was_changed_is_not_overwritten(tmp_path: Path) -> None:
 
     assert changed.read_text() == "mine"
     assert not (tmp_path / "dags" / "deployment_dag.py").exists()
+
+
+def test_a_name_leaves_room_for_the_time_of_the_run(tmp_path: Path) -> None:
+    file = tmp_path / "long.yaml"
+    file.write_text(EXPERIMENT.replace("wine-2", "w" * 42))
+    with pytest.raises(InputError, match="name: expected at most 41 characters, because each run of the training"):
+        integrations.airflow_dags(file, output=tmp_path / "dags")
+    assert not (tmp_path / "dags").exists()
+    file.write_text(EXPERIMENT.replace("wine-2", "w" * 41))
+    assert integrations.airflow_dags(file, output=tmp_path / "dags")

@@ -126,6 +126,9 @@ def test_winnow_comes_from_a_commit_or_a_wheel(project: Path) -> None:
     ("arguments", "message"),
     [
         ({"source": "winnow"}, "expected `git\\+https://HOST/PATH@COMMIT`, or the URL of a wheel"),
+        ({"source": "git+https://t0ken@git.example.com/winnow.git@3d3c42e"}, "a credential.*found one with it"),
+        ({"source": "git+ssh://git:t0ken@git.example.com/winnow.git@3d3c42e"}, "a credential.*found one with it"),
+        ({"source": WHEEL.replace("://", "://bob:t0ken@")}, "a credential.*found one with it"),
         ({"source": None}, "expected where the server gets winnow from"),
         ({"rules": "/etc/rules.yaml"}, "rules.yaml"),
         ({"output": "elsewhere"}, "expected the folder of a project, with its Makefile"),

@@ -59,6 +59,16 @@ def commit_by_hand(folder: Path, path: str, text: str) -> str:
     return git(folder, "rev-parse", "HEAD")
 
 
+@pytest.mark.parametrize("user", ["t0ken", "bob:t0ken", "t0ken:x-oauth-basic"])
+def test_no_credential_of_the_remotes_address_is_shown(clone: Path, user: str) -> None:
+    git(clone, "remote", "set-url", "origin", f"https://{user}@127.0.0.1:1/models.git")
+    repository = open_repository(clone)
+    assert repository.url == "https://127.0.0.1:1/models.git"
+    with pytest.raises(InputError, match=r"https://127\.0\.0\.1:1/models\.git") as caught:
+        repository.tip()
+    assert "t0ken" not in str(caught.value)
+
+
 def state(bare: Path, clone: Path) -> tuple[str, ...]:
     """All that a refused command must leave as it is."""
     return (

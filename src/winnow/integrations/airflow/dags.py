@@ -11,12 +11,16 @@ from pathlib import Path
 from string import Template
 
 from winnow.config.cron import NAMED
+from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
+from winnow.config.names import LONGEST_STUDY
 from winnow.model_query.gates import Stage
 from winnow.model_query.rules import DEFAULT_RULES, load_rules
 
 TEMPLATES = Path(__file__).parent / "templates"
 RETRY_S, POLL_S = 60, 30
+LONGEST_NAME = LONGEST_STUDY - len("-20261129t170000123456")
+"""Each run of the training trains a study with the run's time in its name."""
 OF_RAW_DATA = ("data_pipeline_dag", "spark_preprocessing_dag")
 STAGES: tuple[Stage, ...] = ("staging", "production")
 
@@ -32,8 +36,15 @@ def render_dags(experiment: Experiment, config: Path, rules: Path | None, *, azu
         azure: also the DAGs that serve on Azure ML.
 
     Raises:
-        InputError: the rules are wrong.
+        InputError: the rules are wrong, or the name leaves no room for a run's time.
     """
+    if len(experiment.name) > LONGEST_NAME:
+        raise InputError(
+            f"{config}: name",
+            expected=f"at most {LONGEST_NAME} characters, because each run of the training names a study of its own",
+            found=f"{len(experiment.name)}",
+            remedy="Shorten the name.",
+        )
     schedule, gates = experiment.retrain.schedule, load_rules(rules or DEFAULT_RULES).gates
     cron = None if schedule is None else NAMED.get(schedule, schedule)
     prefix = experiment.name.replace("-", "_")

@@ -92,8 +92,16 @@ def winnow_source(text: str) -> Source:
     """Read `git+https://HOST/PATH@COMMIT` or the URL of a wheel.
 
     Raises:
-        InputError: it is neither. A bare name is refused: on PyPI, `winnow` is another project.
+        InputError: it is neither, or has a credential, which would stand in the pipeline. A bare name is refused: on
+            PyPI, `winnow` is another project.
     """
+    if re.search(r"https?://[^/\s]*@|://[^/\s]*:[^/\s]*@", text):
+        raise InputError(
+            next_flag("source"),
+            expected="an address without a credential, as it is written into the pipeline",
+            found="one with it",
+            remedy="Leave it out, and give git on the server a credential helper, or an SSH key (git+ssh://git@HOST/…).",
+        )
     if found := re.fullmatch(r"git\+((?:https|ssh)://[\w.:@/~+-]+)@([\w./-]+)", text):
         return Source(found[1], found[2])
     if re.fullmatch(r"https?://[\w.:/~+%-]+\.whl", text):

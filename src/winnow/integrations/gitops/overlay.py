@@ -87,11 +87,12 @@ class Overlay:
         if last is None or then is None:
             found = "none" if last is None else f"that commit {last.commit[:12]} was the first one"
             shallow = "This clone lacks older commits: git fetch --unshallow. " if repository.is_shallow() else ""
+            promote = next_command("gitops-promote", stage=self.stage, repo=repository.folder)
             raise InputError(
                 self.place,
                 expected="a promotion, and one before it that can be deployed again",
                 found=found,
-                remedy=f"{shallow}Promote another version: {next_command('gitops-promote', stage=self.stage)}.",
+                remedy=f"{shallow}Promote another version: {promote}.",
             )
         if self.deployed is None or _differ(self._deployed_at(last.commit), self.deployed):
             version = "none" if self.deployed is None else f"version {self.deployed.version} of {self.deployed.image}"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from winnow.config.next_command import next_flag
 ORIGIN, HEADS, TRIES, TIMEOUT_S = "origin", "refs/heads/", 5, 120.0
 _OWN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 """What git sets for hooks: it would name another repository."""
+_HTTP_USER = re.compile(r"(https?://)[^/\s]*@")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Repository:
     Attributes:
         folder: the top folder of the clone.
         remote: the name of the remote.
-        url: of the remote, without a password.
+        url: of the remote, without a credential.
         branch: the upstream of the branch that is checked out; else the remote's default branch.
         local: the branch that is checked out, where `branch` is its upstream; else None.
     """
@@ -284,7 +286,7 @@ def open_repository(path: Path) -> Repository:
             found=_said(url),
             remedy=f"Add it: git remote add {remote or ORIGIN} URL.",
         )
-    names = folder, remote or ORIGIN, without_password(url.stdout.strip())
+    names = folder, remote or ORIGIN, _without_credential(url.stdout.strip())
     if branch:
         return Repository(*names, branch.removeprefix(HEADS), head.removeprefix(HEADS))
     symbolic = Repository(*names, "", None)._ask("ls-remote", "--symref", remote or ORIGIN, "HEAD").split()
@@ -334,4 +336,9 @@ def _output(done: subprocess.CompletedProcess[str]) -> str:
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line.strip() for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()]
-    return f"'{without_password(' '.join(lines[:6]))}'" if lines else f"exit status {done.returncode}"
+    return f"'{_without_credential(' '.join(lines[:6]))}'" if lines else f"exit status {done.returncode}"
+
+
+def _without_credential(text: str) -> str:
+    """A text with addresses, without their passwords. By HTTP the user goes, too: a token may stand in its place."""
+    return without_password(_HTTP_USER.sub(r"\1", text))
