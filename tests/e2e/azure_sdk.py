@@ -26,6 +26,9 @@ class Done:
     def result(self, timeout: float) -> None:
         assert timeout > 0
 
+    def done(self) -> bool:
+        return True
+
 
 class Endpoints:
     """What the service keeps of endpoints: the entities that it was given."""

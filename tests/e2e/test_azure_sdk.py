@@ -23,7 +23,7 @@ def test_entities_survive_the_sdks_yaml_and_its_calls(tmp_path: Path) -> None:
     revisions = tuple(Revision(number, release, ReplicaSettings(drain_s=10), Scale(2)) for number in (1, 2))
     record = Record("churn", 4, revisions, Route(3, 1, candidate=2, weight=0.25, is_gateway=True))
     endpoint = revision_plan.endpoint_of(record, "churn", "3@100")
-    deployment = revision_plan.deployment_of(record, revisions[1], "churn")
+    deployment = revision_plan.deployment_of(record, revisions[1], "churn", "green-2")
     rendered = tmp_path / "rendered.yaml"
     rendered.write_text(revision_plan.render(endpoint, (deployment,)))
     routes = {name: {"port": PORT, "path": path} for name, path in ROUTES.items()}

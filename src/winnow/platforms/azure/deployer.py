@@ -10,15 +10,24 @@ from functools import cached_property
 from pathlib import Path
 
 from winnow.config.atomic_write import replace_text
-from winnow.config.errors import InputError, WinnowError
+from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.platforms.azure import revision_plan
-from winnow.platforms.azure.online import ENDED_BADLY, SUCCEEDED, AzureOnline, OnlineDeployment, OnlineEndpoint
-from winnow.platforms.azure.revision_plan import REVISION
+from winnow.platforms.azure.online import (
+    DELETING,
+    ENDED_BADLY,
+    SUCCEEDED,
+    AzureOnline,
+    OnlineDeployment,
+    OnlineEndpoint,
+)
+from winnow.platforms.azure.revision_plan import revision_number
 from winnow.platforms.azure.workspace import ENDPOINT, Workspace
 from winnow.platforms.deployer import Endpoint, ManualAccess, OvertakenError, UnknownDeploymentError
 from winnow.platforms.held_file import HeldFile, held_file, holder_of
 from winnow.routing import Counts, Observation, Record, ReplicaObserved, Revision, RouterReport
 
+OTHER_TAGS = 5
+"""How many tags winnow has beside the parts of a record, which a rollout may make three more."""
 KEPT_LINES = 2000
 """How much of a log is kept when its deployment is deleted."""
 
@@ -73,6 +82,10 @@ class AzureDeployer:
         own = self._find(record.name)
         if own is None and (other := next((each for each in self._online.endpoints() if each.name == name), None)):
             raise _taken(other)
+        users = {} if own is None else _users_tags(own)
+        count = len(users) + len(revision_plan.record_tags(record)) + OTHER_TAGS
+        if count > revision_plan.MOST_TAGS:
+            raise _too_many_tags(name, count)
 
     def names(self) -> tuple[str, ...]:
         """See `Deployer.names`."""
@@ -86,12 +99,7 @@ class AzureDeployer:
         is_followed = revision_plan.routed_since(endpoint.tags, record.route) is not None
         return Observation(
             record=record,
-            replicas=tuple(
-                replica
-                for each in self._online.deployments(endpoint.name)
-                if each.tags.get(REVISION)
-                for replica in _replicas(each)
-            ),
+            replicas=tuple(replica for each in self._online.deployments(endpoint.name) for replica in _replicas(each)),
             entry_serial=record.route.serial if record.route.stable and is_followed else None,
             wish=self._text(name, "wish"),
             url=endpoint.url.removesuffix(revision_plan.ROUTES["scoring_route"]) if record.route.stable else "",
@@ -147,7 +155,7 @@ class AzureDeployer:
                 raise WinnowError(f"deployment '{record.name}': revision {number} is {state} on Azure")
         since = revision_plan.routed_since(endpoint.tags, record.route)
         routed = revision_plan.routed_tag(record.route, self._wall() if since is None else since)
-        wanted = revision_plan.endpoint_of(record, endpoint.name, routed, self._workspace.deployment)
+        wanted = revision_plan.endpoint_of(record, endpoint.name, routed, self._names(endpoint.name))
         wanted = replace(wanted, tags={**_users_tags(endpoint), **wanted.tags}, url=endpoint.url, state=endpoint.state)
         if wanted != endpoint:
             self._online.put_endpoint(wanted)
@@ -160,11 +168,9 @@ class AzureDeployer:
         if route.candidate is None or since is None:
             return ()
         counts = self._online.counts(endpoint.name, since)
-        chosen = self._workspace.deployment
+        name_of = self._names(endpoint.name)
         stable, candidate = (
-            Counts(requests=found.requests, errors=found.errors)
-            if (found := counts.get(revision_plan.deployment_name(number, chosen)))
-            else Counts()
+            Counts(requests=found.requests, errors=found.errors) if (found := counts.get(name_of(number))) else Counts()
             for number in (route.stable, route.candidate)
         )
         if route.mirror:
@@ -194,8 +200,12 @@ class AzureDeployer:
         """See `Deployer.render`: YAML for `az ml`. Without a workspace, the names are those of no variable."""
         chosen = self._chosen
         name = revision_plan.endpoint_name(record.name, chosen.endpoint)
-        endpoint = revision_plan.endpoint_of(record, name, f"{record.route.serial}@0", chosen.deployment)
-        deployment = revision_plan.deployment_of(record, _revision(record, number), name, chosen.deployment)
+
+        def name_of(number: int) -> str:
+            return revision_plan.deployment_name(number, chosen.deployment)
+
+        endpoint = revision_plan.endpoint_of(record, name, f"{record.route.serial}@0", name_of)
+        deployment = revision_plan.deployment_of(record, _revision(record, number), name, name_of(number))
         return revision_plan.render(endpoint, (deployment,))
 
     def difference(self, record: Record, number: int) -> str:
@@ -235,8 +245,8 @@ class AzureDeployer:
         """See `Deployer.logs`."""
         endpoint = self._find(name)
         found = [] if endpoint is None else self._online.deployments(endpoint.name)
-        for each in sorted(found, key=lambda each: int(each.tags.get(REVISION, "0")), reverse=True):
-            if number is None or each.tags.get(REVISION) == str(number):
+        for each in sorted(found, key=lambda each: revision_number(each.tags) or 0, reverse=True):
+            if number in (None, revision_number(each.tags)):
                 return self._online.logs(each.endpoint, each.name, lines)
         kept = sorted(self._folder(name).glob("*.log"), key=lambda path: int(path.stem))
         if not kept and endpoint is None:
@@ -246,9 +256,9 @@ class AzureDeployer:
 
     def log_place(self, name: str, number: int) -> str:
         """See `Deployer.log_place`."""
-        where = self._workspace
-        endpoint = revision_plan.endpoint_name(name, where.endpoint)
-        deployment = revision_plan.deployment_name(number, where.deployment)
+        where, found = self._workspace, self._find(name)
+        endpoint = revision_plan.endpoint_name(name, where.endpoint) if found is None else found.name
+        deployment = self._names(endpoint)(number)
         return (
             f"`az ml online-deployment get-logs --endpoint-name {endpoint} --name {deployment} --resource-group "
             f"{where.group} --workspace-name {where.name}`"
@@ -266,7 +276,9 @@ class AzureDeployer:
         """Bring a revision's deployment to a number of instances."""
         endpoint = self._endpoint(record.name).name
         found = self._deployment(endpoint, revision.number)
-        wanted = revision_plan.deployment_of(record, revision, endpoint, self._workspace.deployment)
+        if found is not None and found.state == DELETING:
+            raise UnreachableError(f"Azure ML: deployment '{found.name}' of '{endpoint}' is still being deleted")
+        wanted = revision_plan.deployment_of(record, revision, endpoint, self._names(endpoint)(revision.number))
         if found is not None and found.state not in ENDED_BADLY and found.instances == instances:
             return
         self._online.put_deployment(replace(wanted, instances=instances))
@@ -279,13 +291,22 @@ class AzureDeployer:
             self._online.delete_deployment(found.endpoint, found.name)
 
     def _keep_log(self, name: str, deployment: OnlineDeployment) -> None:
-        lines = self._online.logs(deployment.endpoint, deployment.name, KEPT_LINES)
-        if lines and deployment.tags.get(REVISION):
-            self._keep(name, f"{deployment.tags[REVISION]}.log", "".join(f"{line}\n" for line in lines))
+        """Keep the end of a deployment's log. One that never had a container has none, which ends nothing."""
+        number = revision_number(deployment.tags)
+        with contextlib.suppress(InputError, UnreachableError):
+            lines = self._online.logs(deployment.endpoint, deployment.name, KEPT_LINES)
+            if lines and number is not None:
+                self._keep(name, f"{number}.log", "".join(f"{line}\n" for line in lines))
 
     def _deployment(self, endpoint: str, number: int) -> OnlineDeployment | None:
         found = self._online.deployments(endpoint)
-        return next((each for each in found if each.tags.get(REVISION) == str(number)), None)
+        return next((each for each in found if revision_number(each.tags) == number), None)
+
+    def _names(self, endpoint: str) -> Callable[[int], str]:
+        """The Azure deployment of each revision: the one that runs it, also under an earlier DEPLOYMENT_NAME."""
+        live = {revision_number(each.tags): each.name for each in self._online.deployments(endpoint)}
+        chosen = self._workspace.deployment
+        return lambda number: live.get(number) or revision_plan.deployment_name(number, chosen)
 
     def _find(self, name: str) -> OnlineEndpoint | None:
         found = self._online.endpoints()
@@ -347,8 +368,10 @@ def _other_tags(endpoint: OnlineEndpoint) -> Mapping[str, str]:
 
 
 def _replicas(deployment: OnlineDeployment) -> tuple[ReplicaObserved, ...]:
-    """A deployment's instances. Azure tells the state of all of them together."""
-    number = int(deployment.tags[REVISION])
+    """A deployment's instances; none of one that is not winnow's. Azure tells the state of all of them together."""
+    number = revision_number(deployment.tags)
+    if number is None or deployment.state == DELETING:
+        return ()
     is_ready = deployment.state == SUCCEEDED
     failure = (deployment.error or deployment.state) if deployment.state in ENDED_BADLY else ""
     waiting = "" if is_ready or failure else f"Azure's state is {deployment.state}"
@@ -365,6 +388,15 @@ def _taken(endpoint: OnlineEndpoint) -> InputError:
         expected="one that this deployment can have",
         found=f"that of the deployment '{other}'" if other else "one that winnow has not made",
         remedy=f"Name another by {ENDPOINT}, or delete it.",
+    )
+
+
+def _too_many_tags(endpoint: str, count: int) -> InputError:
+    return InputError(
+        f"endpoint '{endpoint}'",
+        expected=f"at most {revision_plan.MOST_TAGS} tags with winnow's, which is Azure's limit",
+        found=str(count),
+        remedy="Remove some of your own, or keep fewer revisions: lower `serving.history`.",
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-SUCCEEDED, FAILED = "Succeeded", "Failed"
+SUCCEEDED, FAILED, DELETING = "Succeeded", "Failed", "Deleting"
 ENDED_BADLY = (FAILED, "Canceled")
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import base64
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -22,8 +22,9 @@ from winnow.routing import Record, ReplicaSettings, Revision, Route, record_of, 
 
 NAME, RECORD, ROUTED = "winnow.deployment", "winnow.record", "winnow.routed"
 REVISION, MODEL_VERSION, DIGEST = "winnow.revision", "winnow.version", "winnow.digest"
-TAG_LENGTH, MOST_PARTS = 256, 40
-"""Azure allows 50 tags of an object; the others are for users."""
+TAG_LENGTH, MOST_PARTS, MOST_TAGS = 256, 40, 50
+"""Azure's limits of a tag's value and of an object's tags; tags beside the record's parts are for users."""
+NameOf: TypeAlias = Callable[[int], str]
 COLORS = ("blue", "green")
 PORT = 8080
 ROUTES = {"liveness_route": "/livez", "readiness_route": "/readyz", "scoring_route": "/predict"}
@@ -104,8 +105,8 @@ def machine_of(settings: ReplicaSettings) -> str:
     )
 
 
-def deployment_of(record: Record, revision: Revision, endpoint: str, chosen: str = "") -> OnlineDeployment:
-    """What runs a revision. `chosen`: DEPLOYMENT_NAME."""
+def deployment_of(record: Record, revision: Revision, endpoint: str, name: str) -> OnlineDeployment:
+    """What runs a revision. `name`: of the Azure deployment."""
     settings, release = revision.settings, revision.release
     variables = {
         "WINNOW_MODEL_VERSION": release.version,
@@ -115,7 +116,7 @@ def deployment_of(record: Record, revision: Revision, endpoint: str, chosen: str
     }
     return OnlineDeployment(
         endpoint,
-        deployment_name(revision.number, chosen),
+        name,
         release.image,
         machine_of(settings),
         revision.scale.replicas,
@@ -129,28 +130,33 @@ def deployment_of(record: Record, revision: Revision, endpoint: str, chosen: str
     )
 
 
-def endpoint_of(record: Record, name: str, routed: str, chosen: str = "") -> OnlineEndpoint:
-    """The endpoint with the record, and the traffic of its route. `routed`: `routed_tag` of that route."""
+def endpoint_of(record: Record, name: str, routed: str, name_of: NameOf = deployment_name) -> OnlineEndpoint:
+    """The endpoint with the record, and the traffic of its route.
+
+    Args:
+        routed: `routed_tag` of that route.
+        name_of: the Azure deployment of a revision.
+    """
     tags = {NAME: record.name, ROUTED: routed, **record_tags(record)}
-    return OnlineEndpoint(name, tags, traffic_of(record.route, chosen), mirror_of(record.route, chosen))
+    return OnlineEndpoint(name, tags, traffic_of(record.route, name_of), mirror_of(record.route, name_of))
 
 
-def traffic_of(route: Route, chosen: str = "") -> dict[str, int]:
+def traffic_of(route: Route, name_of: NameOf = deployment_name) -> dict[str, int]:
     """Percents by deployment; none before the first route."""
     if not route.stable:
         return {}
     if route.candidate is None:
-        return {deployment_name(route.stable, chosen): 100}
+        return {name_of(route.stable): 100}
     share = percent(route.weight, "a weight of the rollout")
-    shares = {deployment_name(route.stable, chosen): 100 - share, deployment_name(route.candidate, chosen): share}
+    shares = {name_of(route.stable): 100 - share, name_of(route.candidate): share}
     return {name: each for name, each in shares.items() if each}
 
 
-def mirror_of(route: Route, chosen: str = "") -> dict[str, int]:
+def mirror_of(route: Route, name_of: NameOf = deployment_name) -> dict[str, int]:
     """Percents of copied requests by deployment."""
     if route.candidate is None or not route.mirror:
         return {}
-    return {deployment_name(route.candidate, chosen): percent(route.mirror, "serving.rollout.mirror")}
+    return {name_of(route.candidate): percent(route.mirror, "serving.rollout.mirror")}
 
 
 def percent(share: float, place: str) -> int:
@@ -191,7 +197,16 @@ def record_tags(record: Record) -> dict[str, str]:
 def record_in(tags: Mapping[str, str]) -> Record | None:
     """The record in an endpoint's tags; None where winnow has not made the endpoint. Raises ValueError if damaged."""
     text = "".join(tags[name] for name in sorted(tags) if name.startswith(f"{RECORD}."))
-    return record_of(zlib.decompress(base64.b64decode(text))) if text else None
+    try:
+        return record_of(zlib.decompress(base64.b64decode(text))) if text else None
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+
+
+def revision_number(tags: Mapping[str, str]) -> int | None:
+    """The revision that an Azure deployment runs; None where it is none of winnow's."""
+    text = tags.get(REVISION, "")
+    return int(text) if text.isdecimal() else None
 
 
 def routed_tag(route: Route, at: float) -> str:
@@ -202,7 +217,7 @@ def routed_tag(route: Route, at: float) -> str:
 def routed_since(tags: Mapping[str, str], route: Route) -> float | None:
     """When requests began to follow the route, in seconds since the epoch; None where they do not yet."""
     serial, _, at = tags.get(ROUTED, "").partition("@")
-    return float(at) if serial == str(route.serial) and at else None
+    return float(at) if serial == str(route.serial) and at.isdecimal() else None
 
 
 def check(record: Record, revision: Revision) -> None:

@@ -106,17 +106,17 @@ class Workspace:
         return [deployment_values(each) for each in self._deployments.list(endpoint)]
 
     def put_endpoint(self, endpoint: dict[str, Any]) -> None:
-        self._endpoints.begin_create_or_update(endpoint_entity(endpoint)).result(timeout=WAITED_S)
+        _await(self._endpoints.begin_create_or_update(endpoint_entity(endpoint)))
 
     def delete_endpoint(self, name: str) -> None:
-        self._endpoints.begin_delete(name=name).result(timeout=WAITED_S)
+        _await(self._endpoints.begin_delete(name=name))
 
     def put_deployment(self, deployment: dict[str, Any]) -> None:
         # It takes many minutes; `deployments` shows how it goes.
         self._deployments.begin_create_or_update(deployment_entity(deployment), skip_script_validation=True)
 
     def delete_deployment(self, endpoint: str, name: str) -> None:
-        self._deployments.begin_delete(name=name, endpoint_name=endpoint).result(timeout=WAITED_S)
+        _await(self._deployments.begin_delete(name=name, endpoint_name=endpoint))
 
     def logs(self, endpoint: str, deployment: str, lines: int) -> list[str]:
         return str(self._deployments.get_logs(deployment, endpoint, lines)).splitlines()
@@ -155,6 +155,13 @@ def counts_in(answer: dict[str, Any]) -> dict[str, list[int]]:
             counts[0] += count
             counts[1] += count if of.get("statuscodeclass", "").lower() == "5xx" else 0
     return found
+
+
+def _await(operation: Any) -> None:
+    """Wait for an operation of Azure; a poller returns without a word where its time is over."""
+    operation.result(timeout=WAITED_S)
+    if not operation.done():
+        raise TimeoutError(f"no end within {WAITED_S // 60} minutes")
 
 
 def _at(seconds: float) -> str:

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from winnow.config.atomic_write import replace_text
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
 from winnow.platforms import labels
@@ -148,7 +149,7 @@ class KserveDeployer:
         if service is None:
             self._draft(record.name).parent.mkdir(parents=True, exist_ok=True)
             _check_next(self._drafted(record.name), record)
-            self._draft(record.name).write_text(to_json(record), encoding="utf-8")
+            replace_text(self._draft(record.name), to_json(record))
         else:
             self._apply(service, record, kserve_plan.alive_in(service), kserve_plan.routed_in(service))
 

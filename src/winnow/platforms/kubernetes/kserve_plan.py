@@ -8,6 +8,7 @@ KServe promotes a canary by pointing at its pods, without a restart.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -155,16 +156,16 @@ def whole_percent(share: float) -> int:
 
 
 def alive_in(service: Manifest) -> dict[int, int]:
-    """The replicas that each revision is to have."""
+    """The replicas that each revision is to have. What was changed by hand into something else counts as none."""
     text = (service["metadata"].get("annotations") or {}).get(ALIVE, "")
-    pairs = (each.partition("=") for each in text.split(",") if each)
-    return {int(number): int(count) for number, _, count in pairs}
+    pairs = re.findall(r"(?:^|,)(\d+)=(\d+)(?=,|$)", text)
+    return {int(number): int(count) for number, count in pairs}
 
 
 def routed_in(service: Manifest) -> int | None:
     """The serial of the route that the InferenceService follows; None before the first."""
-    found = (service["metadata"].get("annotations") or {}).get(ROUTED)
-    return None if found is None else int(found)
+    found = str((service["metadata"].get("annotations") or {}).get(ROUTED, ""))
+    return int(found) if found.isdecimal() else None
 
 
 def check(record: Record) -> None:

@@ -277,3 +277,51 @@ def test_a_missing_variable_is_named(tmp_path: Path) -> None:
     principal = {"AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "c", "AZURE_CLIENT_SECRET": "x"}
     found = workspace_of({**PLACE, **principal, "ENDPOINT_NAME": "churn"})
     assert found == Workspace("s", "g", "w", has_principal=True, endpoint="churn")
+
+
+def retag(site: Site, **tags: str) -> None:
+    endpoint = site.workspace.kept[NAME]
+    site.workspace.kept[NAME] = replace(endpoint, tags={**endpoint.tags, **tags})
+
+
+def test_a_record_that_was_changed_by_hand_is_one_error(site: Site) -> None:
+    site.serve("1")
+    retag(site, **{"winnow.record.00": site.workspace.kept[NAME].tags["winnow.record.00"][:-8]})
+    with pytest.raises(InputError, match="They were changed by hand"):
+        site.deployer().observe(NAME)
+
+
+def test_other_tags_that_were_changed_by_hand_end_nothing(site: Site) -> None:
+    site.serve("1")
+    serial = site.deployer().observe(NAME).record.route.serial
+    retag(site, **{"winnow.routed": f"{serial}@soon"})
+    assert site.deployer().observe(NAME).entry_serial is None
+    blue = site.workspace.below[NAME]["blue-1"]
+    site.workspace.below[NAME]["blue-1"] = replace(blue, tags={**blue.tags, "winnow.revision": "first"})
+    assert site.deployer().observe(NAME).replicas == ()
+    assert site.deployer().logs(NAME) != []
+
+
+def test_another_deployment_name_does_not_lose_what_serves(site: Site) -> None:
+    site.serve("1")
+    site.where = replace(site.where, deployment="churn")
+    assert site.serve("2", CANARY) == Done()
+    assert (site.versions(), list(site.workspace.below[NAME])) == ({"2"}, ["churn-2"])
+
+
+def test_a_deployment_without_a_log_can_be_removed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> list[str]:
+        raise InputError("Azure ML, logs", expected="a container", found="none", remedy="Wait.")
+
+    site.serve("1")
+    monkeypatch.setattr(site.workspace, "logs", refuse)
+    assert site.deployer().remove(NAME) is True
+    assert site.workspace.endpoints() == ()
+
+
+def test_tags_beyond_azures_limit_are_refused_before_anything_is_made(site: Site) -> None:
+    site.serve("1")
+    retag(site, **{f"team-{number}": "risk" for number in range(44)})
+    with pytest.raises(InputError, match="at most 50 tags"):
+        site.serve("2")
+    assert list(site.workspace.below[NAME]) == ["blue-1"]
