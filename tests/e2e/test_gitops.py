@@ -67,6 +67,8 @@ def test_a_version_is_promoted_replaced_rolled_back_and_stays_out(manifests: Man
     assert len(events) == 2 and "in place of version 1" in events[0] and "takes it out of" in events[1]
     assert events[1].endswith("for version 1 (1.0.0): errors since noon")
     promote(manifests, image("b"), again=True)
+    last = [each.text for each in api.why(manifests.winnow.file, version="2").events if each.kind == "commit"][-1]
+    assert last.endswith("passed the gate of production; compared with version 1 (1.0.0)")
     digest = api.why(manifests.winnow.file, version="2").origin.digest
     found = manifests.deployed()
     assert found is not None

@@ -34,5 +34,5 @@ def command(kind: Any, config: Path, **options: Any) -> None:
     """
     from winnow import integrations
 
-    for path in integrations.ci_init(kind, config, **options):
+    for path in integrations.ci_init(kind, config, **options, say=say):
         say(str(path))

@@ -98,6 +98,15 @@ def test_only_gates_that_are_configured_are_judged(project: Path) -> None:
     assert [line for line in gitlab()["model"] if "promote" in line] == []
 
 
+def test_a_promotion_without_gates_is_told_of_before_it_is_refused(project: Path) -> None:
+    said: list[str] = []
+    written("jenkins", say=said.append)
+    assert [line.partition(";")[0] for line in said] == ["warning: winnow's own rules: no gates.production"]
+    (project / "rules.yaml").write_text("gates: {production: [{type: metric, metric: f1, min: 0.6}]}")
+    written("jenkins", rules="rules.yaml", say=said.append)
+    assert len(said) == 1
+
+
 def test_lint_and_test_are_checks_where_the_makefile_has_them(project: Path) -> None:
     assert gitlab()["check"][0].startswith("make train")
     with (project / "Makefile").open("a") as makefile:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
+
+from winnow.api.arguments import silent
 
 
 def ci_init(
@@ -14,6 +17,7 @@ def ci_init(
     source: str | None = None,
     output: Path | str = ".",
     force: bool = False,
+    say: Callable[[str], None] = silent,
 ) -> list[Path]:
     """Write the pipeline of a project: checks, data, sweep, selection, gates, image, scan, promotion by a commit.
 
@@ -28,6 +32,7 @@ def ci_init(
             images cannot be built. By default `make setup` provides it, as in a clone.
         output: the project's folder, with its Makefile.
         force: overwrite files that differ.
+        say: called with a warning where no gate of production is configured, without which a promotion is refused.
 
     Returns:
         The files.
@@ -47,4 +52,8 @@ def ci_init(
     gates = load_rules(DEFAULT_RULES if named is None else Path(named)).gates
     project = Project.of(Path(output), None if source is None else winnow_source(source))
     files = render_pipeline(kind, experiment, Path(config), gates, None if named is None else Path(named), project)
-    return write_rendered(files, Path(output), is_forced=force)
+    made = write_rendered(files, Path(output), is_forced=force)
+    if gates is None or not gates.of("production"):
+        file = "winnow's own rules" if named is None else str(named)
+        say(f"warning: {file}: no gates.production; `make gitops-promote STAGE=production`, the last step, needs them")
+    return made

@@ -154,7 +154,8 @@ def gitops_promote(
     change = OverlayChange(image, origin.name, origin.version, origin.digest, replicas)
     story = api.why(config, version=origin.version)
     message = promotion.promotion_message(judged, story, change)
-    return GitopsPromotion(judged, overlay.commit(change, message, judged.reason, branch=branch, say=say))
+    reason = promotion.reason_of(judged, story)
+    return GitopsPromotion(judged, overlay.commit(change, message, reason, branch=branch, say=say))
 
 
 def gitops_rollback(

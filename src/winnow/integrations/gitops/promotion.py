@@ -15,6 +15,7 @@ from winnow.integrations.gitops.repository import PastCommit
 
 if TYPE_CHECKING:
     from winnow.api import ModelStory, Promotion
+    from winnow.study.story import GateVerdict
 
 PROMOTION, ROLLBACK = "Winnow-Promotion", "Winnow-Rollback"
 """Trailers: what a commit promoted, and the full name of the commit that it reverts."""
@@ -32,9 +33,8 @@ def promotion_message(promotion: Promotion, story: ModelStory, change: OverlayCh
     Args:
         story: of the version; it has the verdict also where an earlier call gave it.
     """
-    stage, origin = promotion.stage, story.origin
-    verdict = next((each for each in story.verdicts if each.stage == stage), None)
-    reason = promotion.reason if verdict is None else verdict.reason
+    stage, origin, reason = promotion.stage, story.origin, reason_of(promotion, story)
+    verdict = _verdict(promotion, story)
     gates = [f"- {name}: {result}; {why}" for name, result, why in (() if verdict is None else verdict.gates)]
     code = f"commit {origin.git_commit}{', with changes' if origin.has_changes else ''}" if origin.git_commit else ""
     facts = {
@@ -52,6 +52,16 @@ def promotion_message(promotion: Promotion, story: ModelStory, change: OverlayCh
         "\n".join(f"{name}: {value}" for name, value in facts.items() if value),
         f"{PROMOTION}: {key_of(origin.name, stage, change.version, change.digest)}",
     )
+
+
+def reason_of(promotion: Promotion, story: ModelStory) -> str:
+    """Why a version is promoted, as a clause: the verdict, also where an earlier call gave it."""
+    verdict = _verdict(promotion, story)
+    return promotion.reason if verdict is None else verdict.reason
+
+
+def _verdict(promotion: Promotion, story: ModelStory) -> GateVerdict | None:
+    return next((each for each in story.verdicts if each.stage == promotion.stage), None)
 
 
 def rollback_message(stage: str, reverted: PastCommit, now: OverlayChange, then: OverlayChange, reason: str) -> str:
