@@ -309,6 +309,8 @@ def _git(folder: Path, *arguments: str, given: str = "") -> subprocess.Completed
             errors="replace",
             timeout=TIMEOUT_S,
             check=False,
+            # Without a terminal, ssh fails where it would ask for a passphrase or about a host.
+            start_new_session=True,
         )
     except FileNotFoundError as error:
         raise InputError(
