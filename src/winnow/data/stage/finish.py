@@ -49,11 +49,19 @@ class Rows:
 
 
 def write_sorted(
-    connection: duckdb.DuckDBPyConnection, file: Path, sort: Sequence[str], partition_by: Sequence[str], place: str
+    connection: duckdb.DuckDBPyConnection,
+    file: Path,
+    sort: Sequence[str],
+    partition_by: Sequence[str],
+    place: str,
+    *,
+    unsorted: Path | None = None,
 ) -> Rows:
     """Write the view `result` to a Parquet file.
 
     Args:
+        unsorted: a file for the rows before they are sorted, for a result that is many times larger than DuckDB's
+            memory limit: the windows of a query fit into it, and so does the sort, but both together do not.
         sort: columns whose values no two rows of a partition share; all columns order the rows where there are none.
         place: the query or function, for messages.
 
@@ -68,11 +76,12 @@ def write_sorted(
     columns = [f"{_canonical(name, kind, place)} AS {quoted(name)}" for name, kind in kinds.items()]
     keys = list(dict.fromkeys((*partition_by, *(sort or kinds))))
     order = ", ".join(f"{quoted(name)} NULLS LAST" for name in keys)
+    rows = f"(SELECT {', '.join(columns)} FROM result)"
     try:
-        connection.execute(
-            f"COPY (SELECT * FROM (SELECT {', '.join(columns)} FROM result) ORDER BY {order}) "
-            f"TO {literal(str(file))} (FORMAT parquet)"
-        )
+        if unsorted is not None:
+            connection.execute(f"COPY {rows} TO {literal(str(unsorted))} (FORMAT parquet)")
+            rows = f"read_parquet({literal(str(unsorted))})"
+        connection.execute(f"COPY (SELECT * FROM {rows} ORDER BY {order}) TO {literal(str(file))} (FORMAT parquet)")
     except duckdb.Error as error:
         raise wrong_query(error, place) from error
     with pq.ParquetFile(file) as written:
@@ -80,10 +89,10 @@ def write_sorted(
         if sort:
             batches = _without_repeats(batches, keys)
         schema = written.schema_arrow
-        digest, rows = digest_of_rows(schema, batches)
-    if not rows:
+        digest, count = digest_of_rows(schema, batches)
+    if not count:
         raise InputError(place, expected="at least one row", found="none", remedy="Correct the query or the raw data.")
-    return Rows(digest, rows, tuple(RawColumn(field.name, str(field.type)) for field in schema))
+    return Rows(digest, count, tuple(RawColumn(field.name, str(field.type)) for field in schema))
 
 
 def split_rows(file: Path, partition_by: Sequence[str]) -> tuple[str, ...]:

@@ -64,7 +64,10 @@ def wrong_query(error: duckdb.Error, place: str) -> InputError:
     number, _, text = line.partition("\n")[0].partition(": ")
     if line and not text.startswith(("COPY", "...")):
         shown += f" in line {number}: {text.removeprefix(_CREATE).strip()}"
-    remedy = "Correct the query."
+    expected, remedy = "a query that DuckDB can run", "Correct the query."
+    if isinstance(error, duckdb.OutOfMemoryException):
+        expected = "a query that DuckDB can run within its memory limit"
+        remedy = "Read fewer columns or windows of fewer rows, or let Spark run it (docs/data.md)."
     if isinstance(error, duckdb.PermissionException):
         remedy = "Read the table `raw` alone: other files would be missing in the data's lineage."
-    return InputError(place, expected="a query that DuckDB can run", found=f"'{shown}'", remedy=remedy)
+    return InputError(place, expected=expected, found=f"'{shown}'", remedy=remedy)
