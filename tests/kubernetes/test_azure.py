@@ -81,6 +81,8 @@ def test_a_champion_serves_a_canary_passes_a_bad_one_goes_and_a_rollback_returns
     winnow.crown(0)
     served = winnow.run("prod", *TIER)
     assert served.returncode == 0, served.stderr
+    assert "  key      az ml online-endpoint get-credentials --name" in served.stdout
+    assert "$WINNOW_API_KEY" in served.stdout and "/metrics" not in served.stdout
     assert site.traffic() == {"blue-1": 100}
     (blue,) = site.workspace.deployments(winnow.name)
     assert blue.image.startswith(os.environ["WINNOW_REGISTRY"]) and "@sha256:" in blue.image

@@ -180,16 +180,15 @@ def _deploy(plan: ServePlan) -> None:
     if is_served:
         click.echo("This model is already being served; nothing was changed.")
     access, release, platform = plan.access(deployment), deployment.release, plan.platform
-    url, way = access.url, ""
-    if access.manual is not None:
-        say(access.manual.reason)
-        way = f"  forward  {access.manual.command}\n"
+    url, manual = access.url, access.manual
+    pages = f"  docs     {url}/docs\n  metrics  {url}/metrics\n"
+    if manual is not None:
+        say(manual.reason)
+        pages = f"  key      {manual.command}\n" if manual.asks_for_key else f"  forward  {manual.command}\n{pages}"
     key = '  -H "authorization: Bearer $WINNOW_API_KEY" \\\n' if access.needs_key else ""
     click.echo(
         f"Serving {release.model} version {release.label} (sha256 {release.digest[:12]}) at {deployment.url}\n"
-        f"{way}"
-        f"  docs     {url}/docs\n"
-        f"  metrics  {url}/metrics\n"
+        f"{pages}"
         f"  logs     {access.logs}\n"
         f"  stop     {next_command('prod-remove', name=deployment.name, platform=platform)}\n"
         "Get a prediction:\n"

@@ -231,7 +231,7 @@ def access_to(deployer: Deployer, observed: Observation) -> Access:
         url=observed.url if manual is None else manual.url,
         manual=manual,
         example=serving.release.bundle / EXAMPLE,
-        needs_key=bool(serving.settings.key),
+        needs_key=bool(serving.settings.key) or (manual is not None and manual.asks_for_key),
         logs=deployer.logs_hint(observed),
         warning=address_warning(deployer, observed) if manual is None else "",
     )

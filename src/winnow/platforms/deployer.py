@@ -27,17 +27,20 @@ def mute(line: str) -> None:
 
 @dataclass(frozen=True)
 class ManualAccess:
-    """How a person reaches a deployment whose own address does not answer from this machine.
+    """How a person reaches a deployment that does not simply answer at its own address from this machine.
 
     Attributes:
-        reason: why the address does not answer, and what makes it answer.
-        command: opens a port of this machine that leads to the deployment while the command runs.
+        reason: why it does not, and what makes it answer.
+        command: opens a port of this machine that leads to the deployment while the command runs; or, where the
+            address asks for a key, prints the key.
         url: where the deployment answers then.
+        asks_for_key: the address asks for a key of the platform's own, and gives predictions alone.
     """
 
     reason: str
     command: str
     url: str
+    asks_for_key: bool = False
 
 
 @dataclass(frozen=True)

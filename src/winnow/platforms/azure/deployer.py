@@ -222,10 +222,11 @@ class AzureDeployer:
         """See `Deployer.manual_access`."""
         name, where = self._endpoint(observed.record.name).name, self._workspace
         return ManualAccess(
-            "Azure asks for the endpoint's own key.",
+            "Azure asks for the endpoint's own key, which `az ml online-endpoint get-credentials` prints.",
             f"az ml online-endpoint get-credentials --name {name} --resource-group {where.group} "
             f"--workspace-name {where.name}",
             observed.url,
+            asks_for_key=True,
         )
 
     def logs_hint(self, observed: Observation) -> str:
