@@ -36,7 +36,11 @@ def disk_fault(error: OSError, home: Path, path: Path | None = None) -> InputErr
     if path is None:
         return None
     path, found = path.absolute(), f"'{error.strerror}'"
+    is_in_home = path == home or home in path.parents
     match error.errno:
+        case errno.ENOENT if is_in_home and not home.exists():  # such as below /proc
+            expected, remedy = "a folder that can be made", "Set WINNOW_HOME to a folder on a disk."
+            return InputError(str(home), expected=expected, found=found, remedy=remedy)
         case errno.ENAMETOOLONG:  # 255 bytes is the limit of the file systems of Linux and macOS
             longest = max(len(os.fsencode(part)) for part in path.parts)
             return InputError(
@@ -66,7 +70,6 @@ def disk_fault(error: OSError, home: Path, path: Path | None = None) -> InputErr
             remedy, other_home, other_path = "Give it", "a folder of your own", "another path"
         case _:
             return None
-    is_in_home = path == home or home in path.parents
     other = f"set WINNOW_HOME to {other_home}" if is_in_home else f"name {other_path}"
     return InputError(str(path), expected=expected, found=found, remedy=f"{remedy}, or {other}.")
 

@@ -74,3 +74,13 @@ def test_a_database_is_probed_beside_its_file(tmp_path: Path) -> None:
     refusal = probe(tmp_path / "missing" / "studies.db")
     assert refusal is not None
     assert refusal.errno == errno.ENOENT
+
+
+def test_a_home_that_cannot_be_made_is_named() -> None:
+    home = Path("/proc/none")
+    with pytest.raises(FileNotFoundError) as refused:
+        (home / "tools").mkdir(parents=True)
+    assert str(disk_fault(refused.value, home)) == (
+        "/proc/none: expected a folder that can be made, found 'No such file or directory'. "
+        "Set WINNOW_HOME to a folder on a disk."
+    )
