@@ -63,6 +63,9 @@ class _Backend:
     site: Site
     settle_s: float = 2.0
     router_image: str = ""
+    has_routers: bool = True
+    keeps_keys: bool = True
+    shows_replicas: bool = True
     taken_over_within_s: float = 40.0
     gateway: str = ""
 
