@@ -299,7 +299,8 @@ def test_a_gateway_splits_by_weight_without_routers_and_loses_no_request(
             deployed.deployer.scale(record, new, 0)
         assert [(each.failed, is_clean(each)) for each in (moved, split, back)] == [(Counter(), True)] * 3
         # Traefik takes turns by weight, so that each four requests have one for the candidate.
-        assert abs(split.versions["2"] - split.ok / 4) <= 1
+        # Within two: a gateway counts anew where its configuration changes in between.
+        assert abs(split.versions["2"] - split.ok / 4) <= 2
         assert deployed.deployer.remove(deployed.backend.name) is True
         assert not shared_place.admin.names("httproutes", f"--selector={DEPLOYMENT}={deployed.backend.name}")
 
