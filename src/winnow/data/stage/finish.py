@@ -20,6 +20,7 @@ from winnow.config.nearest import did_you_mean
 from winnow.data.stage.canonical import canonical
 from winnow.data.stage.engines.duckdb_engine import wrong_query
 from winnow.data.stage.ingested import RawColumn
+from winnow.data.stage.read_ahead import read_ahead
 from winnow.data.stage.row_digest import digest_of_rows
 from winnow.data.stage.violations import literal, quoted, types_of
 from winnow.data.table_files import HIDDEN
@@ -85,7 +86,7 @@ def write_sorted(
     except duckdb.Error as error:
         raise wrong_query(error, place) from error
     with pq.ParquetFile(file) as written:
-        batches: Iterable[pa.RecordBatch] = written.iter_batches()
+        batches: Iterable[pa.RecordBatch] = read_ahead(written.iter_batches())
         if sort:
             batches = _without_repeats(batches, keys)
         schema = written.schema_arrow
