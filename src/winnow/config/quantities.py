@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from winnow.config.errors import InputError
+
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
@@ -42,3 +44,23 @@ def seconds_of(duration: str) -> float:
     if re.fullmatch(DURATION, duration) is None:
         raise ValueError(f"expected a duration such as 90m or 1h30m, found {duration!r}")
     return float(sum(int(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+)([dhms])", duration)))
+
+
+def whole_percent(share: float, place: str, splitter: str) -> int:
+    """A share as percent, for what splits requests by whole percents.
+
+    Args:
+        splitter: what does, for the message.
+
+    Raises:
+        InputError: it is no whole percent.
+    """
+    found = round(share * 100)
+    if abs(found - share * 100) > 1e-6 or not 0 <= found <= 100:
+        raise InputError(
+            place,
+            expected=f"whole percents, such as 0.05, by which {splitter} splits requests",
+            found=f"{share:g}",
+            remedy="Round it in `serving.rollout`.",
+        )
+    return found

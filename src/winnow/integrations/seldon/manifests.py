@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from winnow.config.errors import InputError
-from winnow.config.quantities import bytes_of
+from winnow.config.quantities import bytes_of, whole_percent
 from winnow.config.serving import RolloutConfig, StageConfig
 
 API = "mlops.seldon.io/v1alpha1"
@@ -102,20 +102,12 @@ def _experiment(name: str, rollout: RolloutConfig, serving: StoredVersion, candi
     spec: dict[str, Any] = {"default": stable}
     if rollout.strategy == "shadow":
         spec["candidates"] = [{"name": stable, "weight": 100}]
-        spec["mirror"] = {"name": tried, "percent": _percent(rollout.mirror, "mirror")}
+        spec["mirror"] = {"name": tried, "percent": whole_percent(rollout.mirror, "serving.rollout: mirror", "Seldon")}
     else:
-        share = _percent(rollout.initial_weight if rollout.strategy == "canary" else rollout.weights[1], "a weight")
+        share = whole_percent(
+            rollout.initial_weight if rollout.strategy == "canary" else rollout.weights[1],
+            "serving.rollout: a weight",
+            "Seldon",
+        )
         spec["candidates"] = [{"name": stable, "weight": 100 - share}, {"name": tried, "weight": share}]
     return {"apiVersion": API, "kind": "Experiment", "metadata": {"name": stable.rpartition("-v")[0]}, "spec": spec}
-
-
-def _percent(share: float, what: str) -> int:
-    found = round(share * 100)
-    if abs(found - share * 100) > 1e-6:
-        raise InputError(
-            f"serving.rollout: {what}",
-            expected="whole percents, such as 0.05, by which Seldon splits requests",
-            found=f"{share:g}",
-            remedy="Round it.",
-        )
-    return found

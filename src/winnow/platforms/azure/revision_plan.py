@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from winnow.config.errors import InputError
+from winnow.config.quantities import whole_percent
 from winnow.platforms.azure.online import OnlineDeployment, OnlineEndpoint
 from winnow.platforms.azure.workspace import DEPLOYMENT, ENDPOINT
 from winnow.routing import Record, ReplicaSettings, Revision, Route, record_of, server_settings, to_json
@@ -147,7 +148,7 @@ def traffic_of(route: Route, name_of: NameOf = deployment_name) -> dict[str, int
         return {}
     if route.candidate is None:
         return {name_of(route.stable): 100}
-    share = percent(route.weight, "a weight of the rollout")
+    share = whole_percent(route.weight, "a weight of the rollout", "Azure")
     shares = {name_of(route.stable): 100 - share, name_of(route.candidate): share}
     return {name: each for name, each in shares.items() if each}
 
@@ -156,24 +157,7 @@ def mirror_of(route: Route, name_of: NameOf = deployment_name) -> dict[str, int]
     """Percents of copied requests by deployment."""
     if route.candidate is None or not route.mirror:
         return {}
-    return {name_of(route.candidate): percent(route.mirror, "serving.rollout.mirror")}
-
-
-def percent(share: float, place: str) -> int:
-    """A share as whole percents.
-
-    Raises:
-        InputError: it is none: Azure splits by whole percents.
-    """
-    found = round(share * 100)
-    if abs(found - share * 100) > 1e-6 or not 0 <= found <= 100:
-        raise InputError(
-            place,
-            expected="whole percents, such as 0.05, by which Azure splits requests",
-            found=f"{share:g}",
-            remedy="Round it in `serving.rollout`.",
-        )
-    return found
+    return {name_of(route.candidate): whole_percent(route.mirror, "serving.rollout.mirror", "Azure")}
 
 
 def record_tags(record: Record) -> dict[str, str]:
@@ -246,8 +230,8 @@ def _faults(record: Record, revision: Revision) -> Iterator[tuple[str, str, str,
     if rollout is None or not rollout.is_open:
         return
     for step in rollout.steps:
-        percent(step["weight"], "serving.rollout: a weight")
-        if percent(step["mirror"], "serving.rollout.mirror") > MOST_MIRRORED:
+        whole_percent(step["weight"], "serving.rollout: a weight", "Azure")
+        if whole_percent(step["mirror"], "serving.rollout.mirror", "Azure") > MOST_MIRRORED:
             remedy = "Lower it: Azure copies at most half of the requests."
             yield "serving.rollout.mirror", f"at most {MOST_MIRRORED / 100:g} on Azure", f"{step['mirror']:g}", remedy
         for key in ("unit", "may_choose"):

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from winnow.config.errors import InputError
+from winnow.config.quantities import whole_percent
 from winnow.platforms import labels
 from winnow.platforms.kubernetes.kinds import DEPLOYMENT, INFERENCE_SERVICE, Manifest, kind_of, shortened
 from winnow.platforms.kubernetes.manifests import to_yaml
@@ -33,6 +34,7 @@ MODE, STANDARD, KNATIVE = "serving.kserve.io/deploymentMode", "RawDeployment", "
 """Newer releases call them Standard and Knative, and take these names too."""
 ALIVE, ROUTED = "winnow.alive", "winnow.routed"
 """Annotations: which revisions have how many replicas (`1=2,3=1`), and the serial of the route that is followed."""
+WEIGHT = "serving.rollout: a weight"
 LIST_SINCE = (0, 20)
 """The release that takes canaries as a list."""
 _LONGEST_NAME = 40
@@ -135,24 +137,8 @@ def percent(record: Record, number: int) -> int:
     Raises:
         InputError: it is no whole number.
     """
-    return whole_percent(record.route.weight if number == record.route.candidate else 0.0)
-
-
-def whole_percent(share: float) -> int:
-    """A share as percent.
-
-    Raises:
-        InputError: it is no whole number.
-    """
-    found = round(share * 100)
-    if abs(found - share * 100) > 1e-6 or not 0 <= found <= 100:
-        raise InputError(
-            "serving.rollout: a weight",
-            expected="whole percents, such as 0.05, by which KServe splits requests",
-            found=f"{share:g}",
-            remedy="Round it in `serving.rollout`.",
-        )
-    return found
+    share = record.route.weight if number == record.route.candidate else 0.0
+    return whole_percent(share, WEIGHT, "KServe")
 
 
 def alive_in(service: Manifest) -> dict[int, int]:
@@ -185,7 +171,7 @@ def _faults(record: Record) -> Iterator[tuple[str, str, str, str]]:
     if rollout is None or not rollout.is_open:
         return
     for step in rollout.steps:
-        whole_percent(step["weight"])
+        whole_percent(step["weight"], WEIGHT, "KServe")
         for key in ("mirror", "unit", "may_choose"):
             if step[key]:
                 remedy = "Remove it: KServe splits requests by weight alone."
