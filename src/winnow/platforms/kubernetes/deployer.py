@@ -124,7 +124,6 @@ class _Held:
         threading.Thread(target=self._keep, name="winnow-lease", daemon=True).start()
 
     def renew(self) -> None:
-        """See `Held.renew`."""
         self._deployer.insist(self._held.renew)
 
     def end(self) -> None:
@@ -180,7 +179,6 @@ class KubernetesDeployer:
 
     @property
     def place(self) -> str:
-        """See `Deployer.place`."""
         return self.cluster.place
 
     @property
@@ -235,12 +233,10 @@ class KubernetesDeployer:
             self.cluster.apply(each, is_dry_run=True)
 
     def names(self) -> tuple[str, ...]:
-        """See `Deployer.names`."""
         return on_cluster.names(self.cluster)
 
     @_insisting
     def observe(self, name: str) -> Observation:
-        """See `Deployer.observe`."""
         found = on_cluster.found(self.cluster, name)
         record = found.record
         replicas = [each for each in found.pods if on_cluster.revision_of(each)]
@@ -269,7 +265,6 @@ class KubernetesDeployer:
 
     @_insisting
     def driver(self, name: str) -> str:
-        """See `Deployer.driver`."""
         holder = lease.holder(self.cluster, object_name(name))
         if holder is None:
             return ""
@@ -280,7 +275,6 @@ class KubernetesDeployer:
 
     @_insisting
     def write(self, record: Record) -> None:
-        """See `Deployer.write`."""
         found = on_cluster.find(self.cluster, record.name, has_pods=False)
         if found is None:
             self.cluster.apply(_noted(revision_plan.entry_service(self._files, record), record))
@@ -289,13 +283,11 @@ class KubernetesDeployer:
 
     @_insisting
     def wish(self, name: str, wish: str) -> None:
-        """See `Deployer.wish`."""
         on_cluster.found(self.cluster, name, has_pods=False)
         self.cluster.merge(SERVICE, object_name(name), {"metadata": {"annotations": {WISH: wish or None}}})
 
     @_insisting
     def key(self, record: Record) -> str | None:
-        """See `Deployer.key`."""
         serving = record.serving
         return self._key(record.name, serving) if serving is not None and serving.settings.key else None
 
@@ -317,7 +309,6 @@ class KubernetesDeployer:
 
     @_insisting
     def scale(self, record: Record, number: int, replicas: int) -> None:
-        """See `Deployer.scale`."""
         revision, name = revision_in(record, number), record.name
         live = self.cluster.get(DEPLOYMENT, object_name(name, str(number)))
         if live is None and not replicas:
@@ -334,7 +325,6 @@ class KubernetesDeployer:
 
     @_insisting
     def route(self, record: Record) -> None:
-        """See `Deployer.route`."""
         found = on_cluster.found(self.cluster, record.name)
         _check_next(found.record, record)
         stable = revision_in(record, record.route.stable)
@@ -356,7 +346,6 @@ class KubernetesDeployer:
 
     @_insisting
     def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
-        """See `Deployer.renew`."""
         if not record.route.needs_routers:
             return ()
         token = self._secret(object_name(record.name, f"router-{record.route.serial}"), ROUTER_TOKEN)
@@ -377,7 +366,6 @@ class KubernetesDeployer:
             return tuple(each for each in pool.map(reported, pods) if each is not None)
 
     def metrics(self, observed: Observation) -> dict[str, str]:
-        """See `Deployer.metrics`."""
         pods = [each.identifier for each in observed.replicas if each.is_ready]
         with ThreadPoolExecutor(max_workers=8) as pool:
             answers = pool.map(lambda pod: get(self.cluster, pod, SERVER_PORT, "/metrics"), pods)
@@ -385,7 +373,6 @@ class KubernetesDeployer:
 
     @_insisting
     def retire(self, record: Record, number: int) -> None:
-        """See `Deployer.retire`."""
         name = record.name
         for pod in on_cluster.living(self.cluster, name):
             if on_cluster.revision_of(pod) == number:
@@ -415,7 +402,6 @@ class KubernetesDeployer:
         return True
 
     def render(self, record: Record, number: int) -> str:
-        """See `Deployer.render`."""
         return revision_plan.render(self._files, record, number)
 
     def difference(self, record: Record, number: int) -> str:
@@ -460,12 +446,10 @@ class KubernetesDeployer:
         return ManualAccess(NO_ADDRESS, command, f"http://127.0.0.1:{FORWARDED_PORT}")
 
     def logs_hint(self, observed: Observation) -> str:
-        """See `Deployer.logs_hint`."""
         chosen = f"{labels.DEPLOYMENT}={observed.record.name}"
         return f"kubectl logs --namespace {self.cluster.namespace} --selector {chosen} --prefix"
 
     def address_hint(self, observed: Observation) -> str:
-        """See `Deployer.address_hint`."""
         where = f"--namespace {self.cluster.namespace} {object_name(observed.record.name)}"
         return (
             f"Check the Ingress's class (`serving.ingress_class`) and host ({next_flag('host')}, `serving.host`): "
@@ -473,12 +457,10 @@ class KubernetesDeployer:
         )
 
     def images_hint(self, name: str) -> str:
-        """See `Deployer.images_hint`."""
         return "Its images stay where they were pushed or loaded."
 
     @_insisting
     def logs(self, name: str, number: int | None = None, lines: int = SHOWN_LINES) -> list[str]:
-        """See `Deployer.logs`."""
         pods = self._replicas(name, number)
         for pod in reversed(pods):
             if said := on_cluster.log(self.cluster, pod, lines):
@@ -490,7 +472,6 @@ class KubernetesDeployer:
 
     @_insisting
     def log_place(self, name: str, number: int) -> str:
-        """See `Deployer.log_place`."""
         if pods := self._replicas(name, number):
             return f"kubectl logs --namespace {self.cluster.namespace} {name_of(pods[-1])}"
         kept = self._kept_logs(name, number)

@@ -79,7 +79,6 @@ class KubernetesExecutor:
 
     @property
     def place(self) -> str:
-        """See `Executor.place`."""
         return self._cluster.place
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
@@ -155,7 +154,6 @@ class KubernetesExecutor:
             )
 
     def check_may_end(self) -> None:
-        """See `Executor.check_may_end`."""
         check(self._cluster, PERMISSIONS, "ending a sweep's workers")
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:

@@ -90,7 +90,6 @@ class KserveDeployer:
 
     @property
     def place(self) -> str:
-        """See `Deployer.place`."""
         return f"on KServe, {self._cluster.place}"
 
     @property
@@ -99,7 +98,6 @@ class KserveDeployer:
         return self._pods.files
 
     def check(self, *, is_read_only: bool = False) -> None:
-        """See `Deployer.check`."""
         check(self._cluster, READ_PERMISSIONS if is_read_only else PERMISSIONS, "serving on KServe")
 
     def check_change(self, record: Record, number: int) -> None:
@@ -117,13 +115,11 @@ class KserveDeployer:
         self._cluster.apply(made, is_dry_run=True)
 
     def names(self) -> tuple[str, ...]:
-        """See `Deployer.names`."""
         chosen = ",".join([*(f"{key}={value}" for key, value in MANAGED_BY.items()), labels.DEPLOYMENT])
         found = self._cluster.find(INFERENCE_SERVICE, chosen).items
         return tuple(sorted(on_cluster.mark(each, labels.DEPLOYMENT) for each in found))
 
     def observe(self, name: str) -> Observation:
-        """See `Deployer.observe`."""
         service, record = self._found(name)
         pods = [each for each in on_cluster.living(self._cluster, name) if on_cluster.revision_of(each)]
         routed = kserve_plan.routed_in(service)
@@ -136,11 +132,9 @@ class KserveDeployer:
         )
 
     def held(self, name: str) -> AbstractContextManager[Held]:
-        """See `Deployer.held`."""
         return self._pods.held(name)
 
     def driver(self, name: str) -> str:
-        """See `Deployer.driver`."""
         return self._pods.driver(name)
 
     def write(self, record: Record) -> None:
@@ -154,24 +148,20 @@ class KserveDeployer:
             self._apply(service, record, kserve_plan.alive_in(service), kserve_plan.routed_in(service))
 
     def wish(self, name: str, wish: str) -> None:
-        """See `Deployer.wish`."""
         service, _ = self._found(name)
         patch = {"metadata": {"annotations": {WISH: wish or None}}}
         self._cluster.merge(INFERENCE_SERVICE, name_of(service), patch)
 
     def key(self, record: Record) -> str | None:
-        """See `Deployer.key`."""
         return self._pods.key(record)
 
     def start(self, record: Record, number: int, key: str | None) -> None:
-        """See `Deployer.start`."""
         revision = revision_plan.revision_in(record, number)
         if revision.settings.key and key is not None:
             self._cluster.apply(revision_plan.key_secret(record.name, revision.settings.key, key))
         self._have(record, {number: revision.scale.replicas})
 
     def scale(self, record: Record, number: int, replicas: int) -> None:
-        """See `Deployer.scale`."""
         if not replicas:
             self._keep_logs(record.name, number)
         self._have(record, {number: replicas})
@@ -197,11 +187,9 @@ class KserveDeployer:
         return ()
 
     def metrics(self, observed: Observation) -> dict[str, str]:
-        """See `Deployer.metrics`."""
         return self._pods.metrics(observed)
 
     def retire(self, record: Record, number: int) -> None:
-        """See `Deployer.retire`."""
         self.scale(record, number, 0)
         used = {each.settings.key for each in record.revisions}
         for each in self._cluster.find(SECRET, labels_of(record.name)).items:
@@ -222,7 +210,6 @@ class KserveDeployer:
         return True
 
     def render(self, record: Record, number: int) -> str:
-        """See `Deployer.render`."""
         return kserve_plan.render(self._files, record, number, is_list=self._is_list)
 
     def difference(self, record: Record, number: int) -> str:
@@ -258,20 +245,16 @@ class KserveDeployer:
         return ManualAccess(reason, command, f"http://127.0.0.1:{FORWARDED_PORT}")
 
     def logs_hint(self, observed: Observation) -> str:
-        """See `Deployer.logs_hint`."""
         return self._pods.logs_hint(observed)
 
     def address_hint(self, observed: Observation) -> str:
-        """See `Deployer.address_hint`."""
         where = f"--namespace {self._cluster.namespace} {kserve_plan.service_name(observed.record.name)}"
         return f"Look at `kubectl describe inferenceservice {where}`."
 
     def images_hint(self, name: str) -> str:
-        """See `Deployer.images_hint`."""
         return self._pods.images_hint(name)
 
     def logs(self, name: str, number: int | None = None, lines: int = 20) -> list[str]:
-        """See `Deployer.logs`."""
         try:
             return self._pods.logs(name, number, lines)
         except UnknownDeploymentError:
@@ -280,7 +263,6 @@ class KserveDeployer:
             return []
 
     def log_place(self, name: str, number: int) -> str:
-        """See `Deployer.log_place`."""
         return self._pods.log_place(name, number)
 
     def _have(self, record: Record, replicas: Mapping[int, int]) -> None:

@@ -42,7 +42,6 @@ class KservePlatform:
         return bool(self._environment.get(VERSION))
 
     def deployer(self, *, say: Say) -> KserveDeployer:
-        """See `ServingPlatform.deployer`."""
         return KserveDeployer(
             self._settings.home, cluster=lambda: self._cluster.cluster, environment=self._environment, say=say
         )
@@ -64,5 +63,4 @@ class KservePlatform:
         return self._cluster.prepare_image(image, show)
 
     def find_image(self, image: ImageBuild) -> str:
-        """See `ServingPlatform.find_image`."""
         return self._cluster.find_image(image)

@@ -90,7 +90,6 @@ class KubernetesMonitoring:
         self._environment, self._clock = environment, clock or Clock()
 
     def plan(self, request: MonitoringRequest, *, is_dry_run: bool = False) -> KubernetesMonitoringPlan:
-        """See `MonitoringStack.plan`."""
         facts = f"the rules in the ConfigMap {RULES_MAP}, and whether the cluster has the Prometheus operator"
         try:
             cluster = self._connect()
@@ -127,7 +126,6 @@ class KubernetesMonitoring:
             ) from error
 
     def plan_end(self, *, volumes: bool) -> StackEnd:
-        """See `MonitoringStack.plan_end`."""
         cluster = self._connect()
         wanted = (*REMOVE_PERMISSIONS, *(VOLUMES_PERMISSIONS if volumes else ()))
         permissions.check(cluster, wanted, "removing the monitoring")
@@ -142,7 +140,6 @@ class KubernetesMonitoring:
         )
 
     def end(self, *, volumes: bool) -> None:
-        """See `MonitoringStack.end`."""
         cluster = self._connect()
         for each in _parts(cluster, volumes=volumes):
             cluster.delete(kind_of(each), name_of(each))

@@ -89,7 +89,6 @@ class KubernetesMonitoringPlan:
 
     @property
     def endpoints(self) -> Mapping[str, str]:
-        """See `MonitoringPlan.endpoints`."""
         if self.has_operator:
             chosen = (
                 f"if it selects the PodMonitor winnow-replicas and the PrometheusRules of namespace {self.namespace}"

@@ -82,15 +82,12 @@ class KubernetesPlatform:
         return cluster_named(self._settings.stack, self._environment)
 
     def executor(self) -> KubernetesExecutor:
-        """See `Platform.executor`."""
         return KubernetesExecutor(self.cluster, KubernetesWorkers(image="", manifests=()), self._settings.home)
 
     def sweep(self, image: str | None, lookup: Lookup) -> KubernetesSweep:
-        """See `Platform.sweep`."""
         return KubernetesSweep(self, self._settings, self._images, image, lookup)
 
     def deployer(self, *, say: Say) -> KubernetesDeployer:
-        """See `Platform.deployer`."""
         return KubernetesDeployer(
             self._settings.home, cluster=lambda: self.cluster, environment=self._environment, say=say
         )
@@ -107,7 +104,6 @@ class KubernetesPlatform:
         return lambda name: driver_job.start(self.cluster, name, image, Clock(), self._environment)
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> KubernetesStack:
-        """See `Platform.stack`."""
         return KubernetesStack(
             lambda: self.cluster,
             self._images,
@@ -120,11 +116,9 @@ class KubernetesPlatform:
         )
 
     def monitoring_stack(self, *, folder: Path, say: Say) -> KubernetesMonitoring:
-        """See `Platform.monitoring_stack`."""
         return KubernetesMonitoring(lambda: self.cluster, folder, say=say, environment=self._environment)
 
     def airflow_stack(self, *, folder: Path, say: Say) -> KubernetesAirflow:
-        """See `Platform.airflow_stack`."""
         options = BuildOptions.from_environment(self._environment, base=TRAIN_BASE)
         request = TrainImagesRequest(folder, options)
         return KubernetesAirflow(self._settings, lambda: self._images.plan_airflow_image(request), folder)
@@ -137,12 +131,10 @@ class KubernetesPlatform:
         return local_settings(self._settings, stack, self._environment, choose_port)
 
     def silent_stack(self) -> str | None:
-        """See `Platform.silent_stack`."""
         stack = self._settings.stack
         return silence(self._settings, stack, self._environment) if isinstance(stack, ClusterStackRecord) else None
 
     def image_route(self) -> ImageRoute:
-        """See `Platform.image_route`."""
         try:
             cluster = self.cluster.identity
         except InputError:  # a command that loads images may know a cluster nevertheless
@@ -150,7 +142,6 @@ class KubernetesPlatform:
         return ImageRoute.from_environment(self._environment, cluster=cluster, home=self._settings.home)
 
     def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
-        """See `Platform.prepare_image`."""
         route = self.image_route()
         if not route.registry and image.find() is None:
             route.check()  # before building for minutes an image that could not be delivered
@@ -158,7 +149,6 @@ class KubernetesPlatform:
         return reference if route.registry else self._images.deliver(reference, image.tag, route, show)
 
     def find_image(self, image: ImageBuild) -> str:
-        """See `Platform.find_image`."""
         found = image.find()
         if found is None:
             return ""
@@ -169,7 +159,6 @@ class KubernetesPlatform:
 
     @property
     def documents(self) -> PlatformDocuments:
-        """See `Platform.documents`."""
         from winnow.platforms.kubernetes.role import DOCUMENTS
 
         return DOCUMENTS

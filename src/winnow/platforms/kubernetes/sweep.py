@@ -53,14 +53,12 @@ class KubernetesSweep:
 
     @functools.cached_property
     def executor(self) -> KubernetesExecutor:
-        """See `SweepPlatform.executor`."""
         return self._executor(self._reference)
 
     def warm_up(self, groups: int) -> None:
         """Nothing: a pod starts with its study."""
 
     def check_image(self) -> None:
-        """See `SweepPlatform.check_image`."""
         _ = self._image_to_deliver
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
@@ -74,7 +72,6 @@ class KubernetesSweep:
             self.executor.validate(groups[0])
 
     def equip(self) -> KubernetesExecutor:
-        """See `SweepPlatform.equip`."""
         found = self._image_to_deliver
         if found is None:
             return self.executor
