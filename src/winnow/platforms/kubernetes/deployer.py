@@ -326,7 +326,7 @@ class KubernetesDeployer:
     @_insisting
     def route(self, record: Record) -> None:
         found = on_cluster.found(self.cluster, record.name)
-        _check_next(found.record, record)
+        check_next(found.record, record)
         stable = revision_in(record, record.route.stable)
         if not any(map(is_ready, found.of(stable.number))):
             raise WinnowError(f"deployment '{record.name}': no replica of revision {stable.number} is ready.")
@@ -374,15 +374,9 @@ class KubernetesDeployer:
     @_insisting
     def retire(self, record: Record, number: int) -> None:
         name = record.name
-        for pod in on_cluster.living(self.cluster, name):
-            if on_cluster.revision_of(pod) == number:
-                self.keep_log(name, pod)
+        self._keep_logs(name, number)
         self._tidy(record)
-        deadline = self._clock.now() + GONE_S
-        while any(on_cluster.revision_of(each) == number for each in on_cluster.living(self.cluster, name)):
-            if self._clock.now() > deadline:
-                return
-            self._clock.sleep(POLL_S)
+        self._await_gone(name, number)
 
     @_insisting
     def remove(self, name: str) -> bool:
@@ -525,7 +519,7 @@ class KubernetesDeployer:
             OvertakenError: another process has.
         """
         while True:
-            _check_next(found.record, record)
+            check_next(found.record, record)
             try:
                 return store(found, record)
             except ConflictError:
@@ -671,6 +665,19 @@ class KubernetesDeployer:
         wanted = "*" if number is None else f"{object_name(name, str(number))}-*"
         return sorted(self._logs(name).glob(f"{wanted}.log"), key=lambda path: path.stat().st_mtime_ns)
 
+    def _await_gone(self, name: str, number: int | None) -> None:
+        """Return when pods of a revision, or all, were told to end, or the cluster had time for it."""
+        deadline = self._clock.now() + GONE_S
+        while any(number in (None, on_cluster.revision_of(each)) for each in on_cluster.living(self.cluster, name)):
+            if self._clock.now() > deadline:
+                return
+            self._clock.sleep(POLL_S)
+
+    def _keep_logs(self, name: str, number: int | None) -> None:
+        for pod in on_cluster.living(self.cluster, name):
+            if number in (None, on_cluster.revision_of(pod)):
+                self.keep_log(name, pod)
+
     def keep_log(self, name: str, pod: Manifest) -> None:
         """Keep the end of a pod's log as far as it can be read; a full disk must not stop a change."""
         folder = self._logs(name)
@@ -694,8 +701,9 @@ def _has(live: Manifest, chosen: Mapping[str, str]) -> bool:
     return chosen.items() <= (live["metadata"].get("labels") or {}).items()
 
 
-def _check_next(stored: Record, record: Record) -> None:
-    if record != stored and record.serial != stored.serial + 1:
+def check_next(stored: Record | None, record: Record) -> None:
+    """Raises OvertakenError where a record does not follow the stored one."""
+    if stored is not None and record != stored and record.serial != stored.serial + 1:
         raise OvertakenError(record.name)
 
 

@@ -1,8 +1,9 @@
-"""The kinds of objects that winnow uses, their paths in the API, and their names."""
+"""The kinds of objects that winnow uses, their paths in the API, and what all objects have."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -29,6 +30,14 @@ class Kind:
         """Its path in the API."""
         parts = ("apis" if self.group else "api", self.api_version, "namespaces", namespace, self.plural)
         return "/".join(("", *parts, *(part for part in (name, subresource) if part)))
+
+    def manifest(
+        self, name: str, labels: Mapping[str, str], *, annotations: Mapping[str, str] | None = None, **fields: Any
+    ) -> Manifest:
+        """An object of this kind; `fields` such as `spec` are those beside its metadata."""
+        notes = {"annotations": dict(annotations)} if annotations else {}
+        metadata = {"name": name, "labels": dict(labels), **notes}
+        return {"apiVersion": self.api_version, "kind": self.kind, "metadata": metadata, **fields}
 
 
 _BY_NAME: dict[tuple[str, str], Kind] = {}
@@ -74,6 +83,22 @@ def kind_of(manifest: Manifest) -> Kind:
 def name_of(manifest: Manifest) -> str:
     """An object's name."""
     return str(manifest["metadata"]["name"])
+
+
+def labels_on(manifest: Manifest) -> Mapping[str, str]:
+    """An object's labels."""
+    return manifest["metadata"].get("labels") or {}
+
+
+def annotations_on(manifest: Manifest | None) -> Mapping[str, str]:
+    """An object's annotations; none of no object."""
+    return {} if manifest is None else manifest["metadata"].get("annotations") or {}
+
+
+def has_condition(manifest: Manifest, *types: str) -> bool:
+    """Whether a condition of one of these types is true in an object's status."""
+    conditions = (manifest.get("status") or {}).get("conditions") or ()
+    return any(each["type"] in types and each["status"] == "True" for each in conditions)
 
 
 def shortened(name: str, longest: int) -> str:

@@ -5,31 +5,24 @@ Pods, logs, metrics and the lease are those of the cluster: `KubernetesDeployer`
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from winnow.config.atomic_write import replace_text
-from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
 from winnow.platforms import labels
-from winnow.platforms.deployer import Endpoint, Held, ManualAccess, OvertakenError, Say, UnknownDeploymentError, mute
+from winnow.platforms.deployer import ManualAccess, OvertakenError, UnknownDeploymentError
 from winnow.platforms.kubernetes import cluster_deployment as on_cluster
-from winnow.platforms.kubernetes import forward, kserve_plan, lease, revision_plan
-from winnow.platforms.kubernetes.client import Cluster
-from winnow.platforms.kubernetes.deployer import FORWARDED_PORT, GONE_S, INGRESS_URL, POLL_S, KubernetesDeployer
+from winnow.platforms.kubernetes import kserve_plan, lease, revision_plan
+from winnow.platforms.kubernetes.deployer import FORWARDED_PORT, INGRESS_URL, KubernetesDeployer, check_next
 from winnow.platforms.kubernetes.difference import difference
-from winnow.platforms.kubernetes.forward import Forward, is_ready
+from winnow.platforms.kubernetes.forward import is_ready
 from winnow.platforms.kubernetes.kinds import EVENT, INFERENCE_SERVICE, POD, SECRET, Manifest, name_of
-from winnow.platforms.kubernetes.manifests import load, merged
+from winnow.platforms.kubernetes.manifests import merged
 from winnow.platforms.kubernetes.permissions import applying, check, verbs
 from winnow.platforms.kubernetes.refusals import ConflictError
-from winnow.platforms.kubernetes.revision_plan import FOLDER, KEY, MANAGED_BY, RECORD, SERVER_PORT, WISH, labels_of
+from winnow.platforms.kubernetes.revision_plan import KEY, MANAGED_BY, RECORD, WISH, labels_of
 from winnow.platforms.readiness import is_answering
 from winnow.routing import Entry, Observation, Record, RouterReport, record_of, to_json
 
@@ -50,39 +43,8 @@ PERMISSIONS = (
 )
 
 
-class KserveDeployer:
-    """`Deployer` on KServe.
-
-    Args:
-        home: folder for the logs of removed replicas.
-        cluster: or what finds it when it is first needed.
-        environment: names the release of KServe, and the address of its gateway.
-        folder: of the manifests whose pod predictors have.
-    """
-
-    def __init__(
-        self,
-        home: Path,
-        *,
-        cluster: Cluster | Callable[[], Cluster],
-        environment: Mapping[str, str] = os.environ,
-        folder: Path = FOLDER,
-        clock: Clock | None = None,
-        say: Say = mute,
-    ) -> None:
-        self._home, self._environment, self._folder = home.absolute(), environment, folder
-        self._clock = clock if clock is not None else Clock()
-        self._pods = KubernetesDeployer(
-            home, cluster=cluster, environment=environment, folder=folder, clock=clock, say=say
-        )
-
-    @property
-    def _cluster(self) -> Cluster:
-        return self._pods.cluster
-
-    @cached_property
-    def _files(self) -> tuple[Manifest, ...]:
-        return load(self._folder)
+class KserveDeployer(KubernetesDeployer):
+    """`Deployer` on KServe; the environment names its release, and the address of its gateway."""
 
     @property
     def _is_list(self) -> bool:
@@ -90,59 +52,48 @@ class KserveDeployer:
 
     @property
     def place(self) -> str:
-        return f"on KServe, {self._cluster.place}"
-
-    @property
-    def files(self) -> str:
-        """See `Deployer.files`: the manifests, whose pod predictors have."""
-        return self._pods.files
+        return f"on KServe, {self.cluster.place}"
 
     def check(self, *, is_read_only: bool = False) -> None:
-        check(self._cluster, READ_PERMISSIONS if is_read_only else PERMISSIONS, "serving on KServe")
+        check(self.cluster, READ_PERMISSIONS if is_read_only else PERMISSIONS, "serving on KServe")
 
     def check_change(self, record: Record, number: int) -> None:
         """See `Deployer.check_change`. The cluster itself checks the InferenceService, by a dry run."""
         revision = revision_plan.revision_in(record, number)
         kserve_plan.check(record)
-        if on_cluster.find(self._cluster, record.name, has_pods=False) is not None:
+        if on_cluster.find(self.cluster, record.name, has_pods=False) is not None:
             raise _served_twice(record.name)
         made = kserve_plan.inference_service(
             self._files, record, {number: revision.scale.replicas}, None, is_list=self._is_list
         )
-        live = self._cluster.get(INFERENCE_SERVICE, name_of(made))
+        live = self.cluster.get(INFERENCE_SERVICE, name_of(made))
         if live is not None:
             on_cluster.check_is_of(live, record.name)
-        self._cluster.apply(made, is_dry_run=True)
+        self.cluster.apply(made, is_dry_run=True)
 
     def names(self) -> tuple[str, ...]:
         chosen = ",".join([*(f"{key}={value}" for key, value in MANAGED_BY.items()), labels.DEPLOYMENT])
-        found = self._cluster.find(INFERENCE_SERVICE, chosen).items
+        found = self.cluster.find(INFERENCE_SERVICE, chosen).items
         return tuple(sorted(on_cluster.mark(each, labels.DEPLOYMENT) for each in found))
 
     def observe(self, name: str) -> Observation:
         service, record = self._found(name)
-        pods = [each for each in on_cluster.living(self._cluster, name) if on_cluster.revision_of(each)]
+        pods = [each for each in on_cluster.living(self.cluster, name) if on_cluster.revision_of(each)]
         routed = kserve_plan.routed_in(service)
         return Observation(
             record=record,
-            replicas=on_cluster.observed(self._cluster, pods),
+            replicas=on_cluster.observed(self.cluster, pods),
             entry_serial=record.route.serial if routed == record.route.serial else None,
             wish=str((service["metadata"].get("annotations") or {}).get(WISH, "")),
-            url=self._url(service) if record.serving is not None else "",
+            url=self._address(service) if record.serving is not None else "",
         )
-
-    def held(self, name: str) -> AbstractContextManager[Held]:
-        return self._pods.held(name)
-
-    def driver(self, name: str) -> str:
-        return self._pods.driver(name)
 
     def write(self, record: Record) -> None:
         """See `Deployer.write`. Before the first start it is kept in the home: KServe has none without a predictor."""
         service = self._service(record.name)
         if service is None:
             self._draft(record.name).parent.mkdir(parents=True, exist_ok=True)
-            _check_next(self._drafted(record.name), record)
+            check_next(self._drafted(record.name), record)
             replace_text(self._draft(record.name), to_json(record))
         else:
             self._apply(service, record, kserve_plan.alive_in(service), kserve_plan.routed_in(service))
@@ -150,15 +101,12 @@ class KserveDeployer:
     def wish(self, name: str, wish: str) -> None:
         service, _ = self._found(name)
         patch = {"metadata": {"annotations": {WISH: wish or None}}}
-        self._cluster.merge(INFERENCE_SERVICE, name_of(service), patch)
-
-    def key(self, record: Record) -> str | None:
-        return self._pods.key(record)
+        self.cluster.merge(INFERENCE_SERVICE, name_of(service), patch)
 
     def start(self, record: Record, number: int, key: str | None) -> None:
         revision = revision_plan.revision_in(record, number)
         if revision.settings.key and key is not None:
-            self._cluster.apply(revision_plan.key_secret(record.name, revision.settings.key, key))
+            self.cluster.apply(revision_plan.key_secret(record.name, revision.settings.key, key))
         self._have(record, {number: revision.scale.replicas})
 
     def scale(self, record: Record, number: int, replicas: int) -> None:
@@ -171,8 +119,8 @@ class KserveDeployer:
     def route(self, record: Record) -> None:
         """See `Deployer.route`: the shares and the record change in one request."""
         service, stored = self._found(record.name)
-        _check_next(stored, record)
-        pods = on_cluster.living(self._cluster, record.name)
+        check_next(stored, record)
+        pods = on_cluster.living(self.cluster, record.name)
         stable = record.route.stable
         if not any(is_ready(each) for each in pods if on_cluster.revision_of(each) == stable):
             raise WinnowError(f"deployment '{record.name}': no replica of revision {stable} is ready.")
@@ -186,15 +134,12 @@ class KserveDeployer:
         """See `Deployer.renew`: KServe's gateway splits requests and reports nothing."""
         return ()
 
-    def metrics(self, observed: Observation) -> dict[str, str]:
-        return self._pods.metrics(observed)
-
     def retire(self, record: Record, number: int) -> None:
         self.scale(record, number, 0)
         used = {each.settings.key for each in record.revisions}
-        for each in self._cluster.find(SECRET, labels_of(record.name)).items:
+        for each in self.cluster.find(SECRET, labels_of(record.name)).items:
             if on_cluster.mark(each, KEY) and on_cluster.mark(each, KEY) not in used:
-                self._cluster.delete(SECRET, name_of(each))
+                self.cluster.delete(SECRET, name_of(each))
 
     def remove(self, name: str) -> bool:
         """See `Deployer.remove`. Images and the ends of logs stay."""
@@ -203,9 +148,9 @@ class KserveDeployer:
         if service is None:
             return False
         self._keep_logs(name, None)
-        self._cluster.delete(INFERENCE_SERVICE, name_of(service))
-        for each in self._cluster.find(SECRET, labels_of(name)).items:
-            self._cluster.delete(SECRET, name_of(each))
+        self.cluster.delete(INFERENCE_SERVICE, name_of(service))
+        for each in self.cluster.find(SECRET, labels_of(name)).items:
+            self.cluster.delete(SECRET, name_of(each))
         self._await_gone(name, None)
         return True
 
@@ -221,49 +166,28 @@ class KserveDeployer:
         # Every step changes the record, so it is not compared.
         kept = {key: stored[key] for key in (RECORD, kserve_plan.ROUTED) if key in stored}
         wanted = merged(made, {"metadata": {"annotations": kept}})
-        return difference(self._cluster, [wanted], labels_of(record.name), ())
-
-    @contextlib.contextmanager
-    def endpoint(self, observed: Observation) -> Iterator[Endpoint]:
-        """See `Deployer.endpoint`: where KServe's gateway does not answer, a forwarded port."""
-        manual = self.manual_access(observed)
-        if manual is None:
-            yield Endpoint(observed.url)
-            return
-        check(self._cluster, forward.PERMISSIONS, "asking replicas through the API server")
-        with Forward(self._cluster, revision_plan.selector(observed.record), SERVER_PORT) as way:
-            told = dataclasses.replace(manual, reason=f"{manual.reason} This goes through the cluster's API server.")
-            yield Endpoint(f"http://127.0.0.1:{way.port}", told, lambda: way.diagnosis)
+        return difference(self.cluster, [wanted], labels_of(record.name), ())
 
     def manual_access(self, observed: Observation) -> ManualAccess | None:
         """See `Deployer.manual_access`: where the address in the InferenceService's status does not answer."""
         if self._environment.get(INGRESS_URL) or is_answering(observed.url):
             return None
-        service, namespace = kserve_plan.service_name(observed.record.name), self._cluster.namespace
+        service, namespace = kserve_plan.service_name(observed.record.name), self.cluster.namespace
         command = f"kubectl port-forward --namespace {namespace} service/{service}-predictor {FORWARDED_PORT}:80"
         reason = f"KServe's address does not answer from here. {INGRESS_URL} names its gateway's from here."
         return ManualAccess(reason, command, f"http://127.0.0.1:{FORWARDED_PORT}")
 
-    def logs_hint(self, observed: Observation) -> str:
-        return self._pods.logs_hint(observed)
-
     def address_hint(self, observed: Observation) -> str:
-        where = f"--namespace {self._cluster.namespace} {kserve_plan.service_name(observed.record.name)}"
+        where = f"--namespace {self.cluster.namespace} {kserve_plan.service_name(observed.record.name)}"
         return f"Look at `kubectl describe inferenceservice {where}`."
-
-    def images_hint(self, name: str) -> str:
-        return self._pods.images_hint(name)
 
     def logs(self, name: str, number: int | None = None, lines: int = 20) -> list[str]:
         try:
-            return self._pods.logs(name, number, lines)
+            return super().logs(name, number, lines)
         except UnknownDeploymentError:
             if self._service(name) is None:
                 raise UnknownDeploymentError(name, self.names()) from None
             return []
-
-    def log_place(self, name: str, number: int) -> str:
-        return self._pods.log_place(name, number)
 
     def _have(self, record: Record, replicas: Mapping[int, int]) -> None:
         """Give revisions so many replicas; 0 for none."""
@@ -278,7 +202,7 @@ class KserveDeployer:
             self._draft(record.name).unlink(missing_ok=True)
         elif service is not None:
             # The last predictor: KServe has no InferenceService without one.
-            self._cluster.delete(INFERENCE_SERVICE, name_of(service))
+            self.cluster.delete(INFERENCE_SERVICE, name_of(service))
 
     def _apply(self, service: Manifest | None, record: Record, alive: Mapping[int, int], routed: int | None) -> None:
         """Send the InferenceService, unless another process has written since it was read.
@@ -287,23 +211,23 @@ class KserveDeployer:
             OvertakenError: another process has.
         """
         if service is not None:
-            _check_next(_record(service), record)
+            check_next(_record(service), record)
         made = kserve_plan.inference_service(self._files, record, alive, routed, is_list=self._is_list)
         if service is not None:
             made = merged(made, {"metadata": {"resourceVersion": service["metadata"]["resourceVersion"]}})
         while True:
             try:
-                self._cluster.apply(made)
+                self.cluster.apply(made)
                 return
             except ConflictError:  # KServe writes its status, and people leave wishes
                 live = self._service(record.name)
                 if live is None:
                     raise OvertakenError(record.name) from None
-                _check_next(_record(live), record)
+                check_next(_record(live), record)
                 made = merged(made, {"metadata": {"resourceVersion": live["metadata"]["resourceVersion"]}})
 
     def _service(self, name: str) -> Manifest | None:
-        live = self._cluster.get(INFERENCE_SERVICE, kserve_plan.service_name(name))
+        live = self.cluster.get(INFERENCE_SERVICE, kserve_plan.service_name(name))
         is_ours = live is not None and on_cluster.mark(live, labels.DEPLOYMENT) == name
         return live if is_ours else None
 
@@ -326,26 +250,13 @@ class KserveDeployer:
         path = self._draft(name)
         return record_of(path.read_text(encoding="utf-8")) if path.is_file() else None
 
-    def _url(self, service: Manifest) -> str:
+    def _address(self, service: Manifest) -> str:
         address = str((service.get("status") or {}).get("url", ""))
         host = urlsplit(address).netloc
         gateway = self._environment.get(INGRESS_URL, "")
         if gateway and host:
             return revision_plan.url_of("", "", Entry(host=host), None, gateway)
-        return address or f"http://{name_of(service)}-predictor.{self._cluster.namespace}.svc"
-
-    def _keep_logs(self, name: str, number: int | None) -> None:
-        for pod in on_cluster.living(self._cluster, name):
-            if number in (None, on_cluster.revision_of(pod)):
-                self._pods.keep_log(name, pod)
-
-    def _await_gone(self, name: str, number: int | None) -> None:
-        """Return when pods were told to end, or the controller had time for it."""
-        deadline = self._clock.now() + GONE_S
-        while any(number in (None, on_cluster.revision_of(each)) for each in on_cluster.living(self._cluster, name)):
-            if self._clock.now() > deadline:
-                return
-            self._clock.sleep(POLL_S)
+        return address or f"http://{name_of(service)}-predictor.{self.cluster.namespace}.svc"
 
 
 def _record(service: Manifest) -> Record:
@@ -358,11 +269,6 @@ def _record(service: Manifest) -> Record:
             found="none, or a changed one",
             remedy="Delete it, and deploy again.",
         ) from error
-
-
-def _check_next(stored: Record | None, record: Record) -> None:
-    if stored is not None and record != stored and record.serial != stored.serial + 1:
-        raise OvertakenError(record.name)
 
 
 def _served_twice(name: str) -> InputError:

@@ -6,6 +6,7 @@ kustomization that does more than list files is refused, since its patches would
 
 from __future__ import annotations
 
+import base64
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from winnow.config.errors import InputError
 from winnow.config.own_files import own_folder
 from winnow.config.yaml_edit import yaml_of
 from winnow.config.yaml_text import not_yaml
-from winnow.platforms.kubernetes.kinds import Manifest, kind_of
+from winnow.platforms.kubernetes.kinds import SECRET, Manifest, kind_of
 
 KUSTOMIZATION = "kustomization.yaml"
 STARS = "***"
@@ -135,6 +136,19 @@ def starred(manifest: Manifest) -> Manifest:
         return manifest
     hidden = {field: dict.fromkeys(manifest[field], STARS) for field in SECRET_FIELDS if manifest.get(field)}
     return {**manifest, **hidden}
+
+
+def secret(
+    name: str, labels: Mapping[str, str], values: Mapping[str, str], annotations: Mapping[str, str] | None = None
+) -> Manifest:
+    """A Secret with these values by key."""
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+    return SECRET.manifest(name, labels, annotations=annotations, type="Opaque", data=data)
+
+
+def secret_values(manifest: Manifest) -> dict[str, str]:
+    """A Secret's values by key."""
+    return {key: base64.b64decode(value).decode() for key, value in (manifest.get("data") or {}).items()}
 
 
 def named(manifests: Sequence[Manifest], kind: str, name: str) -> Manifest:

@@ -13,7 +13,6 @@ a deployment is the same one from every terminal.
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -40,10 +39,11 @@ from winnow.platforms.kubernetes.kinds import (
     Kind,
     Manifest,
     kind_of,
+    labels_on,
     name_of,
     shortened,
 )
-from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, merged, to_yaml
+from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, merged, secret, to_yaml
 from winnow.routing import Entry, Record, ReplicaSettings, Revision, RouterSettings, server_settings, to_json
 from winnow.serving.settings import SERVING
 
@@ -121,7 +121,7 @@ def selector(record: Record) -> dict[str, str]:
 
 def is_kept(live: Manifest, record: Record) -> bool:
     """Whether a record still needs an object of its deployment. Objects that all revisions share are needed."""
-    marks = live["metadata"].get("labels") or {}
+    marks = labels_on(live)
     if labels.REVISION in marks:
         return any(str(each.number) == marks[labels.REVISION] for each in record.revisions)
     if marks.get(labels.ROLE) == ROUTER:
@@ -131,17 +131,6 @@ def is_kept(live: Manifest, record: Record) -> bool:
     return True
 
 
-def secret(name: str, own: str, marks: Mapping[str, str], values: Mapping[str, str]) -> Manifest:
-    """A Secret."""
-    return {
-        "apiVersion": SECRET.api_version,
-        "kind": SECRET.kind,
-        "metadata": {"name": own, "labels": {**labels_of(name), **marks}},
-        "type": "Opaque",
-        "data": {each: base64.b64encode(value.encode()).decode() for each, value in values.items()},
-    }
-
-
 def key_name(name: str, fingerprint: str) -> str:
     """The name of an API key's Secret."""
     return object_name(name, f"key-{fingerprint}")
@@ -149,7 +138,7 @@ def key_name(name: str, fingerprint: str) -> str:
 
 def key_secret(name: str, fingerprint: str, key: str) -> Manifest:
     """An API key."""
-    return secret(name, key_name(name, fingerprint), {KEY: fingerprint}, {API_KEY: key})
+    return secret(key_name(name, fingerprint), {**labels_of(name), KEY: fingerprint}, {API_KEY: key})
 
 
 def shared(files: Sequence[Manifest], record: Record) -> tuple[Manifest, ...]:
@@ -177,19 +166,19 @@ def revision_objects(files: Sequence[Manifest], name: str, revision: Revision) -
     own, marks = object_name(name, str(revision.number)), labels_of_revision(name, revision.number)
     selected = {labels.DEPLOYMENT: name, labels.REVISION: str(revision.number)}
     made: list[Manifest] = []
-    for file in sorted((each for each in files if kind_of(each) in REVISION_KINDS), key=_order):
+    own_files = (each for each in files if kind_of(each) in REVISION_KINDS)
+    for file in sorted(own_files, key=lambda each: REVISION_KINDS.index(kind_of(each))):
         kind = kind_of(file)
         if kind == AUTOSCALER and revision.scale.most is None:
             continue
         one = merged(file, {"metadata": {"name": name_of(file).replace(BASE, own, 1), "labels": marks}})
         if kind == DEPLOYMENT:
-            made.append(_deployment(one, name, revision, selected))
+            made.append(_replicas(one, name, revision, selected))
         elif kind == SERVICE:
             made.append(changed(one, {("spec", "selector"): selected}))
         elif kind == DISRUPTION_BUDGET:
-            most = revision.scale.max_unavailable
-            one = changed(one, {("spec", "selector", "matchLabels"): selected})
-            made.append(changed(one, {("spec", "maxUnavailable"): most}))
+            spec = {"selector": {"matchLabels": selected}, "maxUnavailable": revision.scale.max_unavailable}
+            made.append(changed(one, {("spec", field): value for field, value in spec.items()}))
         else:
             made.append(changed(one, _autoscaler(one, own, revision)))
     return tuple(made)
@@ -206,27 +195,19 @@ def router_objects(files: Sequence[Manifest], record: Record, token: str) -> tup
     like = msgspec.structs.replace(stable.settings.of_routers, cpus=1.0, memory_bytes=256 * 2**20, cpu_request=0.05)
     like = msgspec.structs.replace(like, memory_request_bytes=128 * 2**20, key="")
     file = merged(_file(files, DEPLOYMENT), {"metadata": {"name": own, "labels": marks}})
-    made = _pods(file, like, _serving(like), marks, selected)
-    server: FieldPath = ("spec", "template", "spec", "containers", Named(CONTAINER))
-    arguments = ["--port", str(SERVER_PORT), "--control-host", "127.0.0.1", "--control-port", str(CONTROL_PORT)]
-    given = [
+    server = {
+        "image": record.router_image or stable.release.image or _NO_IMAGE,
+        "command": ROUTER_COMMAND,
+        # A router passes every path but /readyz on: another's silence must not end it.
+        "livenessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 10, "failureThreshold": 6},
+        "args": ["--port", str(SERVER_PORT), "--control-host", "127.0.0.1", "--control-port", str(CONTROL_PORT)],
+    }
+    variables = [
         {"name": ROUTER_SETTINGS, "value": to_json(settings)},
         {"name": ROUTER_TOKEN, "valueFrom": {"secretKeyRef": {"name": own, "key": ROUTER_TOKEN}}},
     ]
-    (container,) = (each for each in made["spec"]["template"]["spec"]["containers"] if each["name"] == CONTAINER)
-    made = changed(
-        made,
-        {
-            ("spec", "replicas"): record.router_replicas,
-            (*server, "image"): record.router_image or stable.release.image or _NO_IMAGE,
-            (*server, "command"): ROUTER_COMMAND,
-            # A router passes every path but /readyz on: another's silence must not end it.
-            (*server, "livenessProbe"): {"tcpSocket": {"port": "http"}, "periodSeconds": 10, "failureThreshold": 6},
-            (*server, "args"): arguments,
-            (*server, "env"): [*container["env"], *given],
-        },
-    )
-    return secret(name, own, marks, {ROUTER_TOKEN: token}), _router_policy(name, own, marks, selected), made
+    made = _pods(file, like, _serving(like), marks, selected, record.router_replicas, server, variables)
+    return secret(own, marks, {ROUTER_TOKEN: token}), _router_policy(name, own, marks, selected), made
 
 
 def http_route(record: Record) -> Manifest:
@@ -241,16 +222,12 @@ def http_route(record: Record) -> Manifest:
         numbers = {route.stable: part.denominator - part.numerator, route.candidate: part.numerator}
         weights = {object_name(record.name, str(number)): weight for number, weight in numbers.items()}
     backends = [{"name": name, "port": 80, "weight": weight} for name, weight in weights.items()]
-    return {
-        "apiVersion": HTTP_ROUTE.api_version,
-        "kind": HTTP_ROUTE.kind,
-        "metadata": {"name": object_name(record.name), "labels": labels_of(record.name)},
-        "spec": {
-            "parentRefs": [parent],
-            **({"hostnames": [host]} if host else {}),
-            "rules": [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "backendRefs": backends}],
-        },
+    spec = {
+        "parentRefs": [parent],
+        **({"hostnames": [host]} if host else {}),
+        "rules": [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "backendRefs": backends}],
     }
+    return HTTP_ROUTE.manifest(object_name(record.name), labels_of(record.name), spec=spec)
 
 
 def all_objects(files: Sequence[Manifest], record: Record, number: int, key: str = "") -> tuple[Manifest, ...]:
@@ -299,10 +276,6 @@ def _sleep_s(settings: ReplicaSettings) -> int:
     return max(math.ceil(settle_s(settings)), 1)
 
 
-def _order(file: Manifest) -> int:
-    return REVISION_KINDS.index(kind_of(file))
-
-
 def _file(files: Sequence[Manifest], kind: Kind) -> Manifest:
     """The one file of a kind."""
     found = [each for each in files if kind_of(each) == kind]
@@ -335,10 +308,10 @@ def _shared(file: Manifest, record: Record) -> Manifest:
     return made
 
 
-def _deployment(made: Manifest, name: str, revision: Revision, selected: Mapping[str, str]) -> Manifest:
+def _replicas(made: Manifest, name: str, revision: Revision, selected: Mapping[str, str]) -> Manifest:
+    """A revision's Deployment."""
     release, settings = revision.release, revision.settings
     marks = {**labels_of_revision(name, revision.number), labels.ROLE: REPLICA}
-    server: FieldPath = ("spec", "template", "spec", "containers", Named(CONTAINER))
     described = {
         **{MODEL: f"{release.model}/{release.version}", f"{MODEL}.sha256": release.digest},
         # A Prometheus that follows this convention scrapes replicas; routers have no metrics at this port.
@@ -346,19 +319,10 @@ def _deployment(made: Manifest, name: str, revision: Revision, selected: Mapping
     }
     made = merged(made, {"spec": {"template": {"metadata": {"annotations": described}}}})
     serving = _serving(settings, deployment=name, revision=revision.number)
-    made = _pods(made, settings, serving, marks, selected)
-    (container,) = (each for each in made["spec"]["template"]["spec"]["containers"] if each["name"] == CONTAINER)
+    server = {"image": release.image or _NO_IMAGE, "args": ["--model-version", release.version]}
     reference = {"secretKeyRef": {"name": key_name(name, settings.key), "key": API_KEY}}
     key = [{"name": API_KEY, "valueFrom": reference}] if settings.key else []
-    return changed(
-        made,
-        {
-            ("spec", "replicas"): revision.scale.replicas,
-            (*server, "image"): release.image or _NO_IMAGE,
-            (*server, "args"): ["--model-version", release.version],
-            (*server, "env"): [*container["env"], *key],
-        },
-    )
+    return _pods(made, settings, serving, marks, selected, revision.scale.replicas, server, key)
 
 
 def _serving(settings: ReplicaSettings, *, deployment: str = "", revision: int = 0) -> str:
@@ -368,19 +332,27 @@ def _serving(settings: ReplicaSettings, *, deployment: str = "", revision: int =
 
 
 def _pods(
-    made: Manifest, settings: ReplicaSettings, serving: str, marks: Mapping[str, str], selected: Mapping[str, str]
+    made: Manifest,
+    settings: ReplicaSettings,
+    serving: str,
+    marks: Mapping[str, str],
+    selected: Mapping[str, str],
+    replicas: int,
+    fields: Mapping[str, Any],
+    variables: Sequence[Manifest],
 ) -> Manifest:
-    """A Deployment whose pods run a server with these settings, `serving` of the server itself."""
+    """A Deployment whose pods run a server: with `settings`, `serving` of the server itself, and fields of its own."""
     pod: FieldPath = ("spec", "template", "spec")
     server: FieldPath = (*pod, "containers", Named(CONTAINER))
-    spreads = len(made["spec"]["template"]["spec"].get("topologySpreadConstraints") or ())
+    spec = made["spec"]["template"]["spec"]
     own = (API_KEY, SERVING, "WINNOW_SETTLE_S")
-    containers = made["spec"]["template"]["spec"]["containers"]
-    theirs = [each for one in containers if one["name"] == CONTAINER for each in one.get("env") or ()]
+    theirs = [each for one in spec["containers"] if one["name"] == CONTAINER for each in one.get("env") or ()]
+    kept = [each for each in theirs if each["name"] not in own]
     return changed(
         merged(made, {"spec": {"template": {"metadata": {"labels": dict(marks)}}}}),
         {
             ("spec", "selector", "matchLabels"): dict(selected),
+            ("spec", "replicas"): replicas,
             (*pod, "terminationGracePeriodSeconds"): grace_s(settings),
             (*server, "lifecycle", "preStop"): {"sleep": {"seconds": _sleep_s(settings)}},
             # The cluster refuses a request above the limit, so a lower limit lowers the request, too.
@@ -391,13 +363,11 @@ def _pods(
                 },
                 "limits": {"cpu": cpu_text(settings.cpus), "memory": memory_text(settings.memory_bytes)},
             },
-            (*server, "env"): [
-                *(each for each in theirs if each["name"] not in own),
-                {"name": SERVING, "value": serving},
-            ],
+            (*server, "env"): [*kept, {"name": SERVING, "value": serving}, *variables],
+            **{(*server, field): value for field, value in fields.items()},
             **{
                 (*pod, "topologySpreadConstraints", index, "labelSelector", "matchLabels"): dict(selected)
-                for index in range(spreads)
+                for index in range(len(spec.get("topologySpreadConstraints") or ()))
             },
         },
     )
@@ -441,14 +411,10 @@ def _router_policy(name: str, own: str, marks: Mapping[str, str], selected: Mapp
     replicas = {"matchLabels": {labels.DEPLOYMENT: name, labels.ROLE: REPLICA}}
     names = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
     http = [{"port": "http", "protocol": "TCP"}]
-    return {
-        "apiVersion": NETWORK_POLICY.api_version,
-        "kind": NETWORK_POLICY.kind,
-        "metadata": {"name": own, "labels": dict(marks)},
-        "spec": {
-            "podSelector": {"matchLabels": dict(selected)},
-            "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"ports": http}],
-            "egress": [{"to": [{"podSelector": replicas}], "ports": http}, {"ports": names}],
-        },
+    spec = {
+        "podSelector": {"matchLabels": dict(selected)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"ports": http}],
+        "egress": [{"to": [{"podSelector": replicas}], "ports": http}, {"ports": names}],
     }
+    return NETWORK_POLICY.manifest(own, marks, spec=spec)
