@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,13 +21,13 @@ from winnow.platforms.airflow_stack import (
 from winnow.platforms.images import ImageBuild, Show, silent
 from winnow.platforms.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, Manifest, name_of
 from winnow.platforms.kubernetes.manifests import APPEND, FieldPath, Named, changed, load, to_yaml
+from winnow.platforms.kubernetes.verb_pod import STORES
 from winnow.platforms.labels import AIRFLOW
 
 FOLDER = Path("k8s/airflow")
 NAME = "winnow-airflow"
 """The ConfigMap with the settings, and the Secret."""
 DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-_STORAGE = "postgresql://winnow:$(WINNOW_DB_PASSWORD)@winnow-postgres:5432/winnow"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class KubernetesAirflow:
         known, image = known_secrets(self._secrets_file), self._image()
         database = f"postgresql+psycopg2://airflow:{known[DATABASE_PASSWORD]}@{NAME}-postgres:5432/airflow"
         stack = self._settings.stack
-        stores = _stores() if isinstance(stack, ClusterStackRecord) and not stack.is_own_storage else {}
+        stores = STORES if isinstance(stack, ClusterStackRecord) and not stack.is_own_storage else ()
         return KubernetesAirflowPlan(
             manifests=tuple(_planned(each, request, image.tag, stores) for each in load(self._folder)),
             image=image,
@@ -96,9 +96,7 @@ class KubernetesAirflow:
         raise _by_hand("airflow-logs", f"kubectl logs --tail {lines} deployment/{NAME}-{service or 'scheduler'}")
 
 
-def _planned(
-    manifest: Manifest, request: AirflowRequest, image: str, stores: Mapping[str, Mapping[str, Any]]
-) -> Manifest:
+def _planned(manifest: Manifest, request: AirflowRequest, image: str, stores: Sequence[Manifest]) -> Manifest:
     """A manifest with the request's values."""
     if manifest["kind"] == CONFIG_MAP.kind:
         values: dict[FieldPath, Any] = {
@@ -116,19 +114,9 @@ def _planned(
     }
     made = changed(manifest, changes)
     if (manifest["kind"], name_of(manifest)) == (DEPLOYMENT.kind, f"{NAME}-scheduler"):
-        for name, value in stores.items():
-            made = changed(made, {(*pod, "containers", Named("scheduler"), "env", APPEND): {"name": name, **value}})
+        for each in stores:
+            made = changed(made, {(*pod, "containers", Named("scheduler"), "env", APPEND): each})
     return made
-
-
-def _stores() -> dict[str, Mapping[str, Any]]:
-    """Where the tracking stack of the namespace keeps runs and studies, for tasks."""
-    secret = {"secretKeyRef": {"name": "winnow-tracking", "key": "WINNOW_DB_PASSWORD"}}
-    return {
-        "WINNOW_DB_PASSWORD": {"valueFrom": secret},
-        "WINNOW_STORAGE": {"value": _STORAGE},
-        "MLFLOW_TRACKING_URI": {"value": "http://winnow-mlflow:5000"},
-    }
 
 
 def _by_hand(verb: str, command: str) -> InputError:

@@ -12,14 +12,16 @@ from pathlib import PurePosixPath
 
 from winnow.config.errors import InputError
 from winnow.config.yaml_edit import yaml_of
-from winnow.platforms.kubernetes.driver_job import ACCOUNT
-from winnow.platforms.kubernetes.kinds import Manifest, shortened
+from winnow.platforms.kubernetes.kinds import VOLUME_CLAIM, Kind, Manifest, shortened
+from winnow.platforms.kubernetes.verb_pod import STORES, verb_pod
 from winnow.platforms.regular_calls import RegularCalls
+from winnow.platforms.sweep import CONTAINER_PYTHON
 
 MINUTES = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)
 HOURS = (1, 2, 3, 4, 6, 8, 12)
 WATCHES, CALL = "winnow.watches", "winnow.call"
 """Labels of the objects: the experiment's name, and the verb. They are none of a deployment's objects."""
+CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs")
 LONGEST_NAME = 52
 """Of a CronJob, whose Jobs' names are longer."""
 _HEAD = """\
@@ -40,9 +42,16 @@ def cron_jobs(calls: RegularCalls) -> str:
             no image.
     """
     schedule = cron_expression(calls.every_s)
-    file = calls.config if not calls.config.is_absolute() else _within(calls)
-    if ".." in file.parts:
-        raise _outside(calls)
+    file, folder = PurePosixPath(calls.config), PurePosixPath(calls.folder)
+    if file.is_relative_to(folder):
+        file = file.relative_to(folder)
+    if file.is_absolute() or ".." in file.parts:
+        raise InputError(
+            "config",
+            expected=f"an experiment file in {calls.folder}, which is copied to the workers' image",
+            found=f"'{calls.config}'",
+            remedy="Move it there, and build the image again.",
+        )
     if not calls.image:
         raise InputError(
             "image",
@@ -50,20 +59,18 @@ def cron_jobs(calls: RegularCalls) -> str:
             found="none",
             remedy="Build it with `winnow build-train --registry HOST/PATH`, which prints its digest.",
         )
-    config = str(PurePosixPath(*file.parts))
     stop = "promote" if calls.stop_after == "deploy" else calls.stop_after
-    monitor = ["monitor", "--config", config, "--platform", "kubernetes"]
-    retrain = ["retrain", "--if-due", "--config", config, "--platform", "local", "--stop-after", stop]
+    monitor = ["monitor", "--config", str(file), "--platform", "kubernetes"]
+    retrain = ["retrain", "--if-due", "--config", str(file), "--platform", "local", "--stop-after", stop]
     kept = _name(calls, "monitor")
     small = {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
     large = {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"cpu": "1", "memory": "2Gi"}}
     objects = [
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": {"name": kept, "labels": {WATCHES: calls.name}},
-            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-        },
+        VOLUME_CLAIM.manifest(
+            kept,
+            {WATCHES: calls.name},
+            spec={"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        ),
         _cron_job(calls, "monitor", monitor, schedule, small, {"persistentVolumeClaim": {"claimName": kept}}),
         _cron_job(calls, "retrain", retrain, schedule, large, {"emptyDir": {"sizeLimit": "8Gi"}}),
     ]
@@ -94,93 +101,28 @@ def _cron_job(
 ) -> Manifest:
     own = {WATCHES: calls.name, CALL: verb}
     # Status 3, an alarm or a version that did not pass, is a verdict, and no failure of the Job.
-    call = (
-        f"/opt/venv/bin/python -m winnow {shlex.join(arguments)}; status=$?; [ $status -ne 3 ] || exit 0; exit $status"
-    )
-    container = {
-        "name": verb,
-        "image": calls.image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["/bin/sh", "-c", call],
-        "env": [
-            {"name": "HOME", "value": "/tmp"},
-            {"name": "WINNOW_HOME", "value": "/winnow"},
-            {
-                "name": "WINNOW_DB_PASSWORD",
-                "valueFrom": {"secretKeyRef": {"name": "winnow-tracking", "key": "WINNOW_DB_PASSWORD"}},
-            },
-            {
-                "name": "WINNOW_STORAGE",
-                "value": "postgresql://winnow:$(WINNOW_DB_PASSWORD)@winnow-postgres:5432/winnow",
-            },
-            {"name": "MLFLOW_TRACKING_URI", "value": "http://winnow-mlflow:5000"},
-        ],
-        "resources": resources,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [
-            {"name": "tmp", "mountPath": "/tmp"},
-            {"name": "winnow", "mountPath": "/winnow"},
-            {"name": "shm", "mountPath": "/dev/shm"},
-        ],
+    call = f"{CONTAINER_PYTHON} -m winnow {shlex.join(arguments)}; status=$?; [ $status -ne 3 ] || exit 0; exit $status"
+    volumes: dict[str, Manifest] = {
+        "tmp": {"emptyDir": {"sizeLimit": "4Gi"}},
+        "winnow": home,
+        "shm": {"emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
     }
-    pod = {
-        "serviceAccountName": ACCOUNT,
-        "restartPolicy": "Never",
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 10001,
-            "runAsGroup": 10001,
-            "fsGroup": 10001,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [
-            {"name": "tmp", "emptyDir": {"sizeLimit": "4Gi"}},
-            {"name": "winnow", **home},
-            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
-        ],
-    }
+    pod = verb_pod(verb, calls.image, ["/bin/sh", "-c", call], STORES, resources, volumes)
     job = {
         "backoffLimit": 0,
         "ttlSecondsAfterFinished": 24 * 3600,
         "template": {"metadata": {"labels": own}, "spec": pod},
     }
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "CronJob",
-        "metadata": {"name": _name(calls, verb), "labels": own},
-        "spec": {
-            "schedule": schedule,
-            "timeZone": "Etc/UTC",
-            # A call is left out while the one before still runs.
-            "concurrencyPolicy": "Forbid",
-            "startingDeadlineSeconds": 300,
-            "jobTemplate": {"metadata": {"labels": own}, "spec": job},
-        },
+    spec = {
+        "schedule": schedule,
+        "timeZone": "Etc/UTC",
+        # A call is left out while the one before still runs.
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": 300,
+        "jobTemplate": {"metadata": {"labels": own}, "spec": job},
     }
+    return CRON_JOB.manifest(_name(calls, verb), own, spec=spec)
 
 
 def _name(calls: RegularCalls, verb: str) -> str:
     return f"{shortened(f'winnow-{calls.name}', LONGEST_NAME - len(verb) - 1)}-{verb}"
-
-
-def _within(calls: RegularCalls) -> PurePosixPath:
-    try:
-        return PurePosixPath(calls.config.relative_to(calls.folder))
-    except ValueError as error:
-        raise _outside(calls) from error
-
-
-def _outside(calls: RegularCalls) -> InputError:
-    return InputError(
-        "config",
-        expected=f"an experiment file in {calls.folder}, which is copied to the workers' image",
-        found=f"'{calls.config}'",
-        remedy="Move it there, and build the image again.",
-    )

@@ -13,14 +13,16 @@ from winnow.config.errors import InputError
 from winnow.config.exit_codes import CommandExit
 from winnow.platforms import labels
 from winnow.platforms.kubernetes.client import Cluster
-from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, SERVICE, Manifest, name_of
+from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, SERVICE, Manifest, name_of, owned
 from winnow.platforms.kubernetes.permissions import verbs
 from winnow.platforms.kubernetes.revision_plan import labels_of, object_name
+from winnow.platforms.kubernetes.verb_pod import ACCOUNT, verb_pod
 from winnow.platforms.rollout_driver import RolloutDriver, arguments
+from winnow.platforms.sweep import CONTAINER_PYTHON
 from winnow.tracking.run_context import RUN_CONTEXT
 
 PLATFORM = "kubernetes"
-ACCOUNT, DRIVER = "winnow-driver", "driver"
+DRIVER = "driver"
 PERMISSIONS = (*verbs(JOB, "get", "create", "delete"), *verbs(POD, "list"), *verbs(EVENT, "list"))
 RESTARTS = 10
 KEPT_S = 24 * 3600
@@ -37,59 +39,24 @@ def plan(name: str, image: str, owner: Manifest, variables: Mapping[str, str]) -
     one that another process drives, end the Job.
     """
     own = {**labels_of(name), labels.ROLE: DRIVER}
-    given = {"WINNOW_HOME": "/winnow", "HOME": "/tmp"}
-    given |= {RUN_CONTEXT: variables[RUN_CONTEXT]} if variables.get(RUN_CONTEXT) else {}
-    container = {
-        "name": DRIVER,
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["/opt/venv/bin/python", "-m", "winnow", *arguments(name, PLATFORM), "--replaced"],
-        "env": [{"name": each, "value": value} for each, value in given.items()],
-        "resources": {
-            "requests": {"cpu": "100m", "memory": "256Mi"},
-            "limits": {"cpu": "1", "memory": "1Gi"},
-        },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "winnow", "mountPath": "/winnow"}],
-    }
-    pod = {
-        "serviceAccountName": ACCOUNT,
-        "restartPolicy": "Never",
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 10001,
-            "runAsGroup": 10001,
-            "fsGroup": 10001,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [{"name": each, "emptyDir": {"sizeLimit": "512Mi"}} for each in ("tmp", "winnow")],
-    }
-    ends = {"action": "FailJob", "onExitCodes": {"containerName": DRIVER, "operator": "In", "values": [1, 2]}}
-    interrupted = int(CommandExit.INTERRUPTED)
-    goes_on = {"action": "Ignore", "onExitCodes": {"containerName": DRIVER, "operator": "In", "values": [interrupted]}}
+    given = [{"name": RUN_CONTEXT, "value": variables[RUN_CONTEXT]}] if variables.get(RUN_CONTEXT) else []
+    command = [CONTAINER_PYTHON, "-m", "winnow", *arguments(name, PLATFORM), "--replaced"]
+    resources = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
+    volumes = {each: {"emptyDir": {"sizeLimit": "512Mi"}} for each in ("tmp", "winnow")}
+    pod = verb_pod(DRIVER, image, command, given, resources, volumes)
+
+    def at_exit(action: str, *codes: int) -> Manifest:
+        return {"action": action, "onExitCodes": {"containerName": DRIVER, "operator": "In", "values": [*codes]}}
+
     drained = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
-    reference = {key: owner[key] for key in ("apiVersion", "kind")}
-    return {
-        "apiVersion": JOB.api_version,
-        "kind": JOB.kind,
-        "metadata": {
-            "name": object_name(name, DRIVER),
-            "labels": own,
-            "ownerReferences": [{**reference, "name": name_of(owner), "uid": owner["metadata"]["uid"]}],
-        },
-        "spec": {
-            "backoffLimit": RESTARTS,
-            "podFailurePolicy": {"rules": [ends, goes_on, drained]},
-            "ttlSecondsAfterFinished": KEPT_S,
-            "template": {"metadata": {"labels": own}, "spec": pod},
-        },
+    interrupted = at_exit("Ignore", int(CommandExit.INTERRUPTED))
+    spec = {
+        "backoffLimit": RESTARTS,
+        "podFailurePolicy": {"rules": [at_exit("FailJob", 1, 2), interrupted, drained]},
+        "ttlSecondsAfterFinished": KEPT_S,
+        "template": {"metadata": {"labels": own}, "spec": pod},
     }
+    return owned(JOB.manifest(object_name(name, DRIVER), own, spec=spec), owner)
 
 
 def start(cluster: Cluster, name: str, image: str, clock: Clock, variables: Mapping[str, str]) -> RolloutDriver:
@@ -111,7 +78,14 @@ def start(cluster: Cluster, name: str, image: str, clock: Clock, variables: Mapp
         said = [str(each.get("message", "")) for each in cluster.events(made) if each.get("reason") == "FailedCreate"]
         if said or clock.now() > deadline:
             cluster.delete(JOB, name_of(job))
-            raise _not_started(cluster, name, said[-1] if said else f"none that runs within {STARTS_WITHIN_S:.0f} s")
+            apply = f"kubectl --namespace {cluster.namespace} apply -f k8s/role.yaml -f k8s/driver.yaml"
+            raise InputError(
+                f"the Job that drives the rollout of '{name}'",
+                expected=f"a pod with the ServiceAccount {ACCOUNT}",
+                found=said[-1] if said else f"none that runs within {STARTS_WITHIN_S:.0f} s",
+                remedy=f"Ask the owner of the namespace for `{apply}`. The rollout waits at its first step until "
+                "`winnow rollout-resume` goes on with it.",
+            )
         clock.sleep(POLL_S)
     return RolloutDriver(f"Job {name_of(job)}", log_command(cluster, name), PLATFORM)
 
@@ -124,13 +98,3 @@ def log_command(cluster: Cluster, name: str) -> str:
 def _has_started(cluster: Cluster, job: Manifest) -> bool:
     pods = cluster.find(POD, {"batch.kubernetes.io/controller-uid": job["metadata"]["uid"]}).items
     return any(each.get("status", {}).get("phase") in ("Running", "Succeeded", "Failed") for each in pods)
-
-
-def _not_started(cluster: Cluster, name: str, found: str) -> InputError:
-    return InputError(
-        f"the Job that drives the rollout of '{name}'",
-        expected=f"a pod with the ServiceAccount {ACCOUNT}",
-        found=found,
-        remedy=f"Ask the owner of the namespace for `kubectl --namespace {cluster.namespace} apply -f k8s/role.yaml "
-        "-f k8s/driver.yaml`. The rollout waits at its first step until `winnow rollout-resume` goes on with it.",
-    )

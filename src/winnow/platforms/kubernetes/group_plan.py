@@ -12,7 +12,6 @@ stay. The security settings and the grace period of workers are in the manifest.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,8 +23,8 @@ from winnow.config.quantities import cpu_text, memory_text
 from winnow.config.stack_record import PASSWORD
 from winnow.platforms.container import DEFAULT_CPUS, DEFAULT_MEMORY_BYTES, ContainerSpec, plan_containers
 from winnow.platforms.executor import GroupResources, GroupSpec
-from winnow.platforms.kubernetes.kinds import Manifest, name_of, shortened
-from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, merged, named, to_yaml
+from winnow.platforms.kubernetes.kinds import Manifest, owned, shortened
+from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, merged, named, secret, to_yaml
 from winnow.platforms.kubernetes.pods import INDEX
 from winnow.platforms.labels import GROUP, STUDY
 from winnow.worker.variables import MASTER, MASTER_PORT, NODE, NODES
@@ -72,17 +71,7 @@ class GroupObjects:
 
     def belonging_to(self, job: Manifest) -> tuple[Manifest, ...]:
         """Secret and Service, owned by a Job that exists."""
-        owner = {
-            "apiVersion": job["apiVersion"],
-            "kind": job["kind"],
-            "name": name_of(job),
-            "uid": job["metadata"]["uid"],
-        }
-        return tuple(
-            changed(manifest, {("metadata", "ownerReferences"): [owner]})
-            for manifest in (self.secret, self.service)
-            if manifest is not None
-        )
+        return tuple(owned(each, job) for each in (self.secret, self.service) if each is not None)
 
 
 def object_name(study: str, group: str) -> str:
@@ -122,13 +111,7 @@ def plan_group(group: GroupSpec, workers: KubernetesWorkers) -> GroupObjects:
         )
     return GroupObjects(
         job=_job(base, node, pod_options(group), name),
-        secret={
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": name, "labels": labels},
-            "type": "Opaque",
-            "data": {key: base64.b64encode(value.encode()).decode() for key, value in sorted(_hidden(node).items())},
-        },
+        secret=secret(name, labels, dict(sorted(_hidden(node).items()))),
         service=service,
     )
 

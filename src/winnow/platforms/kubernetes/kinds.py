@@ -85,6 +85,13 @@ def name_of(manifest: Manifest) -> str:
     return str(manifest["metadata"]["name"])
 
 
+def owned(manifest: Manifest, owner: Manifest) -> Manifest:
+    """The object, owned by another one, with which the cluster deletes it."""
+    reference = {key: owner[key] for key in ("apiVersion", "kind")}
+    reference |= {key: owner["metadata"][key] for key in ("name", "uid")}
+    return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [reference]}}
+
+
 def labels_on(manifest: Manifest) -> Mapping[str, str]:
     """An object's labels."""
     return manifest["metadata"].get("labels") or {}

@@ -18,8 +18,8 @@ from winnow.platforms.kubernetes import kserve_plan, lease, revision_plan
 from winnow.platforms.kubernetes.deployer import FORWARDED_PORT, INGRESS_URL, KubernetesDeployer, check_next
 from winnow.platforms.kubernetes.difference import difference
 from winnow.platforms.kubernetes.forward import is_ready
-from winnow.platforms.kubernetes.kinds import EVENT, INFERENCE_SERVICE, POD, SECRET, Manifest, name_of
-from winnow.platforms.kubernetes.manifests import merged
+from winnow.platforms.kubernetes.kinds import EVENT, INFERENCE_SERVICE, POD, SECRET, Manifest, annotations_on, name_of
+from winnow.platforms.kubernetes.manifests import merged, to_yaml
 from winnow.platforms.kubernetes.permissions import applying, check, verbs
 from winnow.platforms.kubernetes.refusals import ConflictError
 from winnow.platforms.kubernetes.revision_plan import KEY, MANAGED_BY, RECORD, WISH, labels_of
@@ -47,10 +47,6 @@ class KserveDeployer(KubernetesDeployer):
     """`Deployer` on KServe; the environment names its release, and the address of its gateway."""
 
     @property
-    def _is_list(self) -> bool:
-        return kserve_plan.has_list(self._environment.get(VERSION) or LATEST)
-
-    @property
     def place(self) -> str:
         return f"on KServe, {self.cluster.place}"
 
@@ -62,10 +58,13 @@ class KserveDeployer(KubernetesDeployer):
         revision = revision_plan.revision_in(record, number)
         kserve_plan.check(record)
         if on_cluster.find(self.cluster, record.name, has_pods=False) is not None:
-            raise _served_twice(record.name)
-        made = kserve_plan.inference_service(
-            self._files, record, {number: revision.scale.replicas}, None, is_list=self._is_list
-        )
+            raise InputError(
+                f"deployment '{record.name}'",
+                expected="a name that `prod --platform kubernetes` does not serve in this namespace",
+                found="one that it does",
+                remedy="Remove that deployment, or serve in another namespace.",
+            )
+        made = self._made(record, {number: revision.scale.replicas})
         live = self.cluster.get(INFERENCE_SERVICE, name_of(made))
         if live is not None:
             on_cluster.check_is_of(live, record.name)
@@ -84,7 +83,7 @@ class KserveDeployer(KubernetesDeployer):
             record=record,
             replicas=on_cluster.observed(self.cluster, pods),
             entry_serial=record.route.serial if routed == record.route.serial else None,
-            wish=str((service["metadata"].get("annotations") or {}).get(WISH, "")),
+            wish=annotations_on(service).get(WISH, ""),
             url=self._address(service) if record.serving is not None else "",
         )
 
@@ -155,14 +154,16 @@ class KserveDeployer(KubernetesDeployer):
         return True
 
     def render(self, record: Record, number: int) -> str:
-        return kserve_plan.render(self._files, record, number, is_list=self._is_list)
+        revision = revision_plan.revision_in(record, number)
+        release, made = revision.release, self._made(record, {number: revision.scale.replicas}, record.route.serial)
+        head = f"# {record.name}: {release.model} version {release.label} (sha256 {release.digest[:12]})"
+        return f"{head}\n{to_yaml((made,))}"
 
     def difference(self, record: Record, number: int) -> str:
         """See `Deployer.difference`: by a dry run."""
         replicas = revision_plan.revision_in(record, number).scale.replicas
-        made = kserve_plan.inference_service(self._files, record, {number: replicas}, None, is_list=self._is_list)
-        live = self._service(record.name)
-        stored = {} if live is None else live["metadata"].get("annotations") or {}
+        made = self._made(record, {number: replicas})
+        stored = annotations_on(self._service(record.name))
         # Every step changes the record, so it is not compared.
         kept = {key: stored[key] for key in (RECORD, kserve_plan.ROUTED) if key in stored}
         wanted = merged(made, {"metadata": {"annotations": kept}})
@@ -192,13 +193,12 @@ class KserveDeployer(KubernetesDeployer):
     def _have(self, record: Record, replicas: Mapping[int, int]) -> None:
         """Give revisions so many replicas; 0 for none."""
         service = self._service(record.name)
-        before = {} if service is None else kserve_plan.alive_in(service)
+        before = kserve_plan.alive_in(service)
         alive = {number: count for number, count in {**before, **replicas}.items() if count}
-        routed = None if service is None else kserve_plan.routed_in(service)
         if alive == before:
             return
         if alive:
-            self._apply(service, record, alive, routed)
+            self._apply(service, record, alive, kserve_plan.routed_in(service))
             self._draft(record.name).unlink(missing_ok=True)
         elif service is not None:
             # The last predictor: KServe has no InferenceService without one.
@@ -210,21 +210,22 @@ class KserveDeployer(KubernetesDeployer):
         Raises:
             OvertakenError: another process has.
         """
-        if service is not None:
-            check_next(_record(service), record)
-        made = kserve_plan.inference_service(self._files, record, alive, routed, is_list=self._is_list)
-        if service is not None:
-            made = merged(made, {"metadata": {"resourceVersion": service["metadata"]["resourceVersion"]}})
+        made = self._made(record, alive, routed)
         while True:
+            if service is not None:
+                check_next(_record(service), record)
+                made = merged(made, {"metadata": {"resourceVersion": service["metadata"]["resourceVersion"]}})
             try:
                 self.cluster.apply(made)
                 return
             except ConflictError:  # KServe writes its status, and people leave wishes
-                live = self._service(record.name)
-                if live is None:
+                service = self._service(record.name)
+                if service is None:
                     raise OvertakenError(record.name) from None
-                check_next(_record(live), record)
-                made = merged(made, {"metadata": {"resourceVersion": live["metadata"]["resourceVersion"]}})
+
+    def _made(self, record: Record, alive: Mapping[int, int], routed: int | None = None) -> Manifest:
+        is_list = kserve_plan.has_list(self._environment.get(VERSION) or LATEST)
+        return kserve_plan.inference_service(self._files, record, alive, routed, is_list=is_list)
 
     def _service(self, name: str) -> Manifest | None:
         live = self.cluster.get(INFERENCE_SERVICE, kserve_plan.service_name(name))
@@ -261,7 +262,7 @@ class KserveDeployer(KubernetesDeployer):
 
 def _record(service: Manifest) -> Record:
     try:
-        return record_of((service["metadata"].get("annotations") or {}).get(RECORD, ""))
+        return record_of(annotations_on(service).get(RECORD, ""))
     except ValueError as error:
         raise InputError(
             f"InferenceService '{name_of(service)}'",
@@ -269,12 +270,3 @@ def _record(service: Manifest) -> Record:
             found="none, or a changed one",
             remedy="Delete it, and deploy again.",
         ) from error
-
-
-def _served_twice(name: str) -> InputError:
-    return InputError(
-        f"deployment '{name}'",
-        expected="a name that `prod --platform kubernetes` does not serve in this namespace",
-        found="one that it does",
-        remedy="Remove that deployment, or serve in another namespace.",
-    )

@@ -15,8 +15,14 @@ from typing import Any
 from winnow.config.errors import InputError
 from winnow.config.quantities import whole_percent
 from winnow.platforms import labels
-from winnow.platforms.kubernetes.kinds import DEPLOYMENT, INFERENCE_SERVICE, Manifest, kind_of, shortened
-from winnow.platforms.kubernetes.manifests import to_yaml
+from winnow.platforms.kubernetes.kinds import (
+    DEPLOYMENT,
+    INFERENCE_SERVICE,
+    Manifest,
+    annotations_on,
+    kind_of,
+    shortened,
+)
 from winnow.platforms.kubernetes.revision_plan import (
     CONTAINER,
     RECORD,
@@ -102,12 +108,7 @@ def inference_service(
         ALIVE: ",".join(f"{number}={count}" for number, count in sorted(alive.items())),
         **({} if routed is None else {ROUTED: str(routed)}),
     }
-    return {
-        "apiVersion": INFERENCE_SERVICE.api_version,
-        "kind": INFERENCE_SERVICE.kind,
-        "metadata": {"name": service_name(record.name), "labels": labels_of(record.name), "annotations": notes},
-        "spec": spec,
-    }
+    return INFERENCE_SERVICE.manifest(service_name(record.name), labels_of(record.name), annotations=notes, spec=spec)
 
 
 def predictor(files: Sequence[Manifest], record: Record, number: int, replicas: int) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def predictor(files: Sequence[Manifest], record: Record, number: int, replicas: 
     return {
         "name": f"r{number}",
         "labels": {**labels_of_revision(record.name, number), labels.ROLE: REPLICA},
-        "annotations": dict(template["metadata"].get("annotations") or {}),
+        "annotations": dict(annotations_on(template)),
         "minReplicas": replicas,
         "maxReplicas": replicas,
         "deploymentStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
@@ -141,16 +142,16 @@ def percent(record: Record, number: int) -> int:
     return whole_percent(share, WEIGHT, "KServe")
 
 
-def alive_in(service: Manifest) -> dict[int, int]:
+def alive_in(service: Manifest | None) -> dict[int, int]:
     """The replicas that each revision is to have. What was changed by hand into something else counts as none."""
-    text = (service["metadata"].get("annotations") or {}).get(ALIVE, "")
+    text = annotations_on(service).get(ALIVE, "")
     pairs = re.findall(r"(?:^|,)(\d+)=(\d+)(?=,|$)", text)
     return {int(number): int(count) for number, count in pairs}
 
 
-def routed_in(service: Manifest) -> int | None:
+def routed_in(service: Manifest | None) -> int | None:
     """The serial of the route that the InferenceService follows; None before the first."""
-    found = str((service["metadata"].get("annotations") or {}).get(ROUTED, ""))
+    found = annotations_on(service).get(ROUTED, "")
     return int(found) if found.isdecimal() else None
 
 
@@ -179,11 +180,3 @@ def _faults(record: Record) -> Iterator[tuple[str, str, str, str]]:
         if any(each["type"] == "outcomes" for each in step["conditions"]):
             remedy = "Remove it: KServe does not tell which revision it has chosen."
             yield "serving.rollout.metric", "nothing on KServe", "a metric", remedy
-
-
-def render(files: Sequence[Manifest], record: Record, number: int, *, is_list: bool = True) -> str:
-    """The InferenceService once a revision serves all requests, or beside the stable one if there is another."""
-    release, scale = revision_in(record, number).release, revision_in(record, number).scale
-    head = f"# {record.name}: {release.model} version {release.label} (sha256 {release.digest[:12]})"
-    made = inference_service(files, record, {number: scale.replicas}, record.route.serial, is_list=is_list)
-    return f"{head}\n{to_yaml((made,))}"

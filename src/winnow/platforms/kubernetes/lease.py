@@ -16,7 +16,7 @@ from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError
 from winnow.platforms.deployer import OvertakenError
 from winnow.platforms.kubernetes.client import Cluster
-from winnow.platforms.kubernetes.kinds import LEASE
+from winnow.platforms.kubernetes.kinds import LEASE, Manifest
 from winnow.platforms.kubernetes.permissions import verbs
 from winnow.platforms.kubernetes.refusals import ClusterError, ConflictError
 
@@ -68,15 +68,9 @@ def held(
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     while True:
         with contextlib.suppress(ConflictError):
-            spec = {"holderIdentity": holder, "leaseDurationSeconds": int(DURATION_S)}
-            cluster.create(
-                {
-                    "apiVersion": LEASE.api_version,
-                    "kind": LEASE.kind,
-                    "metadata": {"name": name, "labels": dict(labels)},
-                    "spec": {**spec, "acquireTime": _time(), "renewTime": _time()},
-                }
-            )
+            spec: Manifest = {"holderIdentity": holder, "leaseDurationSeconds": int(DURATION_S)}
+            spec |= {"acquireTime": _time(), "renewTime": _time()}
+            cluster.create(LEASE.manifest(name, labels, spec=spec))
             break
         _wait_for_end(cluster, name, what, time_of)
     lease = HeldLease(cluster, name, holder, time_of.now)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -27,6 +26,7 @@ from winnow.platforms.kubernetes.kinds import (
     kind_of,
     name_of,
 )
+from winnow.platforms.kubernetes.manifests import secret
 from winnow.platforms.kubernetes.monitoring_plan import (
     FOLDER,
     LABELS,
@@ -173,10 +173,7 @@ def _has_operator(cluster: Cluster) -> bool:
 def _keep_token(cluster: Cluster) -> None:
     """Make the token of `serve-hooks`, unless there is one."""
     if cluster.get(SECRET, SECRET_NAME) is None:
-        token = base64.b64encode(secrets.token_urlsafe(32).encode()).decode()
-        metadata = {"name": SECRET_NAME, "labels": {**LABELS, **MANAGED_BY}}
-        made = {"apiVersion": SECRET.api_version, "kind": SECRET.kind, "metadata": metadata, "data": {TOKEN: token}}
-        cluster.create({**made, "type": "Opaque"})
+        cluster.create(secret(SECRET_NAME, {**LABELS, **MANAGED_BY}, {TOKEN: secrets.token_urlsafe(32)}))
 
 
 def _parts(cluster: Cluster, *, volumes: bool) -> list[Manifest]:

@@ -160,12 +160,7 @@ def _with_intervals(manifest: Manifest, folder: Path, interval_s: int) -> Manife
 
 def _config_map(name: str, role: str, data: Mapping[str, str], **more: str) -> Manifest:
     labels = {**LABELS, ROLE: role, **MANAGED_BY, **more}
-    return {
-        "apiVersion": CONFIG_MAP.api_version,
-        "kind": CONFIG_MAP.kind,
-        "metadata": {"name": name, "labels": labels},
-        "data": dict(data),
-    }
+    return CONFIG_MAP.manifest(name, labels, data=dict(data))
 
 
 def _dashboard(request: MonitoringRequest) -> Manifest:
@@ -197,21 +192,11 @@ def _pod_monitor(interval_s: int) -> Manifest:
         *(copied("", "replica"), copied("", "instance")),
     ]
     endpoint = {"port": "http", "path": "/metrics", "interval": f"{interval_s}s", "relabelings": relabelings}
-    return {
-        "apiVersion": POD_MONITOR.api_version,
-        "kind": POD_MONITOR.kind,
-        "metadata": {"name": "winnow-replicas", "labels": {**LABELS, ROLE: PROMETHEUS, **MANAGED_BY}},
-        "spec": {"selector": {"matchLabels": {ROLE: REPLICA}}, "podMetricsEndpoints": [endpoint]},
-    }
+    spec = {"selector": {"matchLabels": {ROLE: REPLICA}}, "podMetricsEndpoints": [endpoint]}
+    return POD_MONITOR.manifest("winnow-replicas", {**LABELS, ROLE: PROMETHEUS, **MANAGED_BY}, spec=spec)
 
 
 def _prometheus_rule(file: str, text: str) -> Manifest:
-    return {
-        "apiVersion": PROMETHEUS_RULE.api_version,
-        "kind": PROMETHEUS_RULE.kind,
-        "metadata": {
-            "name": RULES_MAP if file == GENERAL_RULES.name else f"{RULES_MAP}-{PurePosixPath(file).stem}",
-            "labels": {**LABELS, ROLE: PROMETHEUS, **MANAGED_BY},
-        },
-        "spec": {"groups": yaml.safe_load(text)["groups"]},
-    }
+    name = RULES_MAP if file == GENERAL_RULES.name else f"{RULES_MAP}-{PurePosixPath(file).stem}"
+    spec = {"groups": yaml.safe_load(text)["groups"]}
+    return PROMETHEUS_RULE.manifest(name, {**LABELS, ROLE: PROMETHEUS, **MANAGED_BY}, spec=spec)

@@ -202,7 +202,7 @@ def router_objects(files: Sequence[Manifest], record: Record, token: str) -> tup
         "livenessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 10, "failureThreshold": 6},
         "args": ["--port", str(SERVER_PORT), "--control-host", "127.0.0.1", "--control-port", str(CONTROL_PORT)],
     }
-    variables = [
+    variables: list[Manifest] = [
         {"name": ROUTER_SETTINGS, "value": to_json(settings)},
         {"name": ROUTER_TOKEN, "valueFrom": {"secretKeyRef": {"name": own, "key": ROUTER_TOKEN}}},
     ]

@@ -6,7 +6,6 @@ them is left to `stack`.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,8 +28,9 @@ from winnow.platforms.kubernetes.kinds import (
     Kind,
     Manifest,
 )
-from winnow.platforms.kubernetes.manifests import APPEND, FieldPath, Named, changed, load, to_yaml
+from winnow.platforms.kubernetes.manifests import APPEND, FieldPath, Named, changed, load, secret, to_yaml
 from winnow.platforms.kubernetes.overlay import SERVER, lay_over, named
+from winnow.platforms.kubernetes.revision_plan import MANAGED_BY
 from winnow.platforms.kubernetes.stack_settings import Chosen
 from winnow.platforms.labels import ROLE, STACK
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES
@@ -61,7 +61,6 @@ WORKERS = "workers"
 
 POSTGRES_PORT = 5432
 
-_MANAGED = {"app.kubernetes.io/managed-by": "winnow"}
 _SETTINGS_DIGEST = "winnow.settings"
 _POD: FieldPath = ("spec", "template", "spec")
 _AT_MLFLOW: FieldPath = (*_POD, "containers", Named(MLFLOW))
@@ -135,16 +134,10 @@ def plan_stack(folder: Path, chosen: Chosen, image: str, place: Place) -> Cluste
     return ClusterStackPlan(chosen, (secret_manifest(chosen.secret), *overlaid), services, record)
 
 
-def secret_manifest(secret: Mapping[str, str], owner: str = "") -> Manifest:
+def secret_manifest(values: Mapping[str, str], owner: str = "") -> Manifest:
     """The stack's Secret, with the home that made it where that is known."""
-    noted = {"annotations": {OWNER: owner}} if owner else {}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": SECRET_NAME, "labels": {**LABELS, **_MANAGED}, **noted},
-        "type": "Opaque",
-        "data": {name: base64.b64encode(text.encode()).decode() for name, text in secret.items()},
-    }
+    annotations = {OWNER: owner} if owner else None
+    return secret(SECRET_NAME, {**LABELS, **MANAGED_BY}, values, annotations)
 
 
 def _check_single(manifests: Sequence[Manifest]) -> None:
