@@ -13,7 +13,17 @@ from winnow.platforms.deployer import UnknownDeploymentError
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.diagnosis import diagnosis_of
 from winnow.platforms.kubernetes.forward import is_ready
-from winnow.platforms.kubernetes.kinds import DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE, Manifest, name_of
+from winnow.platforms.kubernetes.kinds import (
+    DEPLOYMENT,
+    ENDPOINT_SLICE,
+    POD,
+    SERVICE,
+    Manifest,
+    annotations_on,
+    has_labels,
+    labels_on,
+    name_of,
+)
 from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.pods import is_over
 from winnow.platforms.kubernetes.refusals import NOT_NOW, NotFoundError, NotStartedError
@@ -51,7 +61,7 @@ class ClusterDeployment:
     @property
     def wish(self) -> str:
         """What a person asked a rollout to do."""
-        return str((self.entry["metadata"].get("annotations") or {}).get(WISH, ""))
+        return annotations_on(self.entry).get(WISH, "")
 
     @property
     def entry_serial(self) -> int | None:
@@ -67,7 +77,7 @@ class ClusterDeployment:
     def routers(self) -> list[Manifest]:
         """The pods of the current route's routers."""
         serial = str(self.record.route.serial)
-        return [each for each in self.pods if _is_router(each) and mark(each, labels.SERIAL) == serial]
+        return [each for each in self.pods if mark(each, labels.ROLE) == ROUTER and mark(each, labels.SERIAL) == serial]
 
 
 def find(cluster: Cluster, name: str, *, has_pods: bool = True) -> ClusterDeployment | None:
@@ -77,14 +87,20 @@ def find(cluster: Cluster, name: str, *, has_pods: bool = True) -> ClusterDeploy
         InputError: an earlier version of winnow made it, or its record was changed by hand.
     """
     entry = cluster.get(SERVICE, object_name(name))
-    if entry is None or not labels_of(name).items() <= (entry["metadata"].get("labels") or {}).items():
+    if entry is None or not has_labels(entry, labels_of(name)):
         _refuse_earlier(cluster, name)
         return None
     try:
-        record = record_of((entry["metadata"].get("annotations") or {}).get(RECORD, ""))
+        record = record_of(annotations_on(entry).get(RECORD, ""))
     except ValueError as error:
         _refuse_earlier(cluster, name)
-        raise _no_record(name) from error
+        removal = next_command("prod-remove", platform="kubernetes", name=name)
+        raise InputError(
+            f"deployment '{name}'",
+            expected=f"its record in the annotation {RECORD} of the Service '{object_name(name)}'",
+            found="none, or a changed one",
+            remedy=f"Remove the deployment with `{removal}`, and deploy again.",
+        ) from error
     return ClusterDeployment(entry, record, tuple(living(cluster, name)) if has_pods else ())
 
 
@@ -119,7 +135,7 @@ def check_is_of(live: Manifest, name: str) -> None:
 
 def mark(live: Manifest, label: str) -> str:
     """A label of an object; empty where it has none."""
-    return str((live["metadata"].get("labels") or {}).get(label, ""))
+    return str(labels_on(live).get(label, ""))
 
 
 def revision_of(live: Manifest) -> int:
@@ -159,17 +175,15 @@ def uncreated(cluster: Cluster, name: str, pods: Sequence[Manifest]) -> tuple[Re
 def failure(pod: Manifest) -> str:
     """How a pod's server ended before it was ready; empty where it did not, or has been ready."""
     status = pod.get("status") or {}
-    since = next((str(each.get("lastTransitionTime")) for each in _conditions(pod) if each["type"] == "Ready"), "")
+    conditions = status.get("conditions") or ()
+    since = next((str(each.get("lastTransitionTime")) for each in conditions if each["type"] == "Ready"), "")
     for one in status.get("containerStatuses") or ():
         past = (one.get("state") or {}).get("terminated") or (one.get("lastState") or {}).get("terminated")
         # A server that was ready stopped being so after its start; RFC 3339 times compare as text.
         if not past or one.get("ready") or since > str(past.get("startedAt")):
             continue
-        why = (
-            "was stopped for using more memory than its limit"
-            if past.get("reason") == "OOMKilled"
-            else "ended before it was ready"
-        )
+        is_killed = past.get("reason") == "OOMKilled"
+        why = "was stopped for using more memory than its limit" if is_killed else "ended before it was ready"
         return f"{why} (exit code {past.get('exitCode')})"
     return ""
 
@@ -202,16 +216,8 @@ def selected(name: str, number: int | None) -> dict[str, str]:
     return labels_of(name) if number is None else labels_of_revision(name, number)
 
 
-def _is_router(pod: Manifest) -> bool:
-    return mark(pod, labels.ROLE) == ROUTER
-
-
 def _noted(objects: Sequence[Manifest], annotation: str) -> list[Manifest]:
-    return [each for each in objects if annotation in (each["metadata"].get("annotations") or {})]
-
-
-def _conditions(pod: Manifest) -> Sequence[Manifest]:
-    return (pod.get("status") or {}).get("conditions") or ()
+    return [each for each in objects if annotation in annotations_on(each)]
 
 
 def _waiting(cluster: Cluster, pod: Manifest) -> str:
@@ -230,13 +236,3 @@ def _refuse_earlier(cluster: Cluster, name: str) -> None:
             remedy=f"Remove it with `{next_command('prod-remove', platform='kubernetes', name=name)}`, and deploy "
             "again.",
         )
-
-
-def _no_record(name: str) -> InputError:
-    return InputError(
-        f"deployment '{name}'",
-        expected=f"its record in the annotation {RECORD} of the Service '{object_name(name)}'",
-        found="none, or a changed one",
-        remedy=f"Remove the deployment with `{next_command('prod-remove', platform='kubernetes', name=name)}`, and "
-        "deploy again.",
-    )

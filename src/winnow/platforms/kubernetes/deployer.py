@@ -28,7 +28,7 @@ from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.next_command import next_flag
 from winnow.platforms import labels
 from winnow.platforms.api_key import API_KEY
-from winnow.platforms.deployer import Endpoint, ManualAccess, OvertakenError, Say, UnknownDeploymentError, mute
+from winnow.platforms.deployer import Endpoint, ManualAccess, OvertakenError, UnknownDeploymentError
 from winnow.platforms.kubernetes import cluster_deployment as on_cluster
 from winnow.platforms.kubernetes import driver_job, forward, lease, revision_plan
 from winnow.platforms.kubernetes.client import Cluster
@@ -46,7 +46,10 @@ from winnow.platforms.kubernetes.kinds import (
     SECRET,
     SERVICE,
     Manifest,
+    annotations_on,
+    has_labels,
     kind_of,
+    labels_on,
     name_of,
 )
 from winnow.platforms.kubernetes.manifests import load, merged
@@ -158,14 +161,12 @@ class KubernetesDeployer:
         environment: Mapping[str, str] = os.environ,
         folder: Path = FOLDER,
         clock: Clock | None = None,
-        say: Say = mute,
     ) -> None:
         self._home = home.absolute()
         self._given = cluster
         self._environment = environment
         self._folder = folder
         self._clock = clock if clock is not None else Clock()
-        self._say = say
         self._is_checked = self._is_heard = False
 
     @cached_property
@@ -215,20 +216,36 @@ class KubernetesDeployer:
     def check_change(self, record: Record, number: int) -> None:
         """See `Deployer.check_change`. The cluster itself checks every object, by a dry run."""
         if record.entry.port is not None:
-            raise _no_port(record.entry.port)
+            raise InputError(
+                "PORT",
+                expected="none: requests arrive at the port of the Ingress controller",
+                found=str(record.entry.port),
+                remedy=f"Leave it out; {next_flag('host')} names the host that the Ingress listens to.",
+            )
         self.check()
         wanted = revision_plan.all_objects(self._files, record, number)
         self._check_are_of(record.name, wanted)
         for other in self.cluster.find(INGRESS, MANAGED_BY).items:
             owner = on_cluster.mark(other, labels.DEPLOYMENT)
             if owner != record.name and any(_collide(each, other) for each in wanted if kind_of(each) == INGRESS):
-                raise _same_host(owner, _host(other))
+                host = _host(other)
+                raise InputError(
+                    "serving.host",
+                    expected=f"another host: requests to {host or 'any host'} go to the deployment '{owner}'",
+                    found=f"'{host}'" if host else "none",
+                    remedy=f"Name one in the experiment file, or with {next_flag('host')}.",
+                )
         if record.route.needs_routers or (record.rollout is not None and record.rollout.strategy != "rolling"):
             check(self.cluster, CANARY_PERMISSIONS, "reading the reports of routers through the API server")
         if record.entry.gateway:
             check(self.cluster, GATEWAY_PERMISSIONS, "serving through a Gateway")
         if record.route.is_gateway and not record.entry.gateway:
-            raise _no_gateway()
+            raise InputError(
+                "rollout.traffic",
+                expected="`router`, since no Gateway is named that could split by weight",
+                found="`gateway`",
+                remedy="Name a Gateway with `serving.gateway`, or leave `rollout.traffic` out.",
+            )
         for each in wanted:
             self.cluster.apply(each, is_dry_run=True)
 
@@ -277,9 +294,9 @@ class KubernetesDeployer:
     def write(self, record: Record) -> None:
         found = on_cluster.find(self.cluster, record.name, has_pods=False)
         if found is None:
-            self.cluster.apply(_noted(revision_plan.entry_service(self._files, record), record))
+            self.cluster.apply(self._entry(record))
         else:
-            self._store(found, record, self._annotate)
+            self._store(found, record, moves=False)
 
     @_insisting
     def wish(self, name: str, wish: str) -> None:
@@ -320,7 +337,7 @@ class KubernetesDeployer:
             for pod in on_cluster.found(self.cluster, name).of(number):
                 self.keep_log(name, pod)
         self._set_replicas(name, number, replicas)
-        self._await_fewer(name, number, replicas, revision_plan.grace_s(revision.settings))
+        self._await(lambda: self._has_fewer(name, number, replicas), revision_plan.grace_s(revision.settings))
         self._tidy(record)
 
     @_insisting
@@ -333,15 +350,20 @@ class KubernetesDeployer:
         self._start_routers(record)
         wanted = revision_plan.shared(self._files, record)
         is_moved = found.entry_serial != record.route.serial
-        self._store(found, record, self._move)
+        self._store(found, record, moves=True)
         # The Ingress comes last: it leads to an entry that answers.
         for each in wanted:
             self.cluster.apply(each)
-        self._await_moved(record)
+        if not self._await(lambda: self._has_moved(record), MOVED_S):
+            raise WinnowError(
+                f"deployment '{record.name}': the endpoints of the Service '{object_name(record.name)}' did not "
+                f"follow its selector within {MOVED_S:g} s."
+            )
         if is_moved:
             self._clock.sleep(revision_plan.settle_s(stable.settings))
         if found.entry_serial is None or found.record.entry != record.entry:
-            self._await_answer(self._url(record))
+            url = self._url(record)  # it may not be reached from here, which is no error
+            self._await(lambda: not is_known(url) or is_answering(url), ANSWERS_S)
         self._tidy(record, wanted)
 
     @_insisting
@@ -349,7 +371,7 @@ class KubernetesDeployer:
         if not record.route.needs_routers:
             return ()
         token = self._secret(object_name(record.name, f"router-{record.route.serial}"), ROUTER_TOKEN)
-        pods = forward.ready_pods(self.cluster, labels_of_routers(record.name, record.route.serial))
+        pods = forward.ready_pods(self.cluster, _routers(record))
         if token is None or not pods:
             return ()
 
@@ -390,9 +412,7 @@ class KubernetesDeployer:
             self.cluster.delete(HTTP_ROUTE, object_name(name))
         apply_all(self.cluster, (), labels_of(name), KINDS)
         given = [float(each["spec"].get("terminationGracePeriodSeconds", 30)) for each in pods]
-        deadline = self._clock.now() + max(given, default=0.0) + GONE_S
-        while self.cluster.find(POD, labels_of(name)).items and self._clock.now() < deadline:
-            self._clock.sleep(POLL_S)
+        self._await(lambda: not self.cluster.find(POD, labels_of(name)).items, max(given, default=0.0) + GONE_S)
         return True
 
     def render(self, record: Record, number: int) -> str:
@@ -403,7 +423,7 @@ class KubernetesDeployer:
         revision, name = revision_in(record, number), record.name
         key = self._secret(revision_plan.key_name(name, revision.settings.key), API_KEY) or ""
         entry = self.cluster.get(SERVICE, object_name(name))
-        stored = {} if entry is None else entry["metadata"].get("annotations") or {}
+        stored = annotations_on(entry)
         # Every step changes the record, so it is not compared.
         kept = {"metadata": {"annotations": {RECORD: stored[RECORD]}}} if RECORD in stored else {}
         wanted = []
@@ -510,29 +530,32 @@ class KubernetesDeployer:
             )
         return key
 
-    def _store(
-        self, found: ClusterDeployment, record: Record, store: Callable[[ClusterDeployment, Record], None]
-    ) -> None:
-        """Store a record in one step, unless another process has since it was read; a wish is no reason.
+    def _store(self, found: ClusterDeployment, record: Record, *, moves: bool) -> None:
+        """Store a record, unless another process has since it was read; a wish is no reason.
+
+        Args:
+            moves: move the entry in the same step.
 
         Raises:
             OvertakenError: another process has.
         """
         while True:
             check_next(found.record, record)
+            metadata = {"resourceVersion": found.entry["metadata"]["resourceVersion"]}
             try:
-                return store(found, record)
+                if moves:
+                    self.cluster.apply(merged(self._entry(record), {"metadata": metadata}))
+                elif (
+                    self.cluster.merge(SERVICE, object_name(record.name), {"metadata": {**metadata, **_note(record)}})
+                    is None
+                ):
+                    raise OvertakenError(record.name)
+                return
             except ConflictError:
                 found = on_cluster.found(self.cluster, record.name, has_pods=False)
 
-    def _annotate(self, found: ClusterDeployment, record: Record) -> None:
-        metadata = {"resourceVersion": _version(found), "annotations": {RECORD: to_json(record)}}
-        if self.cluster.merge(SERVICE, object_name(record.name), {"metadata": metadata}) is None:
-            raise OvertakenError(record.name)
-
-    def _move(self, found: ClusterDeployment, record: Record) -> None:
-        entry = _noted(revision_plan.entry_service(self._files, record), record)
-        self.cluster.apply(merged(entry, {"metadata": {"resourceVersion": _version(found)}}))
+    def _entry(self, record: Record) -> Manifest:
+        return merged(revision_plan.entry_service(self._files, record), {"metadata": _note(record)})
 
     def _bring(self, record: Record, revision: Revision, count: int) -> None:
         """Give a revision at least so many replicas, and its autoscaler the bounds of the record."""
@@ -550,43 +573,31 @@ class KubernetesDeployer:
         own = object_name(name, str(number))
         self.cluster.merge(DEPLOYMENT, own, {"spec": {"replicas": count}}, subresource="scale")
 
-    def _await_fewer(self, name: str, number: int, count: int, within_s: float) -> None:
-        """Return when superfluous pods have ended, or had time to."""
+    def _await(self, is_reached: Callable[[], bool], within_s: float) -> bool:
+        """Whether something is reached in time."""
         deadline = self._clock.now() + within_s
-        while self._clock.now() < deadline:
-            pods = self._replicas(name, number)
-            if len(pods) <= count:
-                return
-            for pod in pods:
-                if "deletionTimestamp" in pod["metadata"]:
-                    self.keep_log(name, pod)
+        while not is_reached():
+            if self._clock.now() >= deadline:
+                return False
             self._clock.sleep(POLL_S)
+        return True
 
-    def _await_moved(self, record: Record) -> None:
-        """Return when the entry's endpoints are pods of the route alone.
+    def _has_fewer(self, name: str, number: int, count: int) -> bool:
+        """Whether superfluous pods have ended; the logs of those that end are kept."""
+        pods = self._replicas(name, number)
+        if len(pods) <= count:
+            return True
+        for pod in pods:
+            if "deletionTimestamp" in pod["metadata"]:
+                self.keep_log(name, pod)
+        return False
 
-        Raises:
-            WinnowError: they do not become so.
-        """
-        deadline = self._clock.now() + MOVED_S
+    def _has_moved(self, record: Record) -> bool:
+        """Whether the entry's endpoints are pods of the route alone."""
         chosen = {**MANAGED_BY, **revision_plan.selector(record)}
-        while True:
-            wanted = {name_of(each) for each in self.cluster.find(POD, chosen).items}
-            given = on_cluster.endpoints(self.cluster, record.name)
-            if given and given <= wanted:
-                return
-            if self._clock.now() > deadline:
-                raise WinnowError(
-                    f"deployment '{record.name}': the endpoints of the Service '{object_name(record.name)}' did not "
-                    f"follow its selector within {MOVED_S:g} s."
-                )
-            self._clock.sleep(0.1)
-
-    def _await_answer(self, url: str) -> None:
-        """Wait a little until the Ingress leads to the entry. It may not be reached from here, which is no error."""
-        deadline = self._clock.now() + ANSWERS_S
-        while is_known(url) and not is_answering(url) and self._clock.now() < deadline:
-            self._clock.sleep(POLL_S)
+        wanted = {name_of(each) for each in self.cluster.find(POD, chosen).items}
+        given = on_cluster.endpoints(self.cluster, record.name)
+        return bool(given) and given <= wanted
 
     def _start_routers(self, record: Record) -> None:
         """Start the routers of a route, and wait until they are ready.
@@ -596,10 +607,10 @@ class KubernetesDeployer:
         """
         if not record.route.needs_routers:
             return
-        own = object_name(record.name, f"router-{record.route.serial}")
+        own, marks = object_name(record.name, f"router-{record.route.serial}"), _routers(record)
         token = self._secret(own, ROUTER_TOKEN) or secrets.token_urlsafe(32)
         live = self.cluster.get(DEPLOYMENT, own)
-        is_new = live is None or not _has(live, labels_of_routers(record.name, record.route.serial))
+        is_new = live is None or not has_labels(live, marks)
         if is_new:
             made = revision_plan.router_objects(self._files, record, token)
             self._check_are_of(record.name, made)
@@ -609,7 +620,6 @@ class KubernetesDeployer:
             self._await_routers(record)
         except BaseException:
             if is_new:
-                marks = labels_of_routers(record.name, record.route.serial)
                 with contextlib.suppress(*NOT_NOW):
                     apply_all(self.cluster, (), marks, KINDS)
             raise
@@ -621,36 +631,30 @@ class KubernetesDeployer:
                 on_cluster.check_is_of(live, name)
 
     def _await_routers(self, record: Record) -> None:
-        chosen = labels_of_routers(record.name, record.route.serial)
         deadline = self._clock.now() + ROUTERS_S
         while True:
-            pods = [each for each in on_cluster.living(self.cluster, record.name) if _has(each, chosen)]
-            if sum(map(is_ready, pods)) >= record.router_replicas:
+            living = on_cluster.living(self.cluster, record.name)
+            pods = [each for each in living if has_labels(each, _routers(record))]
+            late = [each for each in pods if not is_ready(each)]
+            if len(pods) - len(late) >= record.router_replicas:
                 return
-            failed = next((each for each in pods if on_cluster.failure(each)), None)
-            if failed is not None or self._clock.now() > deadline:
-                failed = failed or next((each for each in pods if not is_ready(each)), None)
-                raise self._router_failed(record.name, failed)
+            failed = [each for each in pods if on_cluster.failure(each)]
+            if failed or self._clock.now() > deadline:
+                break
             self._clock.sleep(POLL_S)
-
-    def _router_failed(self, name: str, pod: Manifest | None) -> WinnowError:
-        if pod is None:
-            return WinnowError(f"deployment '{name}': the cluster has created no router within {ROUTERS_S:g} s.")
+        if not pods:
+            raise WinnowError(f"deployment '{record.name}': the cluster has created no router within {ROUTERS_S:g} s.")
+        pod = (failed or late)[0]
         (seen,) = on_cluster.observed(self.cluster, [pod])
         why = seen.failure or seen.waiting or f"was not ready within {ROUTERS_S:g} s"
         lines = "\n".join(f"    {line}" for line in on_cluster.log(self.cluster, pod, SHOWN_LINES))
-        return WinnowError(f"router {name_of(pod)} did not become ready ({why}). The end of its log:\n{lines}")
+        raise WinnowError(f"router {name_of(pod)} did not become ready ({why}). The end of its log:\n{lines}")
 
     def _tidy(self, record: Record, wanted: Sequence[Manifest] | None = None) -> None:
         """Remove what the record does not need: revisions, keys, routers; with `wanted`, what files no longer list."""
-        entry = {
-            "apiVersion": SERVICE.api_version,
-            "kind": SERVICE.kind,
-            "metadata": {"name": object_name(record.name)},
-        }
+        entry = SERVICE.manifest(object_name(record.name), {})
         for each in orphans(self.cluster, (entry, *(wanted or ())), labels_of(record.name), KINDS):
-            marks = each["metadata"].get("labels") or {}
-            is_shared = not {labels.REVISION, labels.ROLE, revision_plan.KEY} & set(marks)
+            is_shared = not {labels.REVISION, labels.ROLE, revision_plan.KEY} & labels_on(each).keys()
             is_listed = wanted is None or not is_shared
             if not (revision_plan.is_kept(each, record) and is_listed):
                 with contextlib.suppress(ConflictError):  # a newer object of the same name
@@ -667,16 +671,15 @@ class KubernetesDeployer:
 
     def _await_gone(self, name: str, number: int | None) -> None:
         """Return when pods of a revision, or all, were told to end, or the cluster had time for it."""
-        deadline = self._clock.now() + GONE_S
-        while any(number in (None, on_cluster.revision_of(each)) for each in on_cluster.living(self.cluster, name)):
-            if self._clock.now() > deadline:
-                return
-            self._clock.sleep(POLL_S)
+        self._await(lambda: not self._living(name, number), GONE_S)
+
+    def _living(self, name: str, number: int | None) -> list[Manifest]:
+        pods = on_cluster.living(self.cluster, name)
+        return [each for each in pods if number in (None, on_cluster.revision_of(each))]
 
     def _keep_logs(self, name: str, number: int | None) -> None:
-        for pod in on_cluster.living(self.cluster, name):
-            if number in (None, on_cluster.revision_of(pod)):
-                self.keep_log(name, pod)
+        for pod in self._living(name, number):
+            self.keep_log(name, pod)
 
     def keep_log(self, name: str, pod: Manifest) -> None:
         """Keep the end of a pod's log as far as it can be read; a full disk must not stop a change."""
@@ -689,16 +692,12 @@ class KubernetesDeployer:
                 path.unlink(missing_ok=True)
 
 
-def _noted(entry: Manifest, record: Record) -> Manifest:
-    return merged(entry, {"metadata": {"annotations": {RECORD: to_json(record)}}})
+def _note(record: Record) -> Manifest:
+    return {"annotations": {RECORD: to_json(record)}}
 
 
-def _version(found: ClusterDeployment) -> str:
-    return str(found.entry["metadata"]["resourceVersion"])
-
-
-def _has(live: Manifest, chosen: Mapping[str, str]) -> bool:
-    return chosen.items() <= (live["metadata"].get("labels") or {}).items()
+def _routers(record: Record) -> dict[str, str]:
+    return labels_of_routers(record.name, record.route.serial)
 
 
 def check_next(stored: Record | None, record: Record) -> None:
@@ -715,30 +714,3 @@ def _collide(one: Manifest, other: Manifest) -> bool:
     """Whether two Ingresses would take the same requests. One without a class may have the class of the other."""
     classes = {each["spec"]["ingressClassName"] for each in (one, other) if each["spec"].get("ingressClassName")}
     return _host(one) == _host(other) and len(classes) < 2
-
-
-def _same_host(owner: str, host: str) -> InputError:
-    return InputError(
-        "serving.host",
-        expected=f"another host: requests to {host or 'any host'} go to the deployment '{owner}'",
-        found=f"'{host}'" if host else "none",
-        remedy=f"Name one in the experiment file, or with {next_flag('host')}.",
-    )
-
-
-def _no_port(port: int) -> InputError:
-    return InputError(
-        "PORT",
-        expected="none: requests arrive at the port of the Ingress controller",
-        found=str(port),
-        remedy=f"Leave it out; {next_flag('host')} names the host that the Ingress listens to.",
-    )
-
-
-def _no_gateway() -> InputError:
-    return InputError(
-        "rollout.traffic",
-        expected="`router`, since no Gateway is named that could split by weight",
-        found="`gateway`",
-        remedy="Name a Gateway with `serving.gateway`, or leave `rollout.traffic` out.",
-    )

@@ -42,7 +42,9 @@ def difference(
 
 def _lines(manifest: Manifest, live: Manifest | None, wanted: Manifest | None) -> Iterator[str]:
     name = f"{kind_of(manifest).plural}/{name_of(manifest)}"
-    before, after = _hidden(_cleaned(live), _cleaned(wanted))
+    before, after = _cleaned(live), _cleaned(wanted)
+    if manifest["kind"] == "Secret":
+        before, after = _starred(before, after, "old"), _starred(after, before, "new")
     return difflib.unified_diff(
         _text(before),
         _text(after),
@@ -72,13 +74,6 @@ def _ordered(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _ordered(value[key]) for key in sorted(value)}
     return [_ordered(item) for item in value] if isinstance(value, list) else value
-
-
-def _hidden(before: Manifest | None, after: Manifest | None) -> tuple[Manifest | None, Manifest | None]:
-    """Both objects without secret values; differing values are marked."""
-    if "Secret" not in ((before or {}).get("kind"), (after or {}).get("kind")):
-        return before, after
-    return _starred(before, after, "old"), _starred(after, before, "new")
 
 
 def _starred(own: Manifest | None, other: Manifest | None, word: str) -> Manifest | None:

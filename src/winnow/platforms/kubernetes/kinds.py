@@ -97,6 +97,11 @@ def labels_on(manifest: Manifest) -> Mapping[str, str]:
     return manifest["metadata"].get("labels") or {}
 
 
+def has_labels(manifest: Manifest, labels: Mapping[str, str]) -> bool:
+    """Whether an object has all of these labels."""
+    return labels.items() <= labels_on(manifest).items()
+
+
 def annotations_on(manifest: Manifest | None) -> Mapping[str, str]:
     """An object's annotations; none of no object."""
     return {} if manifest is None else manifest["metadata"].get("annotations") or {}

@@ -42,9 +42,7 @@ class KservePlatform:
         return bool(self._environment.get(VERSION))
 
     def deployer(self, *, say: Say) -> KserveDeployer:
-        return KserveDeployer(
-            self._settings.home, cluster=lambda: self._cluster.cluster, environment=self._environment, say=say
-        )
+        return KserveDeployer(self._settings.home, cluster=lambda: self._cluster.cluster, environment=self._environment)
 
     def prepare_router(self, show: Show = silent) -> str:
         """See `ServingPlatform.prepare_router`: KServe's gateway splits requests."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from winnow.config.errors import InputError
-from winnow.platforms.kubernetes.kinds import Manifest, name_of
+from winnow.platforms.kubernetes.kinds import Manifest, has_labels, name_of
 
 
 def check_ours(live: Manifest, labels: Mapping[str, str], *, owner: str, remedy: str) -> None:
     """Raise InputError if an object lacks the labels of `owner`, such as `the stack`."""
-    if labels.items() <= (live["metadata"].get("labels") or {}).items():
+    if has_labels(live, labels):
         return
     wanted = ",".join(f"{name}={value}" for name, value in labels.items())
     raise InputError(

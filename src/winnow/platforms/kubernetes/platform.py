@@ -33,7 +33,7 @@ from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 from winnow.platforms.kubernetes.executor import KubernetesExecutor
 from winnow.platforms.kubernetes.group_plan import KubernetesWorkers
 from winnow.platforms.kubernetes.monitoring import KubernetesMonitoring
-from winnow.platforms.kubernetes.stack_lifecycle import KubernetesStack
+from winnow.platforms.kubernetes.stack import KubernetesStack
 from winnow.platforms.kubernetes.stores import cluster_named, local_settings, silence
 from winnow.platforms.kubernetes.sweep import KubernetesSweep
 from winnow.platforms.lookup import Lookup
@@ -88,9 +88,7 @@ class KubernetesPlatform:
         return KubernetesSweep(self, self._settings, self._images, image, lookup)
 
     def deployer(self, *, say: Say) -> KubernetesDeployer:
-        return KubernetesDeployer(
-            self._settings.home, cluster=lambda: self.cluster, environment=self._environment, say=say
-        )
+        return KubernetesDeployer(self._settings.home, cluster=lambda: self.cluster, environment=self._environment)
 
     def prepare_router(self, show: Show = silent) -> str:
         """See `Platform.prepare_router`. It is delivered as a model's image is."""
