@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
 
 def version_label(number: str, semantic: str) -> str:
@@ -80,6 +80,10 @@ class PredictionLogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     revision: int = 0
 
 
+KeyKind = Literal["int32", "int64", "double", "string", "boolean"]
+"""What a key of a feature service is."""
+
+
 class FeatureSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Where a server looks up the features of rows that have entity keys.
 
@@ -90,6 +94,7 @@ class FeatureSettings(Struct, frozen=True, forbid_unknown_fields=True):
         timeout_s: how long a look-up may take.
         fallback: "error": a feature that is not there refuses the request; "missing": it is a missing value; or values
             by column.
+        kinds: what keys are, as the lineage of the model says; unset where it does not.
     """
 
     url: str
@@ -97,6 +102,7 @@ class FeatureSettings(Struct, frozen=True, forbid_unknown_fields=True):
     keys: tuple[str, ...]
     timeout_s: float = 0.5
     fallback: str | dict[str, bool | int | float | str | None] = "error"
+    kinds: dict[str, KeyKind] | UnsetType = UNSET  # servers of earlier images do not know it
 
 
 class ReplicaSettings(Struct, frozen=True):

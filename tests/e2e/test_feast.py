@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import socket
 import subprocess
@@ -119,6 +120,10 @@ def test_a_feature_that_is_made_on_demand_is_made_from_those_of_the_rows_time(
     repository: Repository, tmp_path: Path
 ) -> None:
     _, found = joined(repository, tmp_path, "rated_trips")
+    experiment = Experiment.model_validate(described(repository, "rated_trips"))
+    _, lineage = resolve_source(experiment, Settings.from_environment({"WINNOW_HOME": str(tmp_path)}))
+    kinds = {"distance": "double", "driver_id": "int64"}
+    assert json.loads(lineage["winnow.data.feast_keys"]) == kinds
     rated = [row["rated_distance"] for row in found]
     stored = [(repository.expected(row)["rating"], row["distance"]) for row in repository.rows]
     assert all(
@@ -223,12 +228,17 @@ def test_a_model_trains_on_joined_rows_and_answers_keys_with_the_features_of_now
     tags = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}").search_runs(["1"])[0].data.tags
     assert tags["winnow.data.feast"] == "features#trips"
     assert len(tags["winnow.data.feast_definition"]) == 64
+    assert json.loads(tags["winnow.data.feast_keys"]) == {"driver_id": "int64", "region_code": "string"}
     assert (home / "data" / "late-trips" / "feast" / f"{tags['winnow.data.version']}.parquet").is_file()
     assert tags["winnow.data.source"].endswith(f"entities={repository.folder / 'trips.csv'}")
     run("select-model", "--config", str(file))
     end = (NOW + timedelta(days=1)).isoformat()
     loading = [feast, "materialize", (NOW - timedelta(days=11)).isoformat(), end]
     subprocess.run(loading, cwd=repository.folder, check=True, capture_output=True)
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(yaml.safe_dump({**given, "serving": {"features": {**features, "keys": ["driver_id", "region"]}}}))
+    mistaken = CliRunner().invoke(winnow, ["prod", "--config", str(wrong)])
+    assert mistaken.exit_code == 2 and "serving.features.keys: expected the keys of the service" in mistaken.output
     url = address(run("prod", "--config", str(file)))
     try:
         asked = {"distance": 5.0, "driver_id": 1001, "region_code": "001"}
@@ -238,6 +248,10 @@ def test_a_model_trains_on_joined_rows_and_answers_keys_with_the_features_of_now
         with feature_server(file, port):
             body = {"rows": [stored, asked, unknown, {**stored, "rating": 0.5, "trips": None}]}
             answer = httpx.post(f"{url}/predict", json=body, timeout=30).json()
+            mistyped = httpx.post(f"{url}/predict", json={"rows": [{**asked, "driver_id": "1001"}]}, timeout=30)
+            assert httpx.post(f"{url}/predict", json={"rows": [{**asked, "driver_id": 1001.0}]}, timeout=30).is_success
+        detail = 'rows[0]: key "driver_id": expected a whole number of 64 bits, found a string'
+        assert (mistyped.status_code, mistyped.json()["detail"]) == (422, detail)
         plain, keyed, filled, expected = answer["probabilities"]
         assert (keyed, filled) == (plain, expected)
         assert answer["fallback"] == [

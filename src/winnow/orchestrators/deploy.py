@@ -26,6 +26,7 @@ from winnow.orchestrators.build import sbom_digest
 from winnow.orchestrators.deployment import Deployment, deployment_of
 from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
 from winnow.orchestrators.drive import Begun, Driver, End, hand_over, observe, shares
+from winnow.orchestrators.feature_check import checked_features
 from winnow.orchestrators.judge import StepJudge
 from winnow.orchestrators.model_history import into_history
 from winnow.orchestrators.old_variables import refuse_old_variables
@@ -408,7 +409,7 @@ def revision(asked: ServedSettings, release: Release, key: str | None, files: st
     """The wanted revision, without a number. `release.bundle` is read.
 
     Raises:
-        InputError: `serving.log` names a column that the model does not have.
+        InputError: `serving.log` names a column that the model does not have, or `serving.features` does not fit it.
     """
     manifest = read_manifest(release.bundle)
     for column in asked.replicas.log.fields if asked.replicas.log is not None else ():
@@ -417,7 +418,9 @@ def revision(asked: ServedSettings, release: Release, key: str | None, files: st
             expected = f"columns of {release.model} version {release.version}"
             remedy = did_you_mean(column, known) or (f"It has {', '.join(known)}." if known else "It has no columns.")
             raise InputError("serving.log.fields", expected=expected, found=f"'{column}'", remedy=remedy)
-    settings = structs.replace(asked.replicas, key=fingerprint(asked.name, key))
+    features = asked.replicas.features
+    features = None if features is None else checked_features(features, release)
+    settings = structs.replace(asked.replicas, key=fingerprint(asked.name, key), features=features)
     is_classifier = manifest.task == "classification"
     return Revision(0, release, settings, asked.scale, signature_of(manifest), is_classifier, files)
 

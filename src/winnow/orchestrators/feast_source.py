@@ -69,7 +69,12 @@ def resolve_feast(experiment: Experiment, settings: Settings) -> ResolvedSource:
     table = _table(data, entities, joined, answer)
     digest, _ = digest_of_rows(table.schema, table.combine_chunks().to_batches())
     file = _kept(settings.home / "data" / experiment.name / "feast" / f"{digest[:12]}.parquet", table)
-    found = {"feast": f"{repository.name}#{service}", "feast_definition": answer["definition"], "version": digest[:12]}
+    found = {
+        "feast": f"{repository.name}#{service}",
+        "feast_definition": answer["definition"],
+        "feast_keys": json.dumps(answer["kinds"], sort_keys=True),
+        "version": digest[:12],
+    }
     return ResolvedSource(str(file), {f"{LINEAGE}{name}": value for name, value in found.items()})
 
 

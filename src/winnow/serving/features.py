@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -20,7 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from winnow.routing import FeatureSettings
+from winnow.routing import FeatureSettings, KeyKind
 from winnow.serving import problems, rows
 from winnow.serving.json_body import json_of, standard_json
 from winnow.serving.metrics import BUCKETS_S
@@ -46,6 +48,15 @@ PROBLEMS: Mapping[Failure, tuple[str, str]] = {
     "timeout": ("features-timeout", "Expected features for the keys in time, found none."),
     "unavailable": ("features-unavailable", "Expected features for the keys, found no feature server that gives them."),
 }
+EXPECTED: Mapping[KeyKind | None, str] = {
+    "int32": "a whole number of 32 bits",
+    "int64": "a whole number of 64 bits",
+    "double": "a number",
+    "string": "a text",
+    "boolean": "true or false",
+    None: "a text or a number",
+}
+"""What a key of each kind, or of a kind that is not known, has to be."""
 
 
 class Asked(NamedTuple):
@@ -88,6 +99,7 @@ class FeatureLookup:
             raise SettingError("features", "a model with named columns", "a model of tensors")
         self._signature, self._settings = signature, settings
         self._kinds = {column.name: column.kind for column in signature.columns}
+        self._key_kinds: Mapping[str, KeyKind] = settings.kinds or {}
         given = settings.fallback if isinstance(settings.fallback, dict) else {}
         unknown = next((name for name in given if name not in self._kinds), None)
         if unknown is not None:
@@ -131,11 +143,13 @@ class FeatureLookup:
             Finding(f'rows[{place}]: key "{key}": {fault}', place, key)
             for place in places
             for key in self._settings.keys
-            if (fault := _fault_in(items[place], key))
+            if (fault := _fault_in(items[place], key, self._key_kinds.get(key)))
         ]
         if wrong:
             raise problems.invalid(wrong)
-        entities = {key: [items[place][key] for place in places] for key in self._settings.keys}
+        entities = {
+            key: [_sent(items[place][key], self._key_kinds.get(key)) for place in places] for key in self._settings.keys
+        }
         asked = {"feature_service": self._settings.service, "entities": entities}
         return Asked(content, places, msgspec.json.encode(asked))
 
@@ -241,13 +255,35 @@ def _value(value: Any, status: str, kind: str | None) -> tuple[Any, str | None]:
     return value, None
 
 
-def _fault_in(row: Mapping[str, Any], key: str) -> str:
-    """What is wrong with a key; empty for nothing."""
+def _fault_in(row: Mapping[str, Any], key: str, kind: KeyKind | None) -> str:
+    """What is wrong with a key; empty for nothing. Feast's server would fail the whole request."""
     if key not in row:
         return "expected it in every row that has a key, found none"
-    if isinstance(row[key], bool) or not isinstance(row[key], str | int | float):
-        return f"expected a text or a number, found {problems.kind_of(row[key])}"
-    return ""
+    value = row[key]
+    if _fits(value, kind):
+        return ""
+    is_number = type(value) in (int, float) and kind not in ("string", "boolean")
+    return f"expected {EXPECTED[kind]}, found {'another number' if is_number else problems.kind_of(value)}"
+
+
+def _fits(value: Any, kind: KeyKind | None) -> bool:
+    if kind == "boolean":
+        return isinstance(value, bool)
+    if isinstance(value, str):
+        return kind in ("string", None)
+    if kind == "string" or isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if isinstance(value, float) and not (value.is_integer() if kind in ("int32", "int64") else math.isfinite(value)):
+        return False
+    if kind == "double" or (isinstance(value, float) and kind is None):
+        return abs(value) <= sys.float_info.max
+    most = 2**31 if kind == "int32" else 2**63
+    return -most <= value < most
+
+
+def _sent(value: Any, kind: KeyKind | None) -> Any:
+    """A key as Feast takes it, which reads `7.0` as no whole number."""
+    return int(value) if kind in ("int32", "int64") else value
 
 
 def _no_answer(failure: Failure) -> ProblemError:

@@ -50,12 +50,17 @@ def json_of(body: bytes, signature: Signature) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
     try:
-        content = json.loads(body.decode())
+        content = json.loads(body.decode(), parse_float=_finite)
     except (ValueError, RecursionError):
         raise ProblemError("malformed-body", f"Expected JSON; {reason}.") from None
     if b"\\u" in body:
         _check_unicode(content)
     return content
+
+
+def _finite(text: str) -> float:
+    """A number; one beyond float64 stays beyond float32, as in `standard_json`, also when it is written again."""
+    return min(max(float(text), -1e300), 1e300)
 
 
 def _check_containers(body: bytes, signature: Signature) -> None:

@@ -17,14 +17,21 @@ class FakeRegistry:
         bundle: the bundle of every version; None: there is no version.
         numbers: the versions, newest first; a mapping has their semantic versions, too.
         is_away: the store does not answer.
+        lineage: where the rows of every version come from.
     """
 
     def __init__(
-        self, bundle: Path | None, numbers: Sequence[str] | Mapping[str, str] = ("3",), *, is_away: bool = False
+        self,
+        bundle: Path | None,
+        numbers: Sequence[str] | Mapping[str, str] = ("3",),
+        *,
+        is_away: bool = False,
+        lineage: Mapping[str, str] | None = None,
     ) -> None:
         self._bundle = bundle
         self._numbers = numbers if isinstance(numbers, Mapping) else dict.fromkeys(numbers, "")
         self._is_away = is_away
+        self._lineage = lineage or {"winnow.data.version": "0acf482b8e54"}
         self.downloads = 0
 
     def champion(self, name: str, alias: str = "champion") -> ModelVersion | None:
@@ -35,9 +42,9 @@ class FakeRegistry:
             raise TrackingUnavailableError("connection refused")
         if self._bundle is None:
             return []
-        lineage = {"winnow.data.version": "0acf482b8e54"}
         return [
-            ModelVersion(name, number, f"run-{number}", semantic, lineage) for number, semantic in self._numbers.items()
+            ModelVersion(name, number, f"run-{number}", semantic, self._lineage)
+            for number, semantic in self._numbers.items()
         ]
 
     def verdicts(self, version: ModelVersion) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from tests.unit.orchestrators.registries import FakeRegistry
 from tests.unit.orchestrators.serving import revision, serve
@@ -146,6 +146,74 @@ def test_a_log_of_columns_that_the_model_does_not_have_is_refused(bundle: Path, 
     assert str(caught.value) == (
         "serving.log.fields: expected columns of cells version 3, found 'mean radios'. Did you mean 'mean radius'?"
     )
+
+
+FEATURES = {"url": "http://features:6566", "service": "cells", "keys": ["cell", "plate", "at"]}
+TRAINED = {
+    "winnow.data.feast": "features#cells",
+    "winnow.data.feast_keys": '{"at": "", "cell": "int64", "plate": "string"}',
+}
+
+
+def written(settings: Settings, **changes: object) -> Path:
+    """The experiment file with a look-up of features."""
+    file = settings.home / "experiment.yaml"
+    content = {**experiment().model_dump(mode="json", by_alias=True), "name": "cells"}
+    file.write_text(json.dumps({**content, "serving": {"features": {**FEATURES, **changes}}}))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        (
+            {"service": "cell"},
+            "serving.features.service: expected 'cells', on whose features cells version 3 is trained, found 'cell'. "
+            "Name that service, or train a version on the other one.",
+        ),
+        (
+            {"keys": ["cell", "plates", "at"]},
+            "serving.features.keys: expected the keys of the service 'cells': at, cell, plate, found 'plates'. "
+            "Did you mean 'plate'?",
+        ),
+        (
+            {"keys": ["cell", "at"]},
+            "serving.features.keys: expected the keys of the service 'cells': at, cell, plate, found cell, at, "
+            "without 'plate'. Add it.",
+        ),
+        (
+            {"fallback": {"mean radios": 1}},
+            "serving.features.fallback.mean radios: expected a column of cells version 3, found none. "
+            "Did you mean 'mean radius'?",
+        ),
+        (
+            {"fallback": {"mean radius": "large"}},
+            "serving.features.fallback.mean radius: expected a number, found 'large'. "
+            "It would refuse every row that needs it.",
+        ),
+    ],
+)
+def test_a_lookup_that_does_not_fit_the_model_is_refused_before_anything_is_built_or_started(
+    bundle: Path, settings: Settings, changes: dict[str, object], refusal: str
+) -> None:
+    file = written(settings, **changes)
+    registry = FakeRegistry(bundle, lineage=TRAINED)
+    with pytest.raises(InputError) as refused:
+        plan_serving("local", settings, registry, ServeRequest("cells", config=file))
+    assert str(refused.value) == refusal
+
+
+@pytest.mark.parametrize(
+    ("lineage", "kinds"),
+    [(TRAINED, {"cell": "int64", "plate": "string"}), ({"winnow.data.feast": "features#cells"}, UNSET), (None, UNSET)],
+)
+def test_replicas_are_told_what_the_keys_of_the_models_features_are(
+    bundle: Path, settings: Settings, lineage: dict[str, str] | None, kinds: object
+) -> None:
+    file = written(settings)
+    plan = plan_serving("local", settings, FakeRegistry(bundle, lineage=lineage), ServeRequest("cells", config=file))
+    found = plan.driver.desired.target.settings.features
+    assert found is not None and found.kinds == kinds
 
 
 def test_an_unknown_stage_is_refused(bundle: Path, settings: Settings) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from tests.feature_server import FeatureServer, serving
 from tests.unit.serving import asgi
@@ -149,6 +151,59 @@ def test_wrong_keys_are_refused_before_the_server_is_asked(bundle_folder: Path, 
     assert server.asked == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "key", "expected", "found"),
+    [
+        ("int64", "7", "a whole number of 64 bits", "a string"),
+        ("int64", 7.5, "a whole number of 64 bits", "another number"),
+        ("int64", 2**63, "a whole number of 64 bits", "another number"),
+        ("int32", 2**31, "a whole number of 32 bits", "another number"),
+        ("string", 7, "a text", "a number"),
+        ("double", "7", "a number", "a string"),
+        ("double", 10**400, "a number", "another number"),
+        ("boolean", 1, "true or false", "a number"),
+        (None, True, "a text or a number", "true or false"),
+        (None, 2**63, "a text or a number", "another number"),
+        (None, None, "a text or a number", "null"),
+    ],
+)
+def test_a_key_of_another_kind_than_the_service_has_is_the_callers_fault(
+    bundle_folder: Path, server: FeatureServer, kind: Any, key: Any, expected: str, found: str
+) -> None:
+    kinds = UNSET if kind is None else {"cell": kind}
+    app = looking_up(bundle_folder / "classification", server, kinds=kinds, fallback="missing")
+    body = json.dumps({"rows": [{"cell": 7, **SENT}, {"cell": key, **SENT}]}).encode()
+    answer = asgi.call(app, "POST", "/predict", body)
+    assert (answer.status, answer.json["type"]) == (422, "/docs#invalid-input")
+    assert f'rows[1]: key "cell": expected {expected}, found {found}' in [
+        each["detail"] for each in answer.json["errors"]
+    ]
+    assert server.asked == []
+
+
+def test_keys_of_the_services_kinds_are_sent_as_feast_takes_them(bundle_folder: Path, server: FeatureServer) -> None:
+    for kind, keys in {"int64": [7, 7.0, -(2**63)], "double": [7, 0.5], "string": ["b"], "boolean": [True]}.items():
+        app = looking_up(bundle_folder / "classification", server, kinds={"cell": kind}, fallback="missing")
+        [answer] = predict(app, [{"cell": key, **SENT} for key in keys])
+        assert answer.status == 200
+        assert repr(server.asked[-1]["entities"]["cell"]) == repr(keys).replace("7.0", "7")
+
+
+def test_a_number_beyond_float64_is_refused_beside_keys_as_without_them(
+    bundle_folder: Path, server: FeatureServer
+) -> None:
+    app = looking_up(bundle_folder / "classification", server)
+    body = json.dumps({"rows": [{"cell": 7, ODD: 0}]}).replace(": 0}", ": 1e400}")
+
+    async def ask() -> Response:
+        found = await asgi.answer(app, "POST", "/predict", body.encode())
+        app.close()
+        return found
+
+    answer = asyncio.run(ask())
+    assert (answer.status, answer.json["column"]) == (422, ODD)
+
+
 def test_a_column_that_is_no_feature_has_to_be_sent(bundle_folder: Path, server: FeatureServer) -> None:
     [answer] = predict(looking_up(bundle_folder / "classification", server), [{"cell": 7}])
     assert (answer.status, answer.json["errors"][0]["column"]) == (422, ODD)
@@ -189,6 +244,11 @@ def test_replicas_get_the_settings_and_routers_do_not() -> None:
     settings = ReplicaSettings(features=FeatureSettings("http://features:6566", "cells", ("cell",), 0.2, {"a": None}))
     assert from_environment({"WINNOW_SERVING": server_settings(settings)}).features == settings.features
     assert from_environment({"WINNOW_SERVING": server_settings(settings.of_routers)}).features is None
+    kinds = ReplicaSettings(
+        features=FeatureSettings("http://features:6566", "cells", ("cell",), kinds={"cell": "int64"})
+    )
+    assert from_environment({"WINNOW_SERVING": server_settings(kinds)}).features == kinds.features
+    assert '"kinds"' not in server_settings(settings)
     assert '"features"' not in server_settings(ReplicaSettings())  # servers of earlier images do not know it
     with pytest.raises(SettingError, match="features in WINNOW_SERVING"):
         from_environment({"WINNOW_SERVING": '{"features": {"url": 1}}'})

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import string
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
+from tests.feature_server import FeatureServer, serving
+from tests.unit.serving import asgi
 from tests.unit.serving.asgi import call
 from tests.unit.serving.bundles import COLUMNS
-from winnow.routing import PredictionLogSettings
+from winnow.routing import FeatureSettings, PredictionLogSettings
 from winnow.serving.app import App
 from winnow.serving.server import load_app
 from winnow.serving.settings import ServingSettings
@@ -103,3 +108,32 @@ def test_no_request_is_a_fault_of_the_server(
     if answer.headers.get("content-type") == "application/problem+json" and method != "HEAD":
         assert answer.json["request_id"] == answer.headers["x-request-id"]
         assert len(answer.body) < 10_000
+
+
+keys = numbers | text | st.none() | st.booleans() | st.lists(st.integers(), max_size=2)
+keyed = st.lists(
+    st.fixed_dictionaries({}, optional={"cell": keys, "plate": keys, **dict.fromkeys(COLUMNS, numbers | values)})
+    | st.lists(numbers, min_size=3, max_size=3)
+    | values,
+    max_size=4,
+)
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@given(rows=keyed, fallback=st.sampled_from(["error", "missing"]), has_kinds=st.booleans())
+def test_no_key_is_a_fault_of_the_server(bundle_folder: Path, rows: Any, fallback: str, has_kinds: bool) -> None:
+    kinds: Any = {"cell": "int64", "plate": "string"} if has_kinds else UNSET
+    with serving(FeatureServer({7: {COLUMNS[0]: (1.0, "PRESENT")}})) as server:
+        found = FeatureSettings(server.url, "cells", ("cell", "plate"), 5.0, fallback, kinds)
+        app = load_app(bundle_folder / "classification", "3", ServingSettings(features=found))
+        body = json.dumps({"rows": rows}).encode()
+
+        async def status() -> int:
+            found = await asgi.answer(app, "POST", "/predict", body)
+            app.close()
+            return found.status
+
+        assert asyncio.run(status()) < 500
+    for asked in server.asked if has_kinds else ():
+        assert all(type(key) is int and -(2**63) <= key < 2**63 for key in asked["entities"]["cell"])
+        assert all(type(key) is str for key in asked["entities"]["plate"])

@@ -60,12 +60,14 @@ def join(repository: Path, service: str, entities: Path, output: Path) -> dict[s
     import pyarrow as pa
     import pyarrow.parquet as pq
     from feast.on_demand_feature_view import OnDemandFeatureView
+    from feast.types import from_value_type
 
     store = opened(repository)
     found = feature_service(store, service)
     rows = pd.read_parquet(entities)
     views = {each.name: view_of(store, each.name, service) for each in found.feature_view_projections}
     keys: dict[str, Any] = {}
+    kinds: dict[str, str] = {}
     columns: dict[str, Any] = {}
     inputs: dict[str, Any] = {}
     for projection in sources(found.feature_view_projections, views):
@@ -75,6 +77,13 @@ def join(repository: Path, service: str, entities: Path, output: Path) -> dict[s
         refuse_other_features(asked, view, service)
         given = keys_of(view, projection.join_key_map, rows)
         keys.update({projection.join_key_map.get(key, key): pa.array(given[key]) for key in given})
+        kinds.update(
+            {
+                projection.join_key_map.get(column.name, column.name): kind_of(column.dtype)
+                for column in view.entity_columns
+                if column.name in given
+            }
+        )
         table = features_at(store, projection, given, rows[TIME])
         inputs.update({name: table[name] for name in asked})
     for projection in found.feature_view_projections:
@@ -83,6 +92,9 @@ def join(repository: Path, service: str, entities: Path, output: Path) -> dict[s
         refuse_other_features(asked, view, service)
         if isinstance(view, OnDemandFeatureView):
             made = view.transform_arrow(pa.table({**inputs, **request_data(view, rows)}))
+            kinds.update(
+                {name: kind_of(from_value_type(kind)) for name, kind in view.get_request_data_schema().items()}
+            )
             inputs.update({name: made[name] for name in asked})
         twice = next((name for name in asked if name in columns), None)
         if twice is not None:
@@ -90,7 +102,12 @@ def join(repository: Path, service: str, entities: Path, output: Path) -> dict[s
             raise RefusedError("data.source", expected, f"'{twice}' in two of its feature views", remedy)
         columns.update({name: inputs[name] for name in asked})
     pq.write_table(pa.table({**keys, **columns}), output)
-    return {"features": list(columns), "keys": list(keys), "definition": definition(store, service, views)}
+    return {
+        "features": list(columns),
+        "keys": list(keys),
+        "kinds": kinds,
+        "definition": definition(store, service, views),
+    }
 
 
 def opened(repository: Path) -> Any:
@@ -214,6 +231,16 @@ def features_at(store: Any, projection: Any, keys: dict[str, Any], times: Any) -
             column = pc.if_else(pc.is_nan(column), None, column)
         made[name] = column.cast(kind)
     return pa.table(made)
+
+
+def kind_of(dtype: Any) -> str:
+    """What a key of a request has to be, in the words of `winnow.routing.KeyKind`; empty for anything else."""
+    import pyarrow as pa
+    from feast.types import from_feast_to_pyarrow_type
+
+    found = str(from_feast_to_pyarrow_type(dtype))
+    names = {str(pa.float32()): "double", str(pa.float64()): "double", str(pa.bool_()): "boolean"}
+    return names.get(found, found if found in ("int32", "int64", "string") else "")
 
 
 def request_data(view: Any, rows: Any) -> dict[str, Any]:
