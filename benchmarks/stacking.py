@@ -1,11 +1,12 @@
 """What a model costs when several train as one: one thread, winnow's own loop for one model beside stacks of it.
 
 Both sides train folds of the works of `training_loop.py`, from the factory to the metrics, and take turns, so that a
-slow minute of the machine meets both. Printed are CPU milliseconds per model, medians over the rounds, and how many
-times as long a model takes alone. A stack of 5 holds the folds of one trial; larger ones hold trials with learning
-rates and dropout of their own.
+slow minute of the machine meets both. Printed are CPU milliseconds (on a GPU milliseconds) per model, medians over the
+rounds, and how many times as long a model takes alone. A stack of 5 holds the folds of one trial; larger ones hold
+trials with learning rates and dropout of their own.
 
-Run it with `python benchmarks/stacking.py [--rounds N] [--works small,large,digits] [--widths 5,20,80]`.
+Run it with `python benchmarks/stacking.py [--rounds N] [--works small,large,digits] [--widths 5,20,80]
+[--device cpu|cuda]`.
 """
 
 from __future__ import annotations
@@ -13,20 +14,19 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from training_loop import PARAMS, experiment
+from training_loop import PARAMS, clock_of, experiment
 
 from winnow.training.fold_data import FoldData
 from winnow.training.jobs import Jobs
 from winnow.training.messages import FoldJob
 from winnow.training.packs import Packed, Packs
 from winnow.training.preparation import prepare
-from winnow.training.world import World, settle
+from winnow.training.world import World, settle, wants_cpu
 
 
 def jobs_of(width: int) -> list[FoldJob]:
@@ -40,7 +40,8 @@ def jobs_of(width: int) -> list[FoldJob]:
 
 def measure(work: str, rounds: int, widths: Sequence[int], world: World) -> None:
     """Print a line for one work."""
-    prepared = prepare(experiment(work, "cpu", pack=max(widths)))
+    prepared = prepare(experiment(work, world.device.type, pack=max(widths)))
+    clock = clock_of(world)
     jobs = Jobs(prepared, world, send=lambda _message: None)
     packs = Packs(prepared, world, FoldData(prepared, world.device), lambda *_: None)
 
@@ -58,9 +59,9 @@ def measure(work: str, rounds: int, widths: Sequence[int], world: World) -> None
     World.freeze_garbage()
     spent: dict[int, list[float]] = {width: [] for width in (1, *widths)}
     for _ in range(rounds):
-        spent[1].append(_seconds(alone) / 5)
+        spent[1].append(_seconds(clock, alone) / 5)
         for width in widths:
-            spent[width].append(_seconds(lambda width=width: stack(width)) / len(jobs_of(width)))
+            spent[width].append(_seconds(clock, lambda width=width: stack(width)) / len(jobs_of(width)))
     columns = [f"{work:<8} alone {1000 * statistics.median(spent[1]):7.1f} ms"]
     for width in widths:
         ratio = statistics.median(a / b for a, b in zip(spent[1], spent[width], strict=True))
@@ -68,10 +69,10 @@ def measure(work: str, rounds: int, widths: Sequence[int], world: World) -> None
     print("  ".join(columns), flush=True)
 
 
-def _seconds(act: Callable[[], None]) -> float:
-    began = time.process_time()
+def _seconds(clock: Callable[[], float], act: Callable[[], None]) -> float:
+    began = clock()
     act()
-    return time.process_time() - began
+    return clock() - began
 
 
 def main() -> None:
@@ -80,9 +81,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="stacks of each width")
     parser.add_argument("--works", default="small,large,digits", help="which of small, large and digits")
     parser.add_argument("--widths", default="5,20,80", help="models in a stack, multiples of 5")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "auto"], help="as execution.device")
     asked = parser.parse_args()
-    settle(1, experiment("small", "cpu").training)
-    world = World("no", on_cpu=True)
+    settle(1, experiment("small", asked.device).training)
+    world = World("no", on_cpu=wants_cpu(asked.device))
     for work in asked.works.split(","):
         measure(work, asked.rounds, [int(width) for width in asked.widths.split(",")], world)
 

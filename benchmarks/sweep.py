@@ -6,7 +6,7 @@ none of that. Printed are medians over the seeds: seconds of the whole command, 
 fold, from the first fold's start to the last one's end, and from there to the prompt; the mean best F1 ± its standard
 deviation; and how many times the fastest peer's whole command takes as long as ours.
 
-    python benchmarks/sweep.py small 40 --peers PYTHON [--seeds 5] [--without raytune] [--variants]
+    python benchmarks/sweep.py small 40 --peers PYTHON [--seeds 5] [--without raytune] [--variants] [--device cuda]
 
 PEERS is a Python with torch 2.13.0, optuna, scikit-learn and ray[tune]. `--variants` also runs winnow with racing and
 batches switched off one by one. Nothing else should run meanwhile.
@@ -60,7 +60,7 @@ search:
   seed: {seed}
 cross_validation: {{splitter: stratified, folds: 5}}
 training: {{epochs: 20, batch_size: {batch}, optimizer: adam}}
-execution: {{workers: 2, pack: {pack}}}
+execution: {{workers: 2, pack: {pack}, device: {device}, share_gpus: true}}
 """
 
 
@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--without", action="append", default=[], metavar="SCRIPT", help="usual or raytune")
     parser.add_argument("--variants", action="store_true")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="of every side")
     asked = parser.parse_args()
     sides = list(VARIANTS if asked.variants else ["winnow"])
     if asked.peers is not None:
@@ -96,28 +97,27 @@ def main() -> None:
     took: dict[str, list[Took]] = {side: [] for side in sides}
     for seed in range(asked.seeds):
         for side in sides:
-            took[side].append(run(side, asked.name, asked.trials, seed, asked.peers))
+            took[side].append(run(side, asked.name, asked.trials, seed, asked.device, asked.peers))
             print(f"seed {seed}: {side}: {took[side][-1]}", file=sys.stderr, flush=True)
     print_table(f"{asked.name}, {asked.trials} trials, {asked.seeds} seeds", took)
 
 
-def run(side: str, name: str, trials: int, seed: int, peers: str) -> Took:
+def run(side: str, name: str, trials: int, seed: int, device: str, peers: str) -> Took:
     """One search."""
     if side in VARIANTS:
-        return run_winnow(name, trials, seed, *VARIANTS[side])
+        return run_winnow(name, trials, seed, device, *VARIANTS[side])
     command = [part.format(name=name, trials=trials, seed=seed) for part in PEERS[side]]
-    done = subprocess.run(
-        [peers, *command], cwd=HERE / "peers", env=environment(), check=True, stdout=subprocess.PIPE, text=True
-    )
+    env = environment() | {"BENCH_DEVICE": device}
+    done = subprocess.run([peers, *command], cwd=HERE / "peers", env=env, check=True, stdout=subprocess.PIPE, text=True)
     return Took(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def run_winnow(name: str, trials: int, seed: int, pruner: str, pack: str) -> Took:
+def run_winnow(name: str, trials: int, seed: int, device: str, pruner: str, pack: str) -> Took:
     """`winnow train` in an empty home."""
     with tempfile.TemporaryDirectory(prefix="winnow-bench-") as folder:
         shutil.copy(HERE / "peers" / "work.py", folder)
         experiment = Path(folder) / "experiment.yaml"
-        filled = {"name": name, "trials": trials, "seed": seed, "pruner": pruner, "pack": pack}
+        filled = {"name": name, "trials": trials, "seed": seed, "pruner": pruner, "pack": pack, "device": device}
         experiment.write_text(EXPERIMENT.format(**filled, factory=FACTORY[name], batch=BATCH[name]), encoding="utf-8")
         command = [sys.executable, "-m", "winnow", "train", "--config", experiment.name]
         env = environment() | {"WINNOW_HOME": f"{folder}/home"}

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 torch.set_num_threads(1)
 EPOCHS, FOLDS = 20, 5
+DEVICE = os.environ.get("BENCH_DEVICE", "cpu")
 BATCH = {"small": 64, "large": 256, "digits": 64}
 
 
@@ -116,12 +117,13 @@ def trained(name: str, params: dict[str, Any], fold: int, inputs: Tensor, target
     outputs, hidden, dropout = int(target.max()) + 1, params["hidden"], params["dropout"]
     is_image = inputs.dim() == 4
     model = cnn(hidden, outputs, dropout) if is_image else mlp(inputs.shape[1], hidden, outputs, dropout)
+    model.to(DEVICE)
     optimizer = torch.optim.Adam(model.parameters(), params["lr"], weight_decay=params["weight_decay"])
     loader = DataLoader(TensorDataset(inputs, target), BATCH[name], shuffle=True)
     for _ in range(EPOCHS):
         model.train()
         for rows, classes in loader:
-            loss = functional.cross_entropy(model(rows), classes)
+            loss = functional.cross_entropy(model(rows.to(DEVICE)), classes.to(DEVICE))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -135,4 +137,4 @@ def predicted(model: nn.Module, name: str, inputs: Tensor, target: Tensor) -> Te
 
     model.eval()
     loader = DataLoader(TensorDataset(inputs, target), BATCH[name])
-    return torch.cat([model(rows).argmax(1) for rows, _ in loader])
+    return torch.cat([model(rows.to(DEVICE)).argmax(1).cpu() for rows, _ in loader])

@@ -94,7 +94,7 @@ def station_effects(seed: int, stations: int) -> dict[str, float]:
 
 def intercept(seed: int) -> float:
     """The intercept that makes the share of rainy days `SHARE`, whatever the number of rows is."""
-    days = FIRST_MONTH.astype("datetime64[D]") + np.arange(SAMPLE_DAYS)
+    days = FIRST_MONTH.astype("datetime64[D]") + np.arange(SAMPLE_DAYS).astype("timedelta64[D]")
     sample = _Weather(days, np.array(list(STATIONS.values())), 0.0, np.random.default_rng((seed, 1)))
     return intercept_for(sample.effects_without_rain, SHARE - 0.02)
 
@@ -106,7 +106,7 @@ def weather_by_month(seed: int, stations: int = len(STATIONS)) -> Iterator[Month
     front, is_rainy = 0.0, np.zeros(stations, dtype=bool)
     for index in count():
         random = np.random.default_rng((seed, 2 + index))
-        month = FIRST_MONTH + index
+        month = FIRST_MONTH + np.timedelta64(index, "M")
         weather = _Weather(_days(month), values, front, random)
         rain, probabilities = weather.rain(base, is_rainy, random)
         frame = _with_blanks(weather.observed(codes, rain, random), random)
@@ -115,7 +115,7 @@ def weather_by_month(seed: int, stations: int = len(STATIONS)) -> Iterator[Month
 
 
 def _days(month: np.datetime64) -> NDArray[np.datetime64]:
-    ends = np.array([month, month + 1]).astype("datetime64[D]")
+    ends = np.array([month, month + np.timedelta64(1, "M")]).astype("datetime64[D]")
     return np.arange(*ends, dtype="datetime64[D]")
 
 

@@ -104,7 +104,7 @@ def gpu_sharing(groups: Sequence[GroupSpec]) -> str | None:
         return None
     gpus = "1 GPU" if count == 1 else f"{count} GPUs"
     alone = count // len(groups[0].resources.gpus)
-    return f"{len(groups)} workers share {gpus}; execution.workers: {alone} would give each its own GPUs"
+    return f"{len(groups)} workers share {gpus}; with execution.workers: {alone} none would share"
 
 
 def with_kept_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> ExecutionConfig:

@@ -289,7 +289,10 @@ _ADD = sa.insert(_trials)
 _START = (
     sa.update(_trials)
     .where(_trials.c.trial_id == sa.bindparam("of"))
-    .values(state=TrialState.RUNNING, datetime_start=sa.func.coalesce(_trials.c.datetime_start, sa.bindparam("now")))
+    .values(
+        state=TrialState.RUNNING,
+        datetime_start=sa.func.coalesce(_trials.c.datetime_start, sa.bindparam("now", type_=sa.DateTime())),
+    )
 )
 _REOPEN = (
     sa.update(_trials)

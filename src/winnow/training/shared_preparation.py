@@ -70,12 +70,13 @@ class SharedPreparation:
         """
         import winnow.training.jobs  # noqa: F401
 
-        if environment.get("WORLD_SIZE", "1") != "1":
-            # DistributedDataParallel imports it, which takes 3 CPU seconds in every rank.
-            import torch._dynamo  # noqa: F401
-
         try:
             experiment = _experiment(environment)
+            if environment.get("WORLD_SIZE", "1") != "1" or experiment.training.precision != "no":
+                # Accelerate and DistributedDataParallel import them: 3 CPU seconds in every rank.
+                import accelerate  # noqa: F401
+                import torch._dynamo
+                import torch.distributed.tensor  # noqa: F401
             if self._of(experiment) is None:
                 self._prepared = prepare(experiment)
         except Exception:  # noqa: BLE001 - a rank meets it too

@@ -55,7 +55,7 @@ def test_a_category_is_found_by_what_a_text_says_in_its_type() -> None:
 
 @pytest.mark.parametrize("column", [PLAN, PAID, SIGNUP, SPENT], ids=lambda column: column.kind)
 def test_every_form_of_a_missing_value_is_nan(column: Column) -> None:
-    numbers = column.encode([None, float("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), np.float32("nan")])
+    numbers = column.encode([None, float("nan"), pd.NA, pd.NaT, np.datetime64("NaT", "D"), np.float32("nan")])
     assert numbers.shape == (6, column.width)
     assert np.isnan(numbers).all()
 
@@ -97,5 +97,5 @@ def test_a_decoded_row_is_the_raw_row() -> None:
 def test_an_array_of_times_is_encoded_as_its_values_are() -> None:
     seconds = np.random.default_rng(0).integers(-(10**10), 10**10, 500)
     times = np.array([*seconds, 0, -1, 951_782_400], dtype="datetime64[s]")
-    moments = np.array([*times, np.datetime64("NaT")], dtype="datetime64[us]") + np.timedelta64(250_000, "us")
+    moments = np.array([*times, np.datetime64("NaT", "us")], dtype="datetime64[us]") + np.timedelta64(250_000, "us")
     np.testing.assert_array_equal(SEEN.encode(moments), SEEN.encode(list(moments)))

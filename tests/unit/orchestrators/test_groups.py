@@ -101,7 +101,7 @@ def test_pods_ask_for_a_gpu_for_every_rank_and_count_them_from_0() -> None:
 def test_groups_share_the_gpus_where_there_are_too_few_and_say_so(host: WorkerHost) -> None:
     groups = plan_groups("a-study", execution(workers=4), replace(host, gpus=("2", "5")), environment={})
     assert [group.resources.gpus for group in groups] == [("2",), ("5",), ("2",), ("5",)]
-    assert gpu_sharing(groups) == "4 workers share 2 GPUs; execution.workers: 2 would give each its own GPUs"
+    assert gpu_sharing(groups) == "4 workers share 2 GPUs; with execution.workers: 2 none would share"
 
 
 @pytest.mark.parametrize(("changes", "gpus"), [({"workers": 2}, ("0", "1")), ({"workers": 2, "device": "cpu"}, ("0",))])
