@@ -79,8 +79,7 @@ class Column:
     def encode(self, values: Iterable[Any]) -> NDArray[np.float64]:
         """Raw values, [rows], as numbers, [rows, width]; their range is the caller's to check.
 
-        Raises:
-            ColumnValueError: the first value that the column does not take.
+        Raises ColumnValueError for the first value that the column does not take.
         """
         if self.kind == "date" and isinstance(values, np.ndarray) and values.dtype.kind == "M":
             return _date_matrix(values)

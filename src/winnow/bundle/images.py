@@ -76,17 +76,12 @@ class ImageInput:
     def decode(self, data: bytes) -> NDArray[np.float32]:
         """The row of a PNG or JPEG file's bytes: float32 [channels, height, width].
 
-        Raises:
-            ImageError: it is none, it is broken, or it has more than `MOST_PIXELS`.
+        Raises ImageError where it is none, it is broken, or it has more than `MOST_PIXELS`.
         """
         return self.scaled(self.pixels(data))
 
     def pixels(self, data: bytes) -> NDArray[np.uint8]:
-        """The same before it is scaled: uint8 [channels, height, width], a quarter of the memory.
-
-        Raises:
-            ImageError: as for `decode`.
-        """
+        """What `decode` scales: uint8 [channels, height, width], a quarter of the memory; raises as `decode` does."""
         image = _opened(data).convert("RGB" if self.channels == 3 else "L")
         if image.size != (self.width, self.height):
             image = image.resize((self.width, self.height), 2)  # Pillow's number for BILINEAR

@@ -127,8 +127,7 @@ def write_profile(directory: Path, profile: Profile) -> None:
 def read_profile(directory: Path) -> Profile | None:
     """The profile of a bundle whose files have been checked; None for a bundle of an older version.
 
-    Raises:
-        ValueError: it is not one that this version reads.
+    Raises ValueError where it is not one that this version reads.
     """
     path = directory / PROFILE
     return msgspec.json.decode(path.read_bytes(), type=Profile) if path.is_file() else None

@@ -33,11 +33,7 @@ class Value:
     place: str
 
     def __call__(self, rows: Any, predictions: Any) -> float:
-        """Its value for some rows.
-
-        Raises:
-            InputError: it raises, or gives no number.
-        """
+        """Its value for some rows. Raises InputError where it raises, or gives no number."""
         try:
             return float(self.function(rows, predictions))
         except Exception as error:

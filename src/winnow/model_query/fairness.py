@@ -46,8 +46,7 @@ class Groups:
 def groups_of(evidence: Evidence, column: str, place: str) -> Groups | None:
     """The groups that a column's values make; missing values are a group of their own. None without rows.
 
-    Raises:
-        InputError: there is no such column, or it has one value or too many.
+    Raises InputError where there is no such column, or it has one value or too many.
     """
     if not len(evidence.target):
         return None

@@ -53,8 +53,7 @@ class Run:
 def file_of(gate: TestsGate, evidence: Evidence, place: str) -> Path:
     """The gate's file.
 
-    Raises:
-        InputError: it does not exist, pytest is not installed, or the candidate's bundle is not at hand.
+    Raises InputError where it does not exist, pytest is not installed, or the candidate's bundle is not at hand.
     """
     file = Path(gate.file).expanduser().resolve()
     if not file.is_file():

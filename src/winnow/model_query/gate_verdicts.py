@@ -333,11 +333,7 @@ def _alpha(confidence: float | None) -> float:
 
 
 def _directed(found: Measure, place: str) -> Measure:
-    """The metric, which has to have a better direction.
-
-    Raises:
-        InputError: it has none.
-    """
+    """The metric, which has to have a better direction. Raises InputError where it has none."""
     if found.goal is None:
         raise InputError(
             place,
@@ -351,8 +347,7 @@ def _directed(found: Measure, place: str) -> Measure:
 def _sign_of_folds(gate: CrossValidationGate, candidate: Answers, place: str) -> float:
     """1 where more is better, otherwise -1.
 
-    Raises:
-        InputError: the candidate's folds have no such metric, or its direction is not known.
+    Raises InputError where the candidate's folds have no such metric, or its direction is not known.
     """
     if candidate.folds and gate.metric not in candidate.folds:
         raise InputError(
@@ -382,8 +377,7 @@ def _sign_of_folds(gate: CrossValidationGate, candidate: Answers, place: str) ->
 def _alike(candidate: Answers, champion: Answers) -> Answers:
     """The champion's answers with the candidate's order of classes.
 
-    Raises:
-        InputError: the versions do not predict the same.
+    Raises InputError where the versions do not predict the same.
     """
     own, other = candidate.manifest, champion.manifest
     is_alike = own.task == other.task and (

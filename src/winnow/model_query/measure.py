@@ -112,8 +112,7 @@ def measure_of(config: MetricConfig, manifest: Manifest, place: str) -> Measure:
     Args:
         place: its key, for errors.
 
-    Raises:
-        InputError: there is none of that name, or it does not fit the model's task and classes.
+    Raises InputError where there is none of that name, or it does not fit the model's task and classes.
     """
     names = manifest.class_names
     positive = names.index(manifest.positive) if names and manifest.positive else None

@@ -66,8 +66,7 @@ class Selection:
 def resolve_objective(rules: Rules, sweep: TrackedRun) -> Order:
     """The rules' objective, with `auto` replaced by what the sweep's parent run says that it optimized.
 
-    Raises:
-        InputError: the run does not say it.
+    Raises InputError where the run does not say it.
     """
     metric: str | None = rules.objective.metric
     goal: str | None = rules.objective.goal

@@ -11,14 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from winnow.config import error_reports
-from winnow.serving import settings
+from winnow.serving import listening, settings
 from winnow.serving.settings import SettingError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until stopped; 0 after an orderly stop, 1 for a bundle that cannot be served, 2 for wrong arguments."""
     given = _parser().parse_args(arguments)
-    _set_up_logging()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    # uvicorn warns of every request that is no HTTP, without saying which: a client could fill the log with it.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    access = logging.getLogger("winnow.serving.access")
+    access.addHandler(logging.StreamHandler(sys.stdout))
+    access.propagate = False
     try:
         chosen = settings.from_environment()
     except SettingError as error:
@@ -28,16 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if silent := error_reports.start(os.environ, {"part": "replica", "version": given.model_version or ""}):
         logging.getLogger("winnow.serving").warning(silent)
     # Late, so that wrong arguments are answered before ONNX Runtime is loaded.
-    from winnow.serving.listening import Listening, PortTakenError
     from winnow.serving.predictor import WrongModelError
     from winnow.serving.server import run
 
-    listening = Listening(given.host, given.port, given.fd, given.door_fd, given.ready_file)
     try:
-        run(given.bundle, given.model_version, listening, chosen, digest=given.model_sha256)
+        where = listening.listening_in(given)
+        run(given.bundle, given.model_version, where, chosen, digest=given.model_sha256)
     except WrongModelError as error:
         return _fail(error, 1)
-    except (PortTakenError, SettingError) as error:
+    except (listening.PortTakenError, SettingError) as error:
         return _fail(error, 2)
     return 0
 
@@ -64,24 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get("WINNOW_MODEL_SHA256", ""),
         help="serve no bundle but this one (default: $WINNOW_MODEL_SHA256, else any)",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 finds a free one (default)")
-    parser.add_argument("--fd", type=int, metavar="N", help="inherited, bound socket instead of host and port")
-    parser.add_argument("--door-fd", type=int, metavar="N", help="inherited Unix socket that passes the other one on")
-    parser.add_argument("--ready-file", type=Path, metavar="FILE", help="written with pid, port and URL when ready")
-    parser.add_argument("--settle-s", type=float, metavar="S", help="seconds to go on answering after SIGTERM")
+    listening.add_arguments(parser)
     return parser
-
-
-def _set_up_logging() -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    # uvicorn warns of every request that is no HTTP, without saying which: a client could fill the log with it.
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    access = logging.getLogger("winnow.serving.access")
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    access.addHandler(handler)
-    access.propagate = False
 
 
 def _fail(error: Exception, status: int) -> int:

@@ -24,7 +24,6 @@ import msgspec
 
 from winnow.config.version import __version__
 from winnow.serving import inference_codec, problems, request
-from winnow.serving.budget import ByteBudget, Reservation
 from winnow.serving.codec import Codec
 from winnow.serving.features import FeatureLookup, with_fallback
 from winnow.serving.feedback import Feedback
@@ -36,7 +35,18 @@ from winnow.serving.predict_codec import PredictCodec
 from winnow.serving.prediction_log import PredictionLog
 from winnow.serving.predictor import Predictor
 from winnow.serving.problems import ProblemError
-from winnow.serving.request import ASGIApp, ClientGoneError, Head, Headers, Receive, Reply, Scope, Send
+from winnow.serving.request import (
+    ASGIApp,
+    ByteBudget,
+    ClientGoneError,
+    Head,
+    Headers,
+    Receive,
+    Reply,
+    Reservation,
+    Scope,
+    Send,
+)
 from winnow.serving.settings import ServingSettings
 from winnow.serving.signature import MODEL_HEADER
 
@@ -57,8 +67,7 @@ class App:
         make_admin: makes the application for every address that is not answered here; called in a thread, and again
             after a failure.
 
-    Raises:
-        SettingError: what is to be logged cannot be.
+    Raises SettingError where what is to be logged cannot be.
     """
 
     def __init__(self, predictor: Predictor, settings: ServingSettings, make_admin: Callable[[], ASGIApp]) -> None:
@@ -79,6 +88,7 @@ class App:
         self._inference = InferenceCodec(signature)
         self._log = None if settings.log is None else PredictionLog(signature, settings.log, self.metrics)
         self._counts = None if predictor.profile is None else LiveCounts(signature, predictor.profile)
+        counted = bytes if self._counts is None else self._counts.exposition
         self._feedback = Feedback(signature, self._log)
         features = settings.features
         self._lookup = None if features is None else FeatureLookup(signature, features, self.metrics.registry)
@@ -99,17 +109,13 @@ class App:
             "outputs": inference_codec.output_tensors(signature),
         }
         self._reading: dict[str, Callable[[], Reply]] = {
-            "/metrics": lambda: Reply(200, CONTENT_TYPE, self._exposition()),
+            "/metrics": lambda: Reply(200, CONTENT_TYPE, self.metrics.exposition() + counted()),
             "/v2": lambda: _json({"name": "winnow", "version": __version__, "extensions": []}),
             **dict.fromkeys((v2, version), lambda: _json(metadata)),
             **dict.fromkeys(("/livez", "/v2/health/live"), lambda: _json({"live": True})),
             **dict.fromkeys(("/readyz", "/ping", "/health", "/v2/health/ready"), lambda: self._ready({})),
             **dict.fromkeys((f"{v2}/ready", f"{version}/ready"), lambda: self._ready({"name": signature.name})),
         }
-
-    def _exposition(self) -> bytes:
-        counted = b"" if self._counts is None else self._counts.exposition()
-        return self.metrics.exposition() + counted
 
     def start_draining(self) -> None:
         """Stop being ready, and ask every client to close its connection after the next answer."""
@@ -161,10 +167,9 @@ class App:
         Args:
             is_counted: count it in the metrics, since no call of this application does.
         """
-        request_id = request.own_id()
         if is_counted:
             self.metrics.answered("other", problem.status, 0.0, 0)
-        return request.raw_response(self._problem(problem, request_id), request_id, self._further)
+        return request.raw_refusal(problem, self._further)
 
     async def _post(self, label: str, codec: Codec | Feedback, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -291,9 +296,7 @@ class App:
     def _problem(self, problem: ProblemError, request_id: str, codec: Codec | Feedback | None = None) -> Reply:
         if problem.status >= 500 and problem.__cause__ is not None:
             log.error("request %s: %s", request_id, problem.detail, exc_info=problem.__cause__)
-        members = problems.members_of(problem, request_id)
-        body = msgspec.json.encode(codec.problem_members(members) if codec is not None else members)
-        return Reply(problem.status, problems.MEDIA_TYPE, body, problem.headers)
+        return request.problem_reply(problem, request_id, dict if codec is None else codec.problem_members)
 
     def _record(self, route: str, status: int, seconds: float, rows: int, head: Head) -> None:
         self.metrics.answered(route, status, seconds, rows)

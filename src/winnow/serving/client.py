@@ -50,8 +50,7 @@ def ask(url: str, body: bytes, *, key: bytes | None = None, timeout_s: float = 3
     """
     media_type = media_type_of(body)
     if media_type != JSON:
-        status, answer, model = _send(f"{url}/predict", body, key, timeout_s, media_type)
-        return Asked(f"{url}/predict", body, status, answer, model)
+        return _send(f"{url}/predict", body, key, timeout_s, media_type)
     content = msgspec.json.decode(body)
     inputs = content.get("inputs") if isinstance(content, dict) else None
     if isinstance(inputs, list) and inputs and isinstance(inputs[0], dict) and "datatype" in inputs[0]:
@@ -63,8 +62,7 @@ def ask(url: str, body: bytes, *, key: bytes | None = None, timeout_s: float = 3
         if not isinstance(content, dict) or "rows" not in content:
             is_many = isinstance(content, list) and bool(content) and isinstance(content[0], (list, dict))
             body = msgspec.json.encode({"rows": content if is_many else [content]})
-    status, answer, model = _send(url + path, body, key, timeout_s)
-    return Asked(url + path, body, status, answer, model)
+    return _send(url + path, body, key, timeout_s)
 
 
 def media_type_of(body: bytes) -> str:
@@ -75,19 +73,16 @@ def media_type_of(body: bytes) -> str:
 def card(url: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
     """The served model's card: its manifest, version, and `input_example`, a body for `/predict`.
 
-    Raises:
-        NoAnswerError: nothing answers, or what answers is no model server.
+    Raises NoAnswerError where nothing answers, or what answers is no model server.
     """
-    status, found, _ = _send(f"{url}/model", None, None, timeout_s)
-    if status != http.client.OK or not isinstance(found, dict) or "input_example" not in found:
-        raise NoAnswerError(f"{url}/model: expected a model's card, found status {status}")
-    return found
+    asked = _send(f"{url}/model", b"", None, timeout_s)
+    if asked.status != http.client.OK or not isinstance(asked.answer, dict) or "input_example" not in asked.answer:
+        raise NoAnswerError(f"{url}/model: expected a model's card, found status {asked.status}")
+    return asked.answer
 
 
-def _send(
-    address: str, body: bytes | None, key: bytes | None, timeout_s: float, media_type: str = JSON
-) -> tuple[int, Any, str]:
-    """The answer's status, its JSON, and the model that it is of."""
+def _send(address: str, body: bytes, key: bytes | None, timeout_s: float, media_type: str = JSON) -> Asked:
+    """Post a body, or get what is at the address if it is empty."""
     headers = {"content-type": media_type}
     if key is not None:
         headers["authorization"] = f"Bearer {key.decode()}"
@@ -95,14 +90,15 @@ def _send(
         if not address.startswith(("http://", "https://")):
             raise ValueError("expected an address that begins with http:// or https://")
         there, named = reached(address)
-        request = urllib.request.Request(there, data=body, headers=headers | named)
+        request = urllib.request.Request(there, data=body or None, headers=headers | named)
         with urllib.request.urlopen(request, timeout=timeout_s) as response:  # nosec B310 (checked above)
-            return response.status, msgspec.json.decode(response.read()), response.headers.get(MODEL_HEADER, "")
+            model, content = response.headers.get(MODEL_HEADER, ""), response.read()
+            return Asked(address, body, response.status, msgspec.json.decode(content), model)
     except urllib.error.HTTPError as error:
         with error:
-            content = error.read()
+            model, content = error.headers.get(MODEL_HEADER, ""), error.read()
         try:
-            return error.code, msgspec.json.decode(content), error.headers.get(MODEL_HEADER, "")
+            return Asked(address, body, error.code, msgspec.json.decode(content), model)
         except msgspec.DecodeError:
             raise NoAnswerError(f"{address}: expected JSON, found status {error.code} with something else") from None
     except (OSError, ValueError, http.client.HTTPException) as error:

@@ -48,8 +48,7 @@ class Codec(Protocol):
     def decode(self, body: bytes, media_type: str) -> InferenceRequest:
         """The rows in a body.
 
-        Raises:
-            ProblemError: it is not one of this protocol, or its rows do not fit the model.
+        Raises ProblemError where it is not one of this protocol, or its rows do not fit the model.
         """
 
     def encode(self, request: InferenceRequest, outputs: Matrix, request_id: str) -> bytes:
@@ -110,8 +109,7 @@ class RowReader:
     def matrix(self, items: Sequence[Any], where: str) -> Matrix | None:
         """The rows as an array, or None if they are too few or ragged, for `rows` to say why.
 
-        Raises:
-            ProblemError: there are too many rows, or a value does not fit its column.
+        Raises ProblemError where there are too many rows, or a value does not fit its column.
         """
         signature = self._signature
         if not items:

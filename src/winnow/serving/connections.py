@@ -22,9 +22,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from winnow.serving import problems
-from winnow.serving.budget import ByteBudget
 from winnow.serving.problems import ProblemError
-from winnow.serving.request import Receive, Scope, Send
+from winnow.serving.request import ByteBudget, Receive, Scope, Send
 from winnow.serving.settings import ServingSettings
 
 GRACE_S = 1.0
@@ -159,7 +158,6 @@ class Connection(HttpToolsProtocol):
         return self.timeout_keep_alive_task.when() if is_idle and self.timeout_keep_alive_task is not None else None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """See `asyncio.Protocol`."""
         super().connection_made(transport)
         now = self.loop.time()
         if not self._table.admit(self, now):
@@ -167,13 +165,11 @@ class Connection(HttpToolsProtocol):
         self._table.waiting[self] = self._born = now
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
         self._table.forget(self)
         self._count_unsent(0)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
         if len(data) > self._largest_head and not self._is_in_body():
             for start in range(0, len(data), self._largest_head):
                 if not self._is_refused and not self.transport.is_closing():
@@ -210,7 +206,6 @@ class Connection(HttpToolsProtocol):
         return True
 
     def on_headers_complete(self) -> None:
-        """See `httptools`."""
         super().on_headers_complete()
         is_left = self._entry is not None and self._entry is not self._table.entry
         is_old = self.loop.time() - self._born > self._table.longest_s
@@ -218,20 +213,17 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False  # the client comes back, to the revision or the router that is chosen then
 
     def on_message_complete(self) -> None:
-        """See `httptools`."""
         self._whole_scope = self.scope
         self._head_bytes = 0
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """See `asyncio.Protocol`."""
         super().pause_writing()
         self._unsent_since = self.loop.time()
         self._count_unsent(self.transport.get_write_buffer_size())
         self._table.unread.add(self)
 
     def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
         self._count_unsent(0)
         self._table.unread.discard(self)
         super().resume_writing()

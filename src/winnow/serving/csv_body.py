@@ -20,8 +20,7 @@ from winnow.serving.values import Matrix
 def from_csv(body: bytes, signature: Signature) -> Matrix:
     """An array from CSV; columns that the model does not know are ignored.
 
-    Raises:
-        ProblemError: it is no CSV in UTF-8, or its rows do not fit the model.
+    Raises ProblemError where it is no CSV in UTF-8, or its rows do not fit the model.
     """
     if signature.columns is None:
         shape = rows.batch_shape(signature)

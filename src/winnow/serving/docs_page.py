@@ -85,8 +85,7 @@ def _sentence(manifest: Manifest, signature: Signature) -> str:
 
 
 def _protocol(example: Example, url: str, *, needs_key: bool) -> str:
-    command = html.escape(example.curl(url, needs_key=needs_key))
-    title, path = html.escape(example.title), html.escape(example.path)
+    title, path, command = map(html.escape, (example.title, example.path, example.curl(url, needs_key=needs_key)))
     head = f"<summary>{title} <code>POST {path}</code></summary>"
     return f'<details>{head}<div class="code"><button class="copy">Copy</button><pre>{command}</pre></div></details>'
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,54 +45,44 @@ def curl(address: str, body: str, media_type: str = codec.JSON, *, needs_key: bo
 
 def examples_of(signature: Signature, matrix: Matrix) -> tuple[Example, ...]:
     """A request per protocol and form for the first row of `matrix` (float32 [rows, *input_shape])."""
-    infer = f"/v2/models/{signature.name}/infer"
     if signature.images is not None:
-        return (Example("Images in base64", "/predict", codec.JSON, _text({"rows": [{IMAGE: GRAY_PIXEL}]})),)
-    if signature.columns is None:
-        rows = [_plain(matrix[0].tolist())]
-        return (
-            Example("Rows in order", "/predict", codec.JSON, _text({"rows": rows})),
-            *_rows_in_order(rows),
-            Example("Open Inference Protocol", infer, codec.JSON, _inference([_whole(matrix)])),
-        )
-    record = {name: _plain(value) for name, value in decode_row(signature.columns, matrix[0].tolist()).items()}
-    rows = [list(record.values())]
-    split = {"columns": list(record), "data": rows}
-    lines = [_csv_line(record), _csv_line(_csv_field(value) for value in record.values())]
-    tensors = [
-        {"name": column.name, "shape": [1], "datatype": DATATYPE_OF[column.dtype], "data": [record[column.name]]}
-        for column in signature.columns
-    ]
-    return (
-        Example("Rows by column name", "/predict", codec.JSON, _text({"rows": [record]})),
-        Example("Rows in order", "/predict", codec.JSON, _text({"rows": rows})),
-        Example("MLflow: dataframe_split", "/invocations", codec.JSON, _text({"dataframe_split": split})),
-        Example("MLflow: dataframe_records", "/invocations", codec.JSON, _text({"dataframe_records": [record]})),
-        Example("MLflow: CSV", "/invocations", codec.CSV, "".join(f"{line}\n" for line in lines)),
-        *_rows_in_order(rows),
-        Example(
-            "Open Inference Protocol",
-            infer,
-            codec.JSON,
-            _inference([_whole(matrix)] if signature.is_numeric else tensors),
-        ),
-    )
-
-
-def _rows_in_order(rows: list[Any]) -> tuple[Example, ...]:
-    return (
-        Example("MLflow: instances", "/invocations", codec.JSON, _text({"instances": rows})),
-        Example("MLflow: inputs", "/invocations", codec.JSON, _text({"inputs": rows})),
-    )
-
-
-def _whole(matrix: Matrix) -> dict[str, Any]:
+        return (_example("Images in base64", "/predict", {"rows": [{IMAGE: GRAY_PIXEL}]}),)
+    rows: list[Any] = [_plain(matrix[0].tolist())]
     flat = _plain(matrix[0].ravel().tolist())
-    return {"name": INPUT, "shape": [1, *matrix[0].shape], "datatype": "FP32", "data": flat}
+    tensors: list[dict[str, Any]] = [{"name": INPUT, "shape": [1, *matrix[0].shape], "datatype": "FP32", "data": flat}]
+    by_name, of_tables = [], []
+    if signature.columns is not None:
+        record = {name: _plain(value) for name, value in decode_row(signature.columns, matrix[0].tolist()).items()}
+        rows = [list(record.values())]
+        if not signature.is_numeric:
+            tensors = [
+                {"name": each.name, "shape": [1], "datatype": DATATYPE_OF[each.dtype], "data": [record[each.name]]}
+                for each in signature.columns
+            ]
+        text = io.StringIO()
+        # As pandas writes them.
+        lines = (record, ["" if value is None else str(value) for value in record.values()])
+        csv.writer(text, lineterminator="\n").writerows(lines)
+        by_name = [_example("Rows by column name", "/predict", {"rows": [record]})]
+        split = {"columns": list(record), "data": rows}
+        of_tables = [
+            _example("MLflow: dataframe_split", "/invocations", {"dataframe_split": split}),
+            _example("MLflow: dataframe_records", "/invocations", {"dataframe_records": [record]}),
+            Example("MLflow: CSV", "/invocations", codec.CSV, text.getvalue()),
+        ]
+    infer = f"/v2/models/{signature.name}/infer"
+    return (
+        *by_name,
+        _example("Rows in order", "/predict", {"rows": rows}),
+        *of_tables,
+        _example("MLflow: instances", "/invocations", {"instances": rows}),
+        _example("MLflow: inputs", "/invocations", {"inputs": rows}),
+        _example("Open Inference Protocol", infer, {"id": "example-1", "inputs": tensors}),
+    )
 
 
-def _inference(tensors: list[dict[str, Any]]) -> str:
-    return _text({"id": "example-1", "inputs": tensors})
+def _example(title: str, path: str, content: object) -> Example:
+    return Example(title, path, codec.JSON, msgspec.json.encode(content).decode())
 
 
 def _plain(value: Any) -> Any:
@@ -103,18 +92,3 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, float):
         return value
     return None if math.isnan(value) else float(f"{value:.7g}")
-
-
-def _csv_field(value: Any) -> str:
-    """A value as pandas writes it."""
-    return "" if value is None else str(value)
-
-
-def _text(content: object) -> str:
-    return msgspec.json.encode(content).decode()
-
-
-def _csv_line(fields: Iterable[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(fields)
-    return text.getvalue()

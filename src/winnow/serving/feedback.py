@@ -42,8 +42,7 @@ class Feedback:
     def take(self, body: bytes, request_id: str) -> bytes:
         """Hand the outcomes over to the log; the body of the answer.
 
-        Raises:
-            ProblemError: the body is none of outcomes for this model, or there is no log, or no room in it.
+        Raises ProblemError where the body is none of outcomes for this model, or there is no log, or no room in it.
         """
         if self._log is None:
             raise ProblemError("not-found", "This server keeps no log of predictions, so it takes no outcomes.")
@@ -60,7 +59,6 @@ class Feedback:
         return msgspec.json.encode({"accepted": len(outcomes), "request_id": request_id})
 
     def problem_members(self, members: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See `Codec.problem_members`."""
         return members
 
     def _read(self, body: bytes) -> list[Outcome]:

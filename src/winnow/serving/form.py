@@ -28,13 +28,12 @@ def render(signature: Signature, example: Mapping[str, Any] | list[Any]) -> str:
     if signature.columns is None or len(signature.columns) > MOST_FIELDS or not isinstance(example, Mapping):
         text = html.escape(msgspec.json.format(msgspec.json.encode({"rows": [example]}), indent=0).decode())
         return f'<textarea id="body" spellcheck="false" rows="6">{text}</textarea>'
-    fields = [_label(column, place, example[column.name]) for place, column in enumerate(signature.columns)]
-    return f'<div class="fields">{"".join(fields)}</div>'
-
-
-def _label(column: Column, place: int, value: Any) -> str:
-    name = html.escape(column.name)
-    return f'<label><span title="{name}">{name}</span>{_input(column, name, place, value)}</label>'
+    fields = ""
+    for place, column in enumerate(signature.columns):
+        name = html.escape(column.name)
+        field = _input(column, name, place, example[column.name])
+        fields += f'<label><span title="{name}">{name}</span>{field}</label>'
+    return f'<div class="fields">{fields}</div>'
 
 
 def _input(column: Column, name: str, place: int, value: Any) -> str:

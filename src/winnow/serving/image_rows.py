@@ -21,8 +21,7 @@ MOST_VALUES = 2**24
 def from_image(body: bytes, images: ImageInput) -> Matrix:
     """One row, float32 [1, channels, height, width].
 
-    Raises:
-        ProblemError: the body is no image, or a broken or too large one.
+    Raises ProblemError where the body is no image, or a broken or too large one.
     """
     try:
         return images.decode(body)[np.newaxis]
@@ -34,8 +33,7 @@ def from_image(body: bytes, images: ImageInput) -> Matrix:
 def from_objects(items: Sequence[object], images: ImageInput, where: str) -> Matrix:
     """One row per `{"image": "…base64…"}`, float32 [rows, channels, height, width].
 
-    Raises:
-        ProblemError: they are too many, or some are something else, or no image.
+    Raises ProblemError where they are too many, or some are something else, or no image.
     """
     most = max(MOST_VALUES // (images.channels * images.height * images.width), 1)
     if len(items) > most:

@@ -88,7 +88,6 @@ class InferenceCodec:
         self._encode = msgspec.json.Encoder().encode
 
     def decode(self, body: bytes, media_type: str) -> InferenceRequest:
-        """See `Codec.decode`."""
         content = codec.typed(self._body, body)
         if content is None:
             self._refuse(body)
@@ -101,7 +100,6 @@ class InferenceCodec:
         return InferenceRequest(self._matrix(content.inputs), content.id, wanted)
 
     def encode(self, request: InferenceRequest, outputs: Matrix, request_id: str) -> bytes:
-        """See `Codec.encode`."""
         signature = self._signature
         tensors: list[dict[str, Any]] = []
         wanted = request.wanted or self._outputs

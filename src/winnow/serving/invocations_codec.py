@@ -53,7 +53,6 @@ class InvocationsCodec:
         self._encode = msgspec.json.Encoder().encode
 
     def decode(self, body: bytes, media_type: str) -> InferenceRequest:
-        """See `Codec.decode`."""
         if media_type == codec.CSV:
             return InferenceRequest(from_csv(body, self._signature))
         content = codec.typed(self._decoder, body)
@@ -61,7 +60,6 @@ class InvocationsCodec:
         return InferenceRequest(self._read(body) if matrix is None else matrix)
 
     def encode(self, request: InferenceRequest, outputs: Matrix, request_id: str) -> bytes:
-        """See `Codec.encode`."""
         classes = self._signature.classes
         if classes is None:
             return self._encode({"predictions": codec.by_name(outputs, self._signature.targets)})

@@ -39,8 +39,7 @@ def standard_json(body: bytes) -> bytes:
 def json_of(body: bytes, signature: Signature) -> Any:
     """The body, in the form of `standard_json`, as plain JSON values.
 
-    Raises:
-        ProblemError: it is not JSON in UTF-8, or holds more arrays and objects than the most rows can need.
+    Raises ProblemError where it is not JSON in UTF-8, or holds more arrays and objects than the most rows can need.
     """
     _check_containers(body, signature)
     try:

@@ -7,12 +7,18 @@ revision to another without a moment in which nothing listens.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
+
+from winnow.config.atomic_write import replace_bytes
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,27 @@ class Listening:
     fd: int | None = None
     door_fd: int | None = None
     ready_file: Path | None = None
+
+    def report_ready(self, host: str, port: int, **further: int) -> None:
+        """Write the ready file, if there is one."""
+        if self.ready_file is not None:
+            ready = {"pid": os.getpid(), "host": host, "port": port, "url": f"http://{host}:{port}", **further}
+            replace_bytes(self.ready_file, msgspec.json.encode(ready))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `listening_in`, and `--settle-s`."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 finds a free one (default)")
+    parser.add_argument("--fd", type=int, metavar="N", help="inherited, bound socket instead of host and port")
+    parser.add_argument("--door-fd", type=int, metavar="N", help="inherited Unix socket that passes the other one on")
+    parser.add_argument("--ready-file", type=Path, metavar="FILE", help="written with pid, ports and URL when ready")
+    parser.add_argument("--settle-s", type=float, metavar="S", help="seconds to go on answering after SIGTERM")
+
+
+def listening_in(given: argparse.Namespace) -> Listening:
+    """Where a process listens, by its arguments."""
+    return Listening(given.host, given.port, given.fd, given.door_fd, given.ready_file)
 
 
 class PortTakenError(Exception):
@@ -91,11 +118,7 @@ class Door:
 
 
 def open_listener(listening: Listening) -> socket.socket:
-    """The bound socket.
-
-    Raises:
-        PortTakenError: the address cannot be listened on.
-    """
+    """The bound socket. Raises PortTakenError where the address cannot be listened on."""
     if listening.fd is not None:
         return socket.socket(fileno=listening.fd)
     listener = socket.socket(socket.AF_INET6 if ":" in listening.host else socket.AF_INET)

@@ -40,7 +40,6 @@ class PredictCodec:
         self._model = {"name": signature.name, "version": signature.version, "digest": signature.digest}
 
     def decode(self, body: bytes, media_type: str) -> InferenceRequest:
-        """See `Codec.decode`."""
         if self._signature.images is not None and media_type != codec.JSON:
             return InferenceRequest(image_rows.from_image(body, self._signature.images))
         content = codec.typed(self._decoder, body)
@@ -48,7 +47,6 @@ class PredictCodec:
         return InferenceRequest(self._read(body) if matrix is None else matrix)
 
     def encode(self, request: InferenceRequest, outputs: Matrix, request_id: str) -> bytes:
-        """See `Codec.encode`."""
         signature = self._signature
         named, names = ("probabilities", signature.classes) if signature.classes else ("values", signature.targets)
         answer = {
@@ -60,7 +58,6 @@ class PredictCodec:
         return self._encode(answer)
 
     def problem_members(self, members: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See `Codec.problem_members`."""
         return members
 
     def _read(self, body: bytes) -> Matrix:

@@ -55,21 +55,18 @@ class _Predicted(NamedTuple):
     route: bytes
     matrix: Matrix | None
     outputs: Matrix
+    lines: int
     size: int
 
 
 class _Learnt(NamedTuple):
-    lines: bytes
-    outcomes: int
+    text: bytes
+    lines: int
     size: int
 
 
 class PredictionLog:
-    """The log of one server.
-
-    Raises:
-        SettingError: the file cannot be written, or the model has no such column.
-    """
+    """The log of one server. Raises SettingError where the file cannot be written, or the model has no such column."""
 
     def __init__(self, signature: Signature, settings: PredictionLogSettings, metrics: Metrics) -> None:
         self._signature = signature
@@ -109,7 +106,7 @@ class PredictionLog:
             return
         kept = matrix if self._columns else None
         size = len(outputs) * LINE_BYTES + outputs.nbytes + (matrix.nbytes if kept is not None else 0)
-        if not self._add(_Predicted(time.time(), request_id, route, kept, outputs, size)):
+        if not self._add(_Predicted(time.time(), request_id, route, kept, outputs, len(outputs), size)):
             self._metrics.log_dropped.inc(len(outputs))
 
     def learnt(self, outcomes: Sequence[Outcome]) -> bool:
@@ -153,9 +150,7 @@ class PredictionLog:
         try:
             file = self._opened()
         except OSError as error:
-            self._drop(
-                sum(len(each.outputs) if isinstance(each, _Predicted) else each.outcomes for each in taken), error
-            )
+            self._drop(sum(each.lines for each in taken), error)
             return
         try:
             for block in _blocks(self._lines(taken)):
@@ -186,7 +181,7 @@ class PredictionLog:
             yield from self._predictions(predicted[start : start + REQUESTS_AT_ONCE])
         for each in taken:
             if isinstance(each, _Learnt):
-                yield from each.lines.splitlines(keepends=True)
+                yield from each.text.splitlines(keepends=True)
 
     def _predictions(self, items: Sequence[_Predicted]) -> Iterator[bytes]:
         """The lines of several requests: their rows are read together, which takes half the time."""
@@ -199,17 +194,15 @@ class PredictionLog:
         fields = self._fields([each.matrix for each in items if each.matrix is not None])
         rest = zip(predicted, probabilities, fields or itertools.repeat(None), strict=False)
         for item in items:
-            line = {**self._same, "time": item.time, "request_id": item.request_id, **self._routed(item.route)}
+            serial, assigned, kind = parsed_route(item.route)
+            line: dict[str, Any] = {**self._same, "time": item.time, "request_id": item.request_id, "route": serial}
+            line |= {"assigned": assigned or self._settings.revision or None, "kind": kind}
             for row in range(len(item.outputs)):
                 line["row"] = row
                 line["prediction"], line["probability"], found = next(rest)
                 if found is not None:
                     line["fields"] = found
                 yield self._encode(line) + b"\n"
-
-    def _routed(self, header: bytes) -> dict[str, Any]:
-        serial, assigned, kind = parsed_route(header)
-        return {"route": serial, "assigned": assigned or self._settings.revision or None, "kind": kind}
 
     def _fields(self, matrices: Sequence[Matrix]) -> list[dict[str, Any]]:
         """The logged columns of each row; empty where none are."""

@@ -41,8 +41,7 @@ class Predictor:
         version: of the model as served; by default the digest's first twelve digits.
         most_rows: rows that one request may have.
 
-    Raises:
-        WrongModelError: the bundle is incomplete, damaged, or gives other answers than at export.
+    Raises WrongModelError where the bundle is incomplete, damaged, or gives other answers than at export.
     """
 
     def __init__(self, directory: Path, version: str | None = None, most_rows: int = MOST_ROWS) -> None:

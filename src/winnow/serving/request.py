@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
+import msgspec
+
 from winnow.serving import problems
-from winnow.serving.budget import Reservation
 from winnow.serving.problems import ProblemError
 
 Scope = MutableMapping[str, Any]
@@ -33,6 +34,39 @@ ROUTE_NAME = b"x-winnow-route"
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _own_prefix = os.urandom(6).hex()
 _own_numbers = itertools.count()
+
+
+class ByteBudget:
+    """The bytes that a server holds of large bodies and of unread answers, and the most that it accepts."""
+
+    __slots__ = ("held", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+
+class Reservation:
+    """The part of a budget that one request holds."""
+
+    __slots__ = ("_budget", "_held")
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self._budget = budget
+        self._held = 0
+
+    def add(self, size: int) -> bool:
+        """Hold so many bytes more; False, and nothing held, if the budget has no room for them."""
+        if self._budget.held + size > self._budget.most:
+            return False
+        self._budget.held += size
+        self._held += size
+        return True
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self._budget.held -= self._held
+        self._held = 0
 
 
 class ClientGoneError(Exception):
@@ -98,8 +132,7 @@ def own_id() -> str:
 def media_type_of(head: Head, allowed: tuple[str, ...]) -> str:
     """The body's media type; a request that names none is taken as the first allowed one.
 
-    Raises:
-        ProblemError: it is none of them, not in UTF-8, or compressed.
+    Raises ProblemError where it is none of them, not in UTF-8, or compressed.
     """
     if head.content_encoding.lower() not in (b"", b"identity"):
         raise ProblemError("unsupported-media-type", "Expected a body without content encoding: send it uncompressed.")
@@ -172,8 +205,18 @@ def _headers_of(reply: Reply, request_id: str, further: Headers) -> list[tuple[b
     ]
 
 
-def raw_response(reply: Reply, request_id: str, further: Headers) -> bytes:
+def problem_reply(
+    problem: ProblemError, request_id: str, amend: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+) -> Reply:
+    """The response that tells a problem; `amend` adds the members that a protocol's clients look for."""
+    body = msgspec.json.encode(amend(problems.members_of(problem, request_id)))
+    return Reply(problem.status, problems.MEDIA_TYPE, body, problem.headers)
+
+
+def raw_refusal(problem: ProblemError, further: Headers) -> bytes:
     """A whole response in HTTP/1.1 for a request that no application sees; the connection ends with it."""
+    request_id = own_id()
+    reply = problem_reply(problem, request_id)
     lines = [b"HTTP/1.1 %d %s" % (reply.status, HTTPStatus(reply.status).phrase.encode()), b"connection: close"]
     given = ((name, value) for name, value in _headers_of(reply, request_id, further) if name != b"connection")
     lines += [b"%s: %s" % header for header in given]

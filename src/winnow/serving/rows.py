@@ -34,8 +34,7 @@ def from_rows(
         ignore_extra: leave out columns that the model does not know instead of refusing them.
         may_be_ragged: a column that some object lacks and another has is a missing value instead of a fault.
 
-    Raises:
-        ProblemError: the rows do not fit.
+    Raises ProblemError where the rows do not fit.
     """
     items = _row_list(rows, signature, where)
     names = signature.names

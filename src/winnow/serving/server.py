@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
-
-import msgspec
 
 from winnow.bundle.manifest import REGISTERED, VERDICTS, sha256_of
-from winnow.config.atomic_write import replace_bytes
 from winnow.serving import codec
 from winnow.serving.app import App
 from winnow.serving.connections import Connections, most_connections
@@ -49,19 +44,16 @@ def run(
         PortTakenError: the address cannot be listened on.
     """
     started = time.perf_counter()
-    signal.signal(signal.SIGTERM, _exit_before_start)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as process 1 of a container nothing happens by itself
     app = load_app(bundle, version, settings, digest=digest)
     gc.collect()
     gc.freeze()  # collections skip objects that live as long as the process
     listener = open_listener(listening)
     host, port = listener.getsockname()[:2]
-    url = f"http://{host}:{port}"
 
     def on_listening() -> None:
-        log.info("serving at %s, ready after %.2f s", url, time.perf_counter() - started)
-        if listening.ready_file is not None:
-            ready = {"pid": os.getpid(), "host": host, "port": port, "url": url}
-            replace_bytes(listening.ready_file, msgspec.json.encode(ready))
+        log.info("serving at http://%s:%d, ready after %.2f s", host, port, time.perf_counter() - started)
+        listening.report_ready(host, port)
 
     connections = Connections(app, settings, most_connections(settings.max_connections))
     config = config_of(connections, settings.drain_s)
@@ -95,7 +87,8 @@ def load_app(bundle: Path, version: str | None, settings: ServingSettings, *, di
         from winnow.serving.admin import make_admin as make
 
         examples = examples_of(predictor.signature, request.matrix)
-        verdicts, registered = (_json_in(bundle / name) for name in (VERDICTS, REGISTERED))
+        kept = (bundle / name for name in (VERDICTS, REGISTERED))
+        verdicts, registered = (file.read_bytes() if file.is_file() else b"{}" for file in kept)
         return make(
             predictor.manifest,
             predictor.signature,
@@ -115,12 +108,3 @@ def sbom_digest(environment: Path = Path(sys.prefix)) -> str | None:
     """sha256 of the list of software that an image carries beside its packages; None outside an image."""
     file = environment / SBOM
     return sha256_of(file) if file.is_file() else None
-
-
-def _json_in(file: Path) -> bytes:
-    return file.read_bytes() if file.is_file() else b"{}"
-
-
-def _exit_before_start(_signal: int, _frame: FrameType | None) -> None:
-    """Stop while loading: as process 1 of a container nothing happens by itself."""
-    sys.exit(0)

@@ -80,11 +80,7 @@ LEAST = {
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> ServingSettings:
-    """The settings that the environment asks for.
-
-    Raises:
-        SettingError: a variable has a wrong value.
-    """
+    """The settings that the environment asks for. Raises SettingError where a variable has a wrong value."""
     given = _given(environment)
     numbers = {
         field: _number(given, environment, field, getattr(ServingSettings, field), LEAST[field]) for field in LEAST

@@ -82,8 +82,7 @@ class Signature:
 def signature_of(manifest: Manifest, version: str | None, most_rows: int = MOST_ROWS) -> Signature:
     """The signature of a bundle; the version is by default the first twelve digits of the digest.
 
-    Raises:
-        ValueError: names and shape contradict each other.
+    Raises ValueError where names and shape contradict each other.
     """
     columns = manifest.table
     if columns is not None:

@@ -38,8 +38,7 @@ _PLAIN = frozenset({float, int, type(None)})
 def table(rows: Iterable[Sequence[object]], columns: Sequence[Column], where: Callable[[int], str]) -> Matrix:
     """Rows of one raw value per column as float32 [rows, width]; `where` names a row in errors.
 
-    Raises:
-        ProblemError: some values do not fit their columns.
+    Raises ProblemError where some values do not fit their columns.
     """
     names = [column.name for column in columns]
     rest, parts, start = iter(rows), [], 0
@@ -63,8 +62,7 @@ def tensors(
 ) -> Matrix:
     """Rows of numbers in row-major order as float32 [rows, *input_shape].
 
-    Raises:
-        ProblemError: some values are no numbers.
+    Raises ProblemError where some values are no numbers.
     """
     parts = []
     findings: list[Finding] = []
@@ -90,7 +88,7 @@ def encode(column: Column, values: Sequence[object], kind: Kind = "any") -> tupl
     if column.kind == "number":
         numbers, faults = _numbers(values, "real" if kind == "any" else kind)
         return numbers.reshape(-1, 1), faults
-    faults = _mistyped(values, kind)
+    faults = {} if kind == "any" else _faults(values, lambda value: _fault_of_type(value, kind))
     return (np.empty(0), faults) if faults else _encoded(column, values)
 
 
@@ -158,20 +156,13 @@ _TYPES: Mapping[Kind, tuple[tuple[type, ...], str]] = {
 }
 
 
-def _mistyped(values: Sequence[object], kind: Kind) -> Faults:
-    """The faults of values that a tensor of this kind does not take."""
-    if kind == "any":
-        return {}
+def _fault_of_type(value: object, kind: Kind) -> str | None:
+    """Why a tensor of this kind does not take a value."""
     types, expected = _TYPES[kind]
-
-    def fault(value: object) -> str | None:
-        fits = isinstance(value, types) and (kind == "boolean" or not isinstance(value, bool))
-        if fits and kind == "integer" and isinstance(value, float):
-            fits = value.is_integer()
-        found = problems.kind_of(value)
-        return None if fits or value is None else f"expected {expected} or null, found {found}"
-
-    return _faults(values, fault)
+    fits = isinstance(value, types) and (kind == "boolean" or not isinstance(value, bool))
+    if kind == "integer" and isinstance(value, float):
+        fits = value.is_integer()
+    return None if fits or value is None else f"expected {expected} or null, found {problems.kind_of(value)}"
 
 
 def _faults(values: Sequence[object], fault: Callable[[object], str | None]) -> Faults:

@@ -17,9 +17,19 @@ import msgspec
 
 from winnow.routing import RouterReport, RouterSettings
 from winnow.serving import problems, request
-from winnow.serving.budget import ByteBudget, Reservation
 from winnow.serving.problems import ProblemError
-from winnow.serving.request import ClientGoneError, Head, Headers, Receive, Reply, Scope, Send
+from winnow.serving.request import (
+    ByteBudget,
+    ClientGoneError,
+    Head,
+    Headers,
+    Receive,
+    Reply,
+    Reservation,
+    Scope,
+    Send,
+    problem_reply,
+)
 from winnow.serving.router.counters import Counter
 from winnow.serving.router.fail_open import AnswerTimes, Breaker
 from winnow.serving.router.mirror import Mirror
@@ -153,8 +163,7 @@ class RouterApp:
 
     def refusal(self, problem: ProblemError, *, is_counted: bool) -> bytes:
         """A whole HTTP response to a request that was not received whole."""
-        request_id = request.own_id()
-        return request.raw_response(_problem(problem, request_id), request_id, self._further)
+        return request.raw_refusal(problem, self._further)
 
     async def _answer_health(self, head: Head, send: Send) -> None:
         if head.method not in ("GET", "HEAD"):
@@ -302,5 +311,4 @@ def _drop(answer: Answer) -> None:
 def _problem(problem: ProblemError, request_id: str) -> Reply:
     if problem.status >= 500:
         log.error("request %s: %s", request_id, problem.detail)
-    body = msgspec.json.encode(problems.members_of(problem, request_id))
-    return Reply(problem.status, problems.MEDIA_TYPE, body, problem.headers)
+    return problem_reply(problem, request_id)

@@ -37,8 +37,7 @@ class Row(NamedTuple):
 def compare(path: str, stable: bytes, candidate: bytes, *, is_classifier: bool) -> Comparison:
     """Compare the bodies of two answers of the protocol of `path`.
 
-    Raises:
-        ValueError: one is no answer of that protocol, or they have different numbers of rows.
+    Raises ValueError where one is no answer of that protocol, or they have different numbers of rows.
     """
     ours, theirs = (rows_of(path, body, is_classifier=is_classifier) for body in (stable, candidate))
     pairs = list(zip(ours, theirs, strict=True))
@@ -52,11 +51,7 @@ def compare(path: str, stable: bytes, candidate: bytes, *, is_classifier: bool) 
 
 
 def rows_of(path: str, body: bytes, *, is_classifier: bool) -> list[Row]:
-    """The predictions in an answer.
-
-    Raises:
-        ValueError: it is no answer of the protocol of `path`.
-    """
+    """The predictions in an answer. Raises ValueError where it is no answer of the protocol of `path`."""
     try:
         content = msgspec.json.decode(body)
         if path == "/predict":

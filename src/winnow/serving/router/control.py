@@ -7,10 +7,9 @@ import hmac
 import msgspec
 
 from winnow.routing import Route, to_json
-from winnow.serving import problems, request
-from winnow.serving.budget import ByteBudget
+from winnow.serving import request
 from winnow.serving.problems import ProblemError
-from winnow.serving.request import Head, Receive, Reply, Scope, Send
+from winnow.serving.request import ByteBudget, Head, Receive, Reply, Scope, Send
 from winnow.serving.router.app import RouterApp
 from winnow.serving.router.counters import exposition
 
@@ -40,8 +39,7 @@ class ControlApp:
         try:
             reply = await self._reply(head)
         except ProblemError as problem:
-            members = problems.members_of(problem, head.request_id)
-            reply = Reply(problem.status, problems.MEDIA_TYPE, msgspec.json.encode(members), problem.headers)
+            reply = request.problem_reply(problem, head.request_id)
         await request.reply_with(reply, head, send, ())
 
     async def answer_health_alone(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,9 +48,7 @@ class ControlApp:
 
     def refusal(self, problem: ProblemError, *, is_counted: bool) -> bytes:
         """A whole HTTP response to a request that was not received whole."""
-        request_id = request.own_id()
-        body = msgspec.json.encode(problems.members_of(problem, request_id))
-        return request.raw_response(Reply(problem.status, problems.MEDIA_TYPE, body, problem.headers), request_id, ())
+        return request.raw_refusal(problem, ())
 
     async def _reply(self, head: Head) -> Reply:
         if head.path in ("/renew", "/report"):

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from msgspec import structs
+
 from winnow.routing import Comparisons
 from winnow.serving.router.compare import Comparison, compare
 from winnow.serving.router.counters import Counter
@@ -41,22 +43,7 @@ class Mirror:
         self._clock = clock
         self._waiting: deque[_Copy] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._agreed = self._flips = self._compared = self._errors = self._dropped = 0
-        self._sum = self._square_sum = self._largest = 0.0
-
-    @property
-    def comparisons(self) -> Comparisons:
-        """What was found so far."""
-        return Comparisons(
-            compared=self._compared,
-            agreed=self._agreed,
-            flips=self._flips,
-            errors=self._errors,
-            dropped=self._dropped,
-            distance_sum=self._sum,
-            distance_square_sum=self._square_sum,
-            largest_distance=self._largest,
-        )
+        self.comparisons = Comparisons()
 
     def offer(self, path: str, request: Request, answer: Answer) -> None:
         """Copy a prediction that stable has answered with 200, if it belongs to the share. Returns at once."""
@@ -64,7 +51,7 @@ class Mirror:
             return
         is_large = answer.rest is not None or max(request.size, len(answer.body)) > MOST_BYTES
         if is_large or len(self._waiting) >= MOST_WAITING:
-            self._dropped += 1
+            self.comparisons = structs.replace(self.comparisons, dropped=self.comparisons.dropped + 1)
             return
         self._waiting.append(_Copy(path, request, answer.body))
         if len(self._workers) < AT_A_TIME:
@@ -90,12 +77,16 @@ class Mirror:
             self._count(found)
 
     def _count(self, found: Comparison | None) -> None:
+        before = self.comparisons
         if found is None:
-            self._errors += 1
+            self.comparisons = structs.replace(before, errors=before.errors + 1)
             return
-        self._compared += 1
-        self._agreed += found.is_agreed
-        self._flips += found.is_flip
-        self._sum += found.distance
-        self._square_sum += found.distance**2
-        self._largest = max(self._largest, found.distance)
+        self.comparisons = structs.replace(
+            before,
+            compared=before.compared + 1,
+            agreed=before.agreed + found.is_agreed,
+            flips=before.flips + found.is_flip,
+            distance_sum=before.distance_sum + found.distance,
+            distance_square_sum=before.distance_square_sum + found.distance**2,
+            largest_distance=max(before.largest_distance, found.distance),
+        )

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 import sys
 
-import msgspec
 from uvicorn.server import ServerState
 
-from winnow.config.atomic_write import replace_bytes
+from winnow.routing import RouterSettings
 from winnow.serving.connections import Connections, most_connections
 from winnow.serving.draining import DrainingServer, config_of
 from winnow.serving.listening import Door, Listening, open_listener
 from winnow.serving.router.app import RouterApp
 from winnow.serving.router.control import ControlApp
-from winnow.serving.router.settings import Given
 from winnow.serving.settings import ServingSettings
 
 log = logging.getLogger("winnow.serving")
@@ -29,30 +26,28 @@ LOOK_S = 0.05
 CONTROL_CONNECTIONS = 32
 
 
-def run(given: Given, listening: Listening, control: Listening, settings: ServingSettings) -> None:
+def run(
+    router: RouterSettings, token: bytes, listening: Listening, control: Listening, settings: ServingSettings
+) -> None:
     """Route requests until SIGTERM or SIGINT.
 
-    Raises:
-        PortTakenError: one of the addresses cannot be listened on.
+    Raises PortTakenError where one of the addresses cannot be listened on.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as process 1 of a container nothing happens by itself
     listener, control_listener = open_listener(listening), open_listener(control)
     host, port = listener.getsockname()[:2]
     control_port = control_listener.getsockname()[1]
-    app = RouterApp(given.router, settings)
+    app = RouterApp(router, settings)
 
     def on_listening() -> None:
         log.info("routing at http://%s:%d, controlled at port %d", host, port, control_port)
-        if listening.ready_file is not None:
-            url = f"http://{host}:{port}"
-            ready = {"pid": os.getpid(), "host": host, "port": port, "url": url, "control_port": control_port}
-            replace_bytes(listening.ready_file, msgspec.json.encode(ready))
+        listening.report_ready(host, port, control_port=control_port)
 
     # Each request of a client may need a connection to a replica as well.
     most = max(most_connections(2 * settings.max_connections) // 2, 1)
     connections = Connections(app, settings, most, longest_s=LONGEST_S)
     config = config_of(connections, settings.drain_s, has_date=False)
-    controls = Connections(ControlApp(app, given.router.route, given.token), settings, CONTROL_CONNECTIONS)
+    controls = Connections(ControlApp(app, router.route, token), settings, CONTROL_CONNECTIONS)
     door = Door(listening.door_fd, listener)
     server = _RoutingServer(config, connections, settings.settle_s, on_listening, door)
     server.control(controls, control_listener)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -15,19 +14,10 @@ SETTINGS = "WINNOW_ROUTER"
 TOKEN = "WINNOW_ROUTER_TOKEN"
 
 
-@dataclass(frozen=True)
-class Given:
-    """A router's route, and the token of those who may renew its lease."""
+def from_environment(environment: Mapping[str, str] = os.environ) -> tuple[RouterSettings, bytes]:
+    """A router's route, and the token of those who may renew its lease.
 
-    router: RouterSettings
-    token: bytes
-
-
-def from_environment(environment: Mapping[str, str] = os.environ) -> Given:
-    """What the environment gives.
-
-    Raises:
-        SettingError: a variable is missing or has a wrong value.
+    Raises SettingError where a variable is missing or has a wrong value.
     """
     token = environment.get(TOKEN, "").strip().encode()
     if not token:
@@ -49,4 +39,4 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Given:
     for name, share in (("weight", router.route.weight), ("mirror", router.route.mirror)):
         if not 0 <= share <= 1:
             raise SettingError(SETTINGS, f"a {name} from 0 to 1", f"{share:g}")
-    return Given(router, token)
+    return router, token

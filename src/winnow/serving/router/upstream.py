@@ -95,10 +95,7 @@ class Upstream:
         """The answer to a request.
 
         A connection that closes before the answer is whole is no answer: the replica may have closed it while it was
-        idle, or have died. The request goes to another one.
-
-        Raises:
-            UpstreamError: there was none in time.
+        idle, or have died. The request goes to another one. Raises UpstreamError where there was none in time.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -163,11 +160,7 @@ class _Address:
         return None
 
     async def connect(self) -> Connection:
-        """A new connection.
-
-        Raises:
-            UpstreamError: nothing listens there, or it does not answer.
-        """
+        """A new connection. Raises UpstreamError where nothing listens there, or it does not answer."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -229,11 +222,7 @@ class Connection(asyncio.Protocol):
         return is_open and now - self._born < LONGEST_S
 
     async def ask(self, request: Request, is_head: bool) -> Answer:
-        """The answer to a request.
-
-        Raises:
-            UpstreamError: the connection was lost, or what came is no HTTP.
-        """
+        """The answer to a request. Raises UpstreamError where the connection was lost, or what came is no HTTP."""
         if self._is_lost or self._transport is None:
             raise UpstreamError("connection lost")
         waiter: asyncio.Future[Answer] = self._loop.create_future()
@@ -250,8 +239,7 @@ class Connection(asyncio.Protocol):
     async def next_piece(self, timeout_s: float) -> bytes:
         """A further piece of a large answer; empty after the last one.
 
-        Raises:
-            UpstreamError: the connection was lost before, or nothing came in time.
+        Raises UpstreamError where the connection was lost before, or nothing came in time.
         """
         while not self._pieces:
             if self._is_whole:
@@ -280,11 +268,9 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as it is given
-        """See `asyncio.Protocol`."""
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
         if self._waiter is None and not self._is_streaming:
             self.close()  # nothing was asked
             return
@@ -295,7 +281,6 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
         self._is_lost = True
         if self in self._idle:
             self._idle.remove(self)
@@ -306,12 +291,10 @@ class Connection(asyncio.Protocol):
     # httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See `httptools`."""
         if not self._has_head:  # else it is a trailer
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """See `httptools`."""
         if self._parser.get_status_code() < 200:
             return
         self._has_head = True
@@ -323,7 +306,6 @@ class Connection(asyncio.Protocol):
             self._complete()
 
     def on_body(self, body: bytes) -> None:
-        """See `httptools`."""
         if self._is_whole:
             return
         self._pieces.append(body)
@@ -340,7 +322,6 @@ class Connection(asyncio.Protocol):
         self._resolve(self)
 
     def on_message_complete(self) -> None:
-        """See `httptools`."""
         if not self._has_head:
             self._headers = []  # an interim answer
         elif not self._is_whole:
