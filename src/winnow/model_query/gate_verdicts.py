@@ -37,6 +37,7 @@ from winnow.model_query.gates import (
     SizeGate,
     TestsGate,
     compares,
+    limits,
 )
 from winnow.model_query.measure import FEWEST_ROWS, Estimate, Measure
 from winnow.training.metrics import LOSS
@@ -67,11 +68,11 @@ def judge(gates: Sequence[Gate], evidence: Evidence, place: str) -> tuple[Findin
 
 def _ready(gate: Gate, evidence: Evidence, place: str) -> Judge:
     """How to judge a gate, once all that it names is found."""
-    manifest = evidence.candidate.manifest
+    manifest, key = evidence.candidate.manifest, f"{place}.metric"
     if isinstance(gate, MetricGate):
-        return functools.partial(_metric, gate, measure.measure_of(gate.metric, manifest, f"{place}.metric"), evidence)
+        return functools.partial(_metric, gate, measure.measure_of(gate.metric, manifest, key), evidence)
     if isinstance(gate, ChampionGate):
-        found = _directed(measure.measure_of(gate.metric, manifest, f"{place}.metric"), f"{place}.metric")
+        found = _directed(measure.measure_of(gate.metric, manifest, key), key)
         return _against_champion(gate, evidence, functools.partial(_champion, gate, found))
     if isinstance(gate, McNemarGate):
         if manifest.task != "classification":
@@ -83,8 +84,7 @@ def _ready(gate: Gate, evidence: Evidence, place: str) -> Judge:
         sign = _sign_of_folds(gate, evidence.candidate, place)
         return functools.partial(_cross_validation, gate, sign, evidence)
     if isinstance(gate, FairnessGate):
-        rate = measure.rate_of(gate.metric.name, manifest)
-        found = rate or measure.measure_of(gate.metric, manifest, f"{place}.metric")
+        found = measure.rate_of(gate.metric.name, manifest) or measure.measure_of(gate.metric, manifest, key)
         groups = fairness.groups_of(evidence, gate.column, f"{place}.column")
         return functools.partial(_fairness, gate, found, groups, evidence)
     if isinstance(gate, BusinessGate):
@@ -130,7 +130,7 @@ def _mcnemar(gate: McNemarGate, evidence: Evidence, champion: Answers) -> Findin
     elif gate.confidence is None or p <= alpha:
         result = Result.PASS
     else:
-        result, said = Result.NOT_ENOUGH_DATA, f"{said}; {_would_do(fixed_sample.rows_needed(n, value, low, 0.0))}"
+        result, said = Result.NOT_ENOUGH_DATA, f"{said}; {_would_do([fixed_sample.rows_needed(n, value, low, 0.0)])}"
     return Finding(str(gate), value, (low, high), n, 0.0, rule, result, said)
 
 
@@ -255,7 +255,7 @@ def _within(
     if not math.isfinite(value):
         return _lacking(gate, f"{said} not defined for these {n} {counted}", n, margin)
     between = "" if found.low is None or found.high is None else f" ({found.low:.4g} to {found.high:.4g})"
-    said = f"{said} {value:.4g}{unit}{between} on {n} {counted}; {_demanded(low, high, unit)} is demanded"
+    said = f"{said} {value:.4g}{unit}{between} on {n} {counted}; {limits(low, high, unit)} is demanded"
     is_met = (low is None or value >= low) and (high is None or value <= high)
     if confidence is None or not is_met:
         result = Result.PASS if is_met else Result.FAIL
@@ -265,20 +265,13 @@ def _within(
     open_above = high is not None and (found.high is None or found.high > high)
     if not open_below and not open_above:
         return Finding(str(gate), value, interval, n, margin, rule, Result.PASS, said)
-    sides = ((open_below, found.low, low), (open_above, found.high, high))
-    needed = [_needed(found, bound, limit) for is_open, bound, limit in sides if is_open]
-    lacking = f"at least {fewest} {counted} are needed" if n < fewest else _would_do(_most(needed), counted)
+    needed = []
+    for is_open, bound, limit in ((open_below, found.low, low), (open_above, found.high, high)):
+        if is_open and limit is not None:
+            needed.append(None if bound is None else fixed_sample.rows_needed(n, value, bound, limit))
+    lacking = f"at least {fewest} {counted} are needed" if n < fewest else _would_do(needed, counted)
     reason = f"{said}, and not shown: {lacking}"
     return Finding(str(gate), value, interval, n, margin, rule, Result.NOT_ENOUGH_DATA, reason)
-
-
-def _needed(found: Estimate, bound: float | None, limit: float | None) -> int | None:
-    return None if bound is None or limit is None else fixed_sample.rows_needed(found.n, found.value, bound, limit)
-
-
-def _most(numbers: Sequence[int | None]) -> int | None:
-    known = [each for each in numbers if each is not None]
-    return max(known) if len(known) == len(numbers) else None
 
 
 def _against_champion(gate: Gate, evidence: Evidence, compare: Compare) -> Judge:
@@ -316,16 +309,12 @@ def _lacking(gate: Gate, reason: str, n: int, margin: float = 0.0) -> Finding:
     return Finding(str(gate), None, (None, None), n, margin, "none", Result.NOT_ENOUGH_DATA, reason)
 
 
-def _demanded(low: float | None, high: float | None, unit: str) -> str:
-    parts = (
-        f"at least {low:g}{unit}" if low is not None else "",
-        f"at most {high:g}{unit}" if high is not None else "",
-    )
-    return " and ".join(part for part in parts if part)
-
-
-def _would_do(rows: int | None, counted: str = "rows") -> str:
-    return "no number of rows is known to do" if rows is None else f"about {rows:,} {counted} would do"
+def _would_do(needed: Sequence[int | None], counted: str = "rows") -> str:
+    """How many rows would meet every demand; None among them: no number is known."""
+    known = [each for each in needed if each is not None]
+    if len(known) < len(needed):
+        return "no number of rows is known to do"
+    return f"about {max(known):,} {counted} would do"
 
 
 def _alpha(confidence: float | None) -> float:

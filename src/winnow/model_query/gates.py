@@ -75,7 +75,7 @@ class MetricGate(_Tested):
         return self
 
     def __str__(self) -> str:
-        return f"{self.metric.key} {_limits(self.min, self.max)}"
+        return f"{self.metric.key} {limits(self.min, self.max)}"
 
 
 class ChampionGate(_Comparing):
@@ -166,7 +166,7 @@ class BusinessGate(_Comparing):
 
     def __str__(self) -> str:
         own = self.function.rpartition(":")[2]
-        return self.over_champion(own) if self.is_comparing else f"{own} {_limits(self.min, self.max)}"
+        return self.over_champion(own) if self.is_comparing else f"{own} {limits(self.min, self.max)}"
 
 
 class LatencyGate(_Tested):
@@ -252,6 +252,7 @@ def _need_limits(low: float | None, high: float | None, names: str = "`min`, `ma
         raise ValueError(f"`min` below `max`, found {low:g} and {high:g}")
 
 
-def _limits(low: float | None, high: float | None) -> str:
-    parts = [f"at least {low:g}" if low is not None else "", f"at most {high:g}" if high is not None else ""]
-    return " and ".join(part for part in parts if part)
+def limits(low: float | None, high: float | None, unit: str = "") -> str:
+    """The limits in words: `at least 0.5 and at most 1`."""
+    given = (("at least", low), ("at most", high))
+    return " and ".join(f"{words} {limit:g}{unit}" for words, limit in given if limit is not None)

@@ -323,20 +323,10 @@ def _log_loss(probabilities: Tensor, classes: Tensor) -> Tensor:
     return -of_true.clamp_min(torch.finfo(torch.float32).tiny).log().mean(-1)
 
 
-def _selection_rate(counts: Counts, positive: int) -> Tensor:
-    return counts.guessed[..., positive] / counts.rows.squeeze(-1)
-
-
-def _true_positive_rate(counts: Counts, positive: int) -> Tensor:
-    return counts.right[..., positive] / counts.true[..., positive]
-
-
-def _false_positive_rate(counts: Counts, positive: int) -> Tensor:
-    return (counts.guessed - counts.right)[..., positive] / counts.true[..., 1 - positive]
-
-
 _RATES: dict[str, Callable[[Counts, int], Tensor]] = {
-    "selection_rate": _selection_rate,
-    "true_positive_rate": _true_positive_rate,
-    "false_positive_rate": _false_positive_rate,
+    "selection_rate": lambda found, positive: found.guessed[..., positive] / found.rows.squeeze(-1),
+    "true_positive_rate": lambda found, positive: found.right[..., positive] / found.true[..., positive],
+    "false_positive_rate": lambda found, positive: (
+        (found.guessed - found.right)[..., positive] / found.true[..., 1 - positive]
+    ),
 }

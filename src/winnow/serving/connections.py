@@ -17,9 +17,7 @@ import resource
 from typing import Any, Protocol
 
 from uvicorn._types import HTTPScope
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from winnow.serving import problems
 from winnow.serving.problems import ProblemError
@@ -39,9 +37,7 @@ SPARE_DESCRIPTORS = 128
 class Application(Protocol):
     """What connections need of the application (ASGI) that answers their requests."""
 
-    @property
-    def budget(self) -> ByteBudget:
-        """What large bodies and unread answers take."""
+    budget: ByteBudget
 
     def start_draining(self) -> None:
         """Stop being ready, and ask every client to close its connection after the next answer."""
@@ -78,17 +74,9 @@ class Connections:
         """What connections are accepted from besides the server's own socket. Those of an earlier one are asked to
         end."""
 
-    def protocol(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: Any = None,
-        *,
-        entry: object = None,
-    ) -> asyncio.Protocol:
+    def protocol(self, *given: Any, entry: object = None) -> asyncio.Protocol:
         """A new connection's protocol, for uvicorn. `entry`: where it comes from; None for the server's own socket."""
-        return Connection(self, config, server_state, app_state, _loop, entry)
+        return Connection(self, entry, *given)
 
     def admit(self, connection: Connection, now: float) -> bool:
         """Add a new connection and close an unused one if there are too many; False if all are in use."""
@@ -130,16 +118,8 @@ class Connections:
 class Connection(HttpToolsProtocol):
     """uvicorn's protocol with limits, which also answers clients that have closed their sending half."""
 
-    def __init__(
-        self,
-        connections: Connections,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        loop: asyncio.AbstractEventLoop | None,
-        entry: object,
-    ) -> None:
-        super().__init__(config, server_state, app_state, loop)
+    def __init__(self, connections: Connections, entry: object, *given: Any) -> None:
+        super().__init__(*given)
         self._table = connections
         self._entry = entry
         self._born = 0.0

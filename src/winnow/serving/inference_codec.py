@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -90,7 +90,12 @@ class InferenceCodec:
     def decode(self, body: bytes, media_type: str) -> InferenceRequest:
         content = codec.typed(self._body, body)
         if content is None:
-            self._refuse(body)
+            body = standard_json(body)
+            json_of(body, self._signature)
+            try:
+                content = self._body.decode(body)
+            except msgspec.DecodeError as error:
+                raise ProblemError("wrong-form", f"Expected an inference request: {error}.") from None
         wanted = tuple(each.name for each in content.outputs) if content.outputs else None
         for name in wanted or ():
             if name not in self._outputs:
@@ -120,15 +125,6 @@ class InferenceCodec:
     def problem_members(self, members: Mapping[str, Any]) -> Mapping[str, Any]:
         """Adds `error`, the protocol's own error message."""
         return {**members, "error": members["detail"]}
-
-    def _refuse(self, body: bytes) -> NoReturn:
-        body = standard_json(body)
-        json_of(body, self._signature)
-        try:
-            self._body.decode(body)
-        except msgspec.DecodeError as error:
-            raise ProblemError("wrong-form", f"Expected an inference request: {error}.") from None
-        raise AssertionError("a body that was refused a moment ago")
 
     def _matrix(self, tensors: Sequence[InputTensor]) -> Matrix:
         names = [tensor.name for tensor in tensors]

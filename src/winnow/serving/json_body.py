@@ -53,7 +53,13 @@ def json_of(body: bytes, signature: Signature) -> Any:
     except (ValueError, RecursionError):
         raise ProblemError("malformed-body", f"Expected JSON; {reason}.") from None
     if b"\\u" in body:
-        _check_unicode(content)
+        try:
+            json.dumps(content, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # which UTF-8 cannot write (RFC 8259, 8.2)
+            detail = "Expected names and texts in Unicode, found half of a surrogate pair"
+            raise problems.invalid([Finding(detail)]) from None
+        except RecursionError:
+            raise ProblemError("malformed-body", "The JSON is nested too deeply.") from None
     return content
 
 
@@ -70,14 +76,3 @@ def _check_containers(body: bytes, signature: Signature) -> None:
     if body.count(b"[") + body.count(b"{") > most:
         detail = f"Expected at most {most} arrays and objects in a body, found more: send the rows in several requests."
         raise ProblemError("too-large", detail)
-
-
-def _check_unicode(content: object) -> None:
-    """Refuse names and texts with half of a surrogate pair, which UTF-8 cannot write (RFC 8259, 8.2)."""
-    try:
-        json.dumps(content, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        detail = "Expected names and texts in Unicode, found half of a surrogate pair"
-        raise problems.invalid([Finding(detail)]) from None
-    except RecursionError:
-        raise ProblemError("malformed-body", "The JSON is nested too deeply.") from None

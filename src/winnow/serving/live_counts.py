@@ -163,12 +163,11 @@ def _series(kind: str, label: str, profiles: Sequence[ColumnProfile]) -> Iterato
         yield _family("gauge", f"{name}_{suffix}", text, list(zip(labels, values, strict=True)))
 
 
-def _reference_bins(profile: ColumnProfile) -> Iterator[tuple[str, int]]:
+def _reference_bins(profile: ColumnProfile) -> list[tuple[str, int]]:
     """The name of each bin, with its reference rows, in the order of `RowCounter.bins`."""
-    for index, rows in enumerate(profile.counts.bins):
-        yield f"{index:02}", rows
-    yield "missing", profile.counts.missing
-    yield "unknown", profile.counts.unknown
+    counts = profile.counts
+    bins = [(f"{index:02}", rows) for index, rows in enumerate(counts.bins)]
+    return [*bins, ("missing", counts.missing), ("unknown", counts.unknown)]
 
 
 def _family(kind: str, name: str, text: str, series: Iterable[tuple[str, float | None]]) -> str:

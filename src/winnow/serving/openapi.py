@@ -109,7 +109,9 @@ def _schemas(signature: Signature) -> Schema:
     columns: Schema = {"type": "object"}
     if signature.columns is not None:
         types = {column.name: _value(column) for column in signature.columns}
-        in_order = _in_order(list(types.values())) if not signature.is_numeric else row
+        size, each = len(types), list(types.values())
+        mixed = {"type": "array", "minItems": size, "maxItems": size, "prefixItems": each}
+        in_order = row if signature.is_numeric else mixed
         by_name = {**_object(types), "additionalProperties": False}
         row = {"oneOf": [by_name, {**in_order, "description": "In the order of the columns."}]}
         columns = _object({name: _array(schema) for name, schema in types.items()})
@@ -194,10 +196,6 @@ def _value(column: Column) -> Schema:
     if column.kind == "category" and column.dtype == "string":
         schema["examples"] = list(column.categories[:MOST_EXAMPLES])
     return schema
-
-
-def _in_order(values: list[Schema]) -> Schema:
-    return {"type": "array", "minItems": len(values), "maxItems": len(values), "prefixItems": values}
 
 
 def _tensor(shape: tuple[int, ...]) -> Schema:

@@ -35,13 +35,7 @@ def run(
 ) -> None:
     """Serve a bundle until SIGTERM or SIGINT.
 
-    Args:
-        digest: that the bundle has to have; empty for any.
-
-    Raises:
-        WrongModelError: the bundle cannot be served; nothing was listened on.
-        SettingError: what is to be logged cannot be.
-        PortTakenError: the address cannot be listened on.
+    Raises as `load_app`, before anything was listened on; PortTakenError where the address cannot be listened on.
     """
     started = time.perf_counter()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as process 1 of a container nothing happens by itself

@@ -12,30 +12,38 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from winnow.model_query.gate_tests import CANDIDATE, CHAMPION, FOLDER, PREDICTIONS, ROWS, TARGET
-from winnow.tracking.pyfunc import BundleModel
+
+if TYPE_CHECKING:
+    from winnow.tracking.pyfunc import BundleModel
 
 
 def _folder() -> Path:
     return Path(os.environ[FOLDER])
 
 
+def _model(file: Path) -> BundleModel:
+    from winnow.tracking.pyfunc import BundleModel  # late: MLflow takes seconds, and many tests ask no model
+
+    return BundleModel(Path(file.read_text(encoding="utf-8")))
+
+
 @pytest.fixture(scope="session")
 def candidate() -> BundleModel:
     """The version that is to be promoted. `predict(rows)` gives a DataFrame, as `mlflow.pyfunc` does."""
-    return BundleModel(Path((_folder() / CANDIDATE).read_text(encoding="utf-8")))
+    return _model(_folder() / CANDIDATE)
 
 
 @pytest.fixture(scope="session")
 def champion() -> BundleModel | None:
     """The version that it would replace; None where there is none."""
     file = _folder() / CHAMPION
-    return BundleModel(Path(file.read_text(encoding="utf-8"))) if file.exists() else None
+    return _model(file) if file.exists() else None
 
 
 @pytest.fixture

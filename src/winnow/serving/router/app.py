@@ -218,7 +218,7 @@ class RouterApp:
             try:
                 found = await self._candidate.ask(whole, self._times.limit_s(whole.size), is_head=is_head)
                 seconds = self._clock() - started
-                if is_failure(found.status):
+                if found.status >= 500 or found.status == 429:  # an error, or no room
                     _drop(found)
                     failure, seconds = f"status {found.status}", None
                 else:
@@ -228,20 +228,17 @@ class RouterApp:
                 seconds = self._clock() - started if error.is_late else None
             finally:
                 self._in_flight -= 1
+                was_open = self._breaker.is_open
                 if answer is None:
-                    self._note_miss(started, failure)
+                    self._breaker.miss(started, self._clock())
                 else:
                     self._breaker.hit(started)
+                if self._breaker.is_open and not was_open:
+                    log.warning("revision %s is not tried for now: %s", self._route.candidate, failure)
         self._misses += answer is None
         if choice.is_routed:
             self._candidate_counter.add(seconds, is_error=answer is None)
         return answer
-
-    def _note_miss(self, began: float, failure: str) -> None:
-        was_open = self._breaker.is_open
-        self._breaker.miss(began, self._clock())
-        if self._breaker.is_open and not was_open:
-            log.warning("revision %s is not tried for now: %s", self._route.candidate, failure)
 
     async def _ask_stable(self, choice: Choice, whole: Request, *, is_head: bool) -> Answer:
         started = self._clock()
@@ -279,11 +276,6 @@ class RouterApp:
                     return
         finally:
             _drop(answer)
-
-
-def is_failure(status: int) -> bool:
-    """Whether an answer of the candidate costs it the request: an error, or no room."""
-    return status >= 500 or status == 429
 
 
 def request_of(scope: Scope, head: Head, body: bytes) -> Request:
