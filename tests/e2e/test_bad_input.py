@@ -114,34 +114,13 @@ BAD = {
     "an unknown key": Bad(
         "FILE: training.epoch", "unknown key 'epoch'", "Did you mean 'epochs'?", {"training": {"epoch": 3}}
     ),
-    "a key of another section": Bad(
-        "FILE: data.folds", "unknown key 'folds'", "belongs to `cross_validation`", {"data": {"folds": 3}}
-    ),
-    "a wrong type": Bad(
-        "FILE: training.epochs", "'ten'", "Passes over the training rows", {"training": {"epochs": "ten"}}
-    ),
     "no trials": Bad("FILE: search.trials", "0", "Trials of the finished study", {"search": {"trials": 0}}),
     "a name that is no name": Bad("FILE: name", "'My Study'", "Lower-case letters", {"name": "My Study"}),
     "bounds the wrong way round": Bad("FILE: search.space.x", "[0.1, 0.001]", "", space(x={"float": [0.1, 0.001]})),
     "log from zero": Bad("FILE: search.space.x", "0", "", space(x={"float": [0, 1], "log": True})),
-    "a missing section": Bad("FILE: model.factory", "neither", "Name one", {"model": None}),
     # the data
     "a missing column": Bad(
         "FILE: data.target", "'targt'", "Did you mean 'target'?", {"data": {"source": "rows.csv", "target": "targt"}}
-    ),
-    "columns that cannot be used": Bad(
-        "FILE: data.columns",
-        "'a': text with 30 different values in 30 rows",
-        "`columns: {a: drop}`",
-        CSV,
-        table([(f"person {a}", b, target) for a, b, target in ROWS]),
-    ),
-    "a date that is none": Bad(
-        "FILE: data.source",
-        "text: '2026-02-30' in row 1",
-        "data.columns: {b: drop}",
-        CSV,
-        table([(a, "2026-02-28" if row else "2026-02-30", target) for row, (a, _, target) in enumerate(ROWS)]),
     ),
     "a blank column": Bad(
         "FILE: data.source",
@@ -161,13 +140,6 @@ BAD = {
     "an unknown metric": Bad(
         "FILE: search.metric.name", "'acuracy'", "Did you mean 'accuracy'?", {"search": {"metric": {"name": "acuracy"}}}
     ),
-    "an infinite bound": Bad("FILE: search.space.x.float[1]", "infinity", "", space(x={"float": [0, float("inf")]})),
-    "real numbers for a whole one": Bad(
-        "FILE: search.space.batch_size.float",
-        "a range of real numbers",
-        "Write `batch_size: {int: [8, 32]}`",
-        space(batch_size={"float": [8, 32]}),
-    ),
     "a name that MLflow refuses": Bad(
         "FILE: search.space.kernel/", "'kernel/'", "Rename the parameter", space(**{"kernel/": {"int": [1, 2]}})
     ),
@@ -177,18 +149,6 @@ BAD = {
         "Set training.accumulation",
         space(accumulation={"int": [1, 4]}),
     ),
-    "a name that two take": Bad(
-        "FILE: search.space.lr",
-        "the model's factory and the optimizer take",
-        "Write model.lr or optimizer.lr",
-        {"model": {"factory": "parts.py:takes_lr"}},
-    ),
-    "a condition on an unknown parameter": Bad(
-        "FILE: search.space.momentum.when.optimiser",
-        "'optimiser', which is not in the space",
-        "Did you mean 'optimizer'?",
-        space(optimizer={"choice": ["sgd", "adamw"]}, momentum={"float": [0, 0.9], "when": {"optimiser": "sgd"}}),
-    ),
     "a condition on an optimizer without the setting": Bad(
         "FILE: search.space.momentum.when.optimizer",
         "'adamw'",
@@ -197,15 +157,6 @@ BAD = {
     ),
     "a grid over real numbers": Bad(
         "FILE: search.space.lr", "a range of real numbers", "Write a step", {"search": {"sampler": "grid"}}
-    ),
-    "an unknown sampler": Bad(
-        "FILE: search.sampler.type", "'tpee'", "Did you mean 'tpe'?", {"search": {"sampler": "tpee"}}
-    ),
-    "an unknown option of a sampler": Bad(
-        "FILE: search.sampler.n_startup_trails",
-        "'n_startup_trails'",
-        "Did you mean 'n_startup_trials'?",
-        {"search": {"sampler": {"type": "tpe", "n_startup_trails": 3}}},
     ),
     "a pruner that is none": Bad(
         "FILE: search.pruner.type", "parts.py:build", "Derive it from", {"search": {"pruner": "parts.py:build"}}
@@ -223,9 +174,6 @@ BAD = {
         "FILE: search.warm_start.study", "'another'", "studies", {"search": {"warm_start": {"study": "another"}}}
     ),
     # the machine
-    "more nodes than this machine": Bad(
-        "FILE: execution.nodes", "2", "execution.processes", {"execution": {"workers": 1, "nodes": 2}}
-    ),
     "a missing secret": Bad(
         "FILE: execution.secrets",
         "'NO_SUCH_TOKEN'",
@@ -318,20 +266,9 @@ def test_an_experiment_with_a_fault_is_refused(name: str, person: Person) -> Non
     assert bad.remedy in found, message
 
 
-@pytest.mark.parametrize(
-    ("text", "place", "found"),
-    [
-        ("name: bad\nname: worse\n", "experiment.yaml:2", "the key 'name' a second time"),
-        ("name: [bad\n", "experiment.yaml:2", ""),
-        ("", "experiment.yaml", "an empty file"),
-    ],
-    ids=["a key twice", "no YAML", "nothing"],
-)
-def test_a_file_that_is_no_experiment_is_refused(text: str, place: str, found: str, person: Person) -> None:
-    person.file.write_text(text)
-    message = person.refused("train", "--config", "experiment.yaml")
-    assert message.startswith(f"{place}: expected ")
-    assert found in message
+def test_a_file_that_is_no_experiment_is_refused(person: Person) -> None:
+    person.file.write_text("name: [bad\n")
+    assert person.refused("train", "--config", "experiment.yaml").startswith("experiment.yaml:2: expected ")
 
 
 def test_a_file_that_is_not_there_is_refused(person: Person) -> None:
@@ -373,10 +310,6 @@ def test_a_verb_that_comes_too_early_says_what_to_run_first(verb: str, place: st
     ("rules", "place", "found"),
     [
         ("filters: [{metric: f1, minn: 0.9}]", "rules.yaml:1: filters[0].minn", "unknown key 'minn'"),
-        ("filters: [{metric: f1}]", "rules.yaml:1: filters[0]", "{metric: f1}"),
-        ("objective: {metric: holdout.f1, goal: maximize}", "rules.yaml:1: objective", "holdout.f1"),
-        ("- metric: f1", "rules.yaml", "list"),
-        ("filters: [", "rules.yaml:1", ""),
         (None, "rules.yaml", "no such file"),
     ],
 )

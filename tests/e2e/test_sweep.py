@@ -82,17 +82,6 @@ def test_conditional_parameters_hyperband_and_a_budget_work_together(tmp_path: P
     assert len(sweep.trials()) == len(trials)
 
 
-def test_a_random_search_proposes_the_same_trials_whatever_the_number_of_workers(tmp_path: Path) -> None:
-    proposed = []
-    for workers in (1, 3):
-        folder = tmp_path / str(workers)
-        folder.mkdir()
-        sweep = Sweep(folder, "quick", search={"trials": 5}, execution={"workers": workers})
-        assert sweep.run().returncode == 0
-        proposed.append([trial.params for trial in sweep.trials()])
-    assert proposed[0] == proposed[1]
-
-
 def test_a_killed_worker_s_trial_continues_at_its_next_fold(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "slow", search={"trials": 2}, execution={"workers": 1})
     orchestrator = sweep.start()

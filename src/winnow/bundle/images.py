@@ -26,17 +26,8 @@ MOST_PIXELS = 50_000_000
 _ORIENTATION = 0x0112
 _HIGH_BYTE = 1 / 256
 """What makes 8 bits of 16."""
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ArithmeticError,
-    LookupError,
-    ValueError,
-    EOFError,
-    TypeError,
-    struct.error,
-    zlib.error,
-)
+_OF_PYTHON = (OSError, SyntaxError, ArithmeticError, LookupError, ValueError, EOFError, TypeError)
+_BROKEN = (*_OF_PYTHON, struct.error, zlib.error)
 """What Pillow raises for a broken file: its own errors, and those of the modules that unpack it."""
 
 

@@ -30,13 +30,8 @@ VERDICTS = "verdicts.json"
 the digest stays."""
 REGISTERED = "registered.json"
 """The version's `semantic_version` and the `lineage` of its data, as the registry has them; kept in the same way."""
-MANIFEST, ONNX, WEIGHTS, EXAMPLE, REFERENCE = (
-    "manifest.json",
-    "model.onnx",
-    "model.safetensors",
-    "input_example.json",
-    "reference.npz",
-)
+MANIFEST, ONNX, WEIGHTS = "manifest.json", "model.onnx", "model.safetensors"
+EXAMPLE, REFERENCE = "input_example.json", "reference.npz"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

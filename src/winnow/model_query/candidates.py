@@ -33,11 +33,25 @@ _COMPLETE = Condition("tag", STATE, "=", "complete")
 
 def candidates(search: RunSearch, study: str, rules: Rules, objective: Order) -> list[TrackedRun]:
     """The runs of a study that can appear in its selection, each once."""
-    found = _first(_passing(search, study, rules, objective, ordering(rules, objective)), RUNNERS_UP + 1)
-    if found and rules.one_standard_error is not None:
-        found += _simplest_near(found[0], search, study, rules, objective)
+    order = ordering(rules, objective)
+    demanded = [one for rule in rules.filters for one in _demanded(rule)]
+
+    def passing(order: Sequence[Order], *more: Condition) -> Iterator[TrackedRun]:
+        for run in search.trials(study, [_COMPLETE, *more, *demanded], order):
+            if is_eligible(run, objective) and not failures(run, rules):
+                yield run
+
+    found = _first(passing(order), RUNNERS_UP + 1)
+    simple = rules.one_standard_error
+    if found and simple is not None and (tolerance := standard_error(found[0], objective)) is not None:
+        comparison: Comparison = ">=" if objective.goal == "maximize" else "<="
+        near = Condition("metric", objective.metric, comparison, threshold(found[0], tolerance, objective))
+        found += _first(passing([Order(simple.metric, simple.goal), *order], near), 1)
     for rule in rules.filters:
-        found += _misses(search, study, rule, rules, objective)
+        for conditions, nearest in _rejected(rule, order):
+            runs = search.trials(study, [_COMPLETE, *conditions], nearest)
+            comparable = (run for run in runs if is_eligible(run, objective) and is_comparable(run, rule))
+            found += _first((run for run in comparable if check(run, rule) is not None), NEAREST_MISSES)
     return list({run.run_id: run for run in found}.values())
 
 
@@ -69,39 +83,6 @@ def _within_bounds(rule: Filter) -> list[Condition]:
     metric = metric_behind(rule)
     bounds: tuple[tuple[Comparison, float | None], ...] = ((">=", rule.min), ("<=", rule.max))
     return [Condition("metric", metric, comparison, bound) for comparison, bound in bounds if bound is not None]
-
-
-def _passing(
-    search: RunSearch, study: str, rules: Rules, objective: Order, order: Sequence[Order], *more: Condition
-) -> Iterator[TrackedRun]:
-    conditions = [_COMPLETE, *more, *(one for rule in rules.filters for one in _demanded(rule))]
-    for run in search.trials(study, conditions, order):
-        if is_eligible(run, objective) and not failures(run, rules):
-            yield run
-
-
-def _simplest_near(best: TrackedRun, search: RunSearch, study: str, rules: Rules, objective: Order) -> list[TrackedRun]:
-    tolerance = standard_error(best, objective)
-    if tolerance is None or rules.one_standard_error is None:
-        return []
-    comparison: Comparison = ">=" if objective.goal == "maximize" else "<="
-    near = Condition("metric", objective.metric, comparison, threshold(best, tolerance, objective))
-    simplest = Order(rules.one_standard_error.metric, rules.one_standard_error.goal)
-    order = [simplest, *ordering(rules, objective)]
-    return _first(_passing(search, study, rules, objective, order, near), 1)
-
-
-def _misses(search: RunSearch, study: str, rule: Filter, rules: Rules, objective: Order) -> list[TrackedRun]:
-    found: list[TrackedRun] = []
-    for conditions, order in _rejected(rule, ordering(rules, objective)):
-        runs = search.trials(study, [_COMPLETE, *conditions], order)
-        turned = (
-            run
-            for run in runs
-            if is_eligible(run, objective) and is_comparable(run, rule) and check(run, rule) is not None
-        )
-        found += _first(turned, NEAREST_MISSES)
-    return found
 
 
 def _equality(rule: Filter, comparison: Comparison, value: Any) -> list[Condition]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.bundle.manifest import Manifest
+from winnow.bundle.row_counter import Answering
 from winnow.routing import Versioned
 
 
@@ -43,11 +44,9 @@ class Answers(Versioned):
     @property
     def labels(self) -> NDArray[np.int64]:
         """The index of the predicted class [rows]: the likeliest, or of two the positive one from the threshold on."""
-        threshold, names, positive = self.manifest.threshold, self.manifest.class_names, self.manifest.positive
-        if threshold is None or positive is None or names is None:
-            return np.asarray(self.outputs.argmax(axis=1))
-        at = names.index(positive)
-        return np.where(self.outputs[:, at] >= np.float32(threshold), at, 1 - at)
+        names, positive = self.manifest.class_names, self.manifest.positive
+        at = names.index(positive) if names and positive else 1
+        return Answering(names, at, self.manifest.threshold).predicted(self.outputs)
 
     @property
     def predictions(self) -> NDArray[Any]:

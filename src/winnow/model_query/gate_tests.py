@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,31 +22,12 @@ from winnow.model_query.evidence import Evidence
 from winnow.model_query.gates import TestsGate
 
 FOLDER, PLUGIN = "WINNOW_GATE_FOLDER", "winnow.testing.candidate"
-CANDIDATE, CHAMPION, ROWS, TARGET, PREDICTIONS = (
-    "candidate",
-    "champion",
-    "rows.parquet",
-    "target.npy",
-    "predictions.npy",
-)
+CANDIDATE, CHAMPION = "candidate", "champion"
+ROWS, TARGET, PREDICTIONS = "rows.parquet", "target.npy", "predictions.npy"
 NO_TESTS = 5
 """pytest's exit status where it finds no test (pytest.ExitCode)."""
 MOST_SHOWN = 300
 """Characters of a failure that are shown."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What pytest found.
-
-    Attributes:
-        tests: that passed or failed.
-        said: one sentence.
-    """
-
-    has_passed: bool
-    tests: int
-    said: str
 
 
 def file_of(gate: TestsGate, evidence: Evidence, place: str) -> Path:
@@ -67,8 +47,8 @@ def file_of(gate: TestsGate, evidence: Evidence, place: str) -> Path:
     return file
 
 
-def run(file: Path, timeout_s: float, evidence: Evidence) -> Run:
-    """Run a file of tests."""
+def run(file: Path, timeout_s: float, evidence: Evidence) -> tuple[bool, int, str]:
+    """Run a file of tests: whether they passed, how many passed or failed, and a sentence."""
     with tempfile.TemporaryDirectory(prefix="winnow-gate-") as folder:
         _write(evidence, Path(folder))
         command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=line", "--color=no", "-p", PLUGIN]
@@ -84,17 +64,17 @@ def run(file: Path, timeout_s: float, evidence: Evidence) -> Run:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return Run(False, 0, f"the tests of {file.name} took longer than {timeout_s:g} s")
+            return False, 0, f"the tests of {file.name} took longer than {timeout_s:g} s"
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?)\b", ended.stdout)}
     tests = sum(counts.values())
     if ended.returncode == 0:
-        return Run(True, tests, f"{counts.get('passed', 0)} of {tests} tests of {file.name} passed")
+        return True, tests, f"{counts.get('passed', 0)} of {tests} tests of {file.name} passed"
     if ended.returncode == NO_TESTS:
-        return Run(False, 0, f"{file.name} has no tests")
+        return False, 0, f"{file.name} has no tests"
     failed = [line for line in ended.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]
     first = (failed or ended.stderr.strip().splitlines() or ["pytest failed"])[0]
     first = re.sub(rf"\S*{re.escape(file.name)}", file.name, first)[:MOST_SHOWN]
-    return Run(False, tests, f"{tests - counts.get('passed', 0)} of {tests} tests of {file.name} failed: {first}")
+    return False, tests, f"{tests - counts.get('passed', 0)} of {tests} tests of {file.name} failed: {first}"
 
 
 def _write(evidence: Evidence, folder: Path) -> None:

@@ -225,9 +225,9 @@ def _size(gate: SizeGate, size_bytes: int) -> Finding:
 def _tests(gate: TestsGate, file: Path, evidence: Evidence) -> Finding:
     if not len(evidence.target):
         return _no_rows(gate, evidence)
-    run = gate_tests.run(file, gate.timeout_s, evidence)
-    result = Result.PASS if run.has_passed else Result.FAIL
-    return Finding(str(gate), None, (None, None), run.tests, 0.0, "pytest", result, run.said)
+    has_passed, tests, said = gate_tests.run(file, gate.timeout_s, evidence)
+    result = Result.PASS if has_passed else Result.FAIL
+    return Finding(str(gate), None, (None, None), tests, 0.0, "pytest", result, said)
 
 
 def _within(

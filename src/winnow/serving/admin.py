@@ -6,59 +6,58 @@ and 30 MiB). The pages load nothing from other hosts, so they work without a net
 
 from __future__ import annotations
 
+import sys
 from importlib import resources
+from pathlib import Path
 
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from winnow.bundle.manifest import Manifest
-from winnow.serving import docs_page, problems
-from winnow.serving.examples import Example
+from winnow.bundle.manifest import REGISTERED, VERDICTS, sha256_of
+from winnow.serving import codec, docs_page, problems
+from winnow.serving.examples import examples_of
 from winnow.serving.openapi import openapi_of
+from winnow.serving.predict_codec import PredictCodec
+from winnow.serving.predictor import Predictor
 from winnow.serving.problems import ProblemError
 from winnow.serving.request import ASGIApp
-from winnow.serving.signature import Signature
+from winnow.serving.settings import ServingSettings
 
+SBOM = "sbom.cdx.json"
+"""The list of software that Dockerfile.prod writes beside the packages."""
 ASSETS = {"docs.css": "text/css", "docs.js": "text/javascript"}
 CONTENT_POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:"
 ADDRESSES = "/predict, /invocations, /v2, /feedback, /model, /openapi.json, /livez, /readyz and /metrics"
 
 
-def make_admin(
-    manifest: Manifest,
-    signature: Signature,
-    example: bytes,
-    examples: tuple[Example, ...],
-    verdicts: bytes = b"{}",
-    registered: bytes = b"{}",
-    sbom_sha256: str | None = None,
-    *,
-    needs_key: bool,
-    has_log: bool = False,
-) -> ASGIApp:
+def make_admin(predictor: Predictor, settings: ServingSettings, environment: Path = Path(sys.prefix)) -> ASGIApp:
     """The FastAPI application for one model.
 
     Everything is read from disk here: requests must not need file descriptors.
 
     Args:
-        example: the bundle's own input example, a body of `/predict`.
-        verdicts: what gates said of the version, by stage, as JSON.
-        registered: `semantic_version` and `lineage` of the version, as far as they are known, as JSON.
-        sbom_sha256: of the list of software in the server's image.
-        has_log: whether it takes outcomes at `/feedback`.
+        environment: the folder beside whose packages an image carries the list of its software.
     """
+    manifest, signature, needs_key = predictor.manifest, predictor.signature, settings.api_key is not None
+    row = PredictCodec(signature).decode(predictor.example, codec.JSON).matrix
+    examples = examples_of(signature, row)
+    kept = (predictor.directory / name for name in (REGISTERED, VERDICTS))
+    registered, verdicts = (file.read_bytes() if file.is_file() else b"{}" for file in kept)
+    sbom = environment / SBOM
     app = FastAPI(title=signature.name, version=signature.version, openapi_url=None, docs_url=None, redoc_url=None)
-    document = msgspec.json.encode(openapi_of(signature, examples, needs_key=needs_key, has_log=has_log))
+    document = msgspec.json.encode(
+        openapi_of(signature, examples, needs_key=needs_key, has_log=settings.log is not None)
+    )
     served = {
         "version": signature.version,
         "semantic_version": None,
         "lineage": {},
         **msgspec.json.decode(registered),
         "digest": signature.digest,
-        "sbom_sha256": sbom_sha256,
-        "input_example": msgspec.Raw(example),
+        "sbom_sha256": sha256_of(sbom) if sbom.is_file() else None,
+        "input_example": msgspec.Raw(predictor.example),
         "gates": msgspec.Raw(verdicts),
     }
     card = msgspec.json.encode({**msgspec.to_builtins(manifest), **served})

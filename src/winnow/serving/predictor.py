@@ -45,6 +45,7 @@ class Predictor:
     """
 
     def __init__(self, directory: Path, version: str | None = None, most_rows: int = MOST_ROWS) -> None:
+        self.directory = directory
         try:
             self.manifest = bundle.read_manifest(directory)
             self.signature: Signature = signature_of(self.manifest, version, most_rows)

@@ -12,12 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from winnow.bundle.manifest import REGISTERED, VERDICTS, sha256_of
 from winnow.serving import codec
 from winnow.serving.app import App
 from winnow.serving.connections import Connections, most_connections
 from winnow.serving.draining import DrainingServer, config_of
-from winnow.serving.examples import examples_of
 from winnow.serving.listening import Door, Listening, open_listener
 from winnow.serving.predict_codec import PredictCodec
 from winnow.serving.predictor import Predictor, WrongModelError
@@ -26,8 +24,6 @@ from winnow.serving.request import ASGIApp
 from winnow.serving.settings import ServingSettings
 
 log = logging.getLogger("winnow.serving")
-SBOM = "sbom.cdx.json"
-"""The list of software that Dockerfile.prod writes beside the packages."""
 
 
 def run(
@@ -80,25 +76,6 @@ def load_app(bundle: Path, version: str | None, settings: ServingSettings, *, di
     def make_admin() -> ASGIApp:
         from winnow.serving.admin import make_admin as make
 
-        examples = examples_of(predictor.signature, request.matrix)
-        kept = (bundle / name for name in (VERDICTS, REGISTERED))
-        verdicts, registered = (file.read_bytes() if file.is_file() else b"{}" for file in kept)
-        return make(
-            predictor.manifest,
-            predictor.signature,
-            predictor.example,
-            examples,
-            verdicts,
-            registered,
-            sbom_digest(),
-            needs_key=settings.api_key is not None,
-            has_log=settings.log is not None,
-        )
+        return make(predictor, settings)
 
     return App(predictor, settings, make_admin)
-
-
-def sbom_digest(environment: Path = Path(sys.prefix)) -> str | None:
-    """sha256 of the list of software that an image carries beside its packages; None outside an image."""
-    file = environment / SBOM
-    return sha256_of(file) if file.is_file() else None

@@ -86,6 +86,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> ServingSett
         field: _number(given, environment, field, getattr(ServingSettings, field), LEAST[field]) for field in LEAST
     }
     body = numbers["max_body_bytes"]
+    log = _section(given, "log", PredictionLogSettings)
+    if log is not None and not 0 < log.sample <= 1:
+        raise SettingError(f"log.sample in {SERVING}", "a share above 0, up to 1", repr(log.sample))
     return ServingSettings(
         **numbers,
         max_inflight_bytes=_number(given, environment, "max_inflight_bytes", 4 * body, body),
@@ -93,7 +96,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> ServingSett
             "is_access_logged", environment.get("WINNOW_ACCESS_LOG", "") in ("1", "true", "yes")
         ),
         api_key=_api_key(environment),
-        log=_log(given),
+        log=log,
         features=_section(given, "features", FeatureSettings),
     )
 
@@ -124,13 +127,6 @@ def _given(environment: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(given.get("is_access_logged", False), bool):
         raise SettingError(f"is_access_logged in {name}", "true or false", repr(given["is_access_logged"]))
     return given
-
-
-def _log(given: Mapping[str, Any]) -> PredictionLogSettings | None:
-    found = _section(given, "log", PredictionLogSettings)
-    if found is not None and not 0 < found.sample <= 1:
-        raise SettingError(f"log.sample in {SERVING}", "a share above 0, up to 1", repr(found.sample))
-    return found
 
 
 def _section(given: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -20,7 +21,7 @@ from winnow.serving.admin import make_admin
 from winnow.serving.app import App
 from winnow.serving.predictor import Predictor
 from winnow.serving.request import ASGIApp
-from winnow.serving.server import load_app, sbom_digest
+from winnow.serving.server import load_app
 from winnow.serving.settings import ServingSettings
 
 ROWS = {"rows": [[1, 2, 3]]}
@@ -218,18 +219,14 @@ def test_the_card_has_what_the_registry_knows_of_the_version(app: App, bundle_fo
 
 
 def test_the_card_has_the_digest_of_the_images_software(classifier: Predictor, tmp_path: Path) -> None:
-    assert sbom_digest(tmp_path) is None
+    def digest() -> str | None:
+        app = App(classifier, ServingSettings(), lambda: make_admin(classifier, ServingSettings(), tmp_path))
+        with contextlib.closing(app):
+            return call(app, "GET", "/model").json["sbom_sha256"]
+
+    assert digest() is None
     (tmp_path / "sbom.cdx.json").write_bytes(b"{}")
-    digest = sbom_digest(tmp_path)
-    assert digest == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-
-    def make() -> ASGIApp:
-        known = (b"{}", b"{}", digest)
-        return make_admin(classifier.manifest, classifier.signature, classifier.example, (), *known, needs_key=False)
-
-    app = App(classifier, ServingSettings(), make)
-    assert call(app, "GET", "/model").json["sbom_sha256"] == digest
-    app.close()
+    assert digest() == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 
 
 def test_the_documentation_is_there_after_a_start_that_failed(classifier: Predictor) -> None:
@@ -240,7 +237,7 @@ def test_the_documentation_is_there_after_a_start_that_failed(classifier: Predic
         error = next(starts)
         if error is not None:
             raise error
-        return make_admin(classifier.manifest, classifier.signature, classifier.example, (), needs_key=False)
+        return make_admin(classifier, ServingSettings())
 
     app = App(classifier, ServingSettings(), make)
     failed = call(app, "GET", "/model")

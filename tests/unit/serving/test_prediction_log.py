@@ -215,11 +215,11 @@ def test_a_log_that_is_full_or_moved_away_is_written_again_when_it_can_be(bundle
 
 
 def _wait_for(is_done: Any) -> None:
-    for _ in range(500):
+    for _ in range(3000):
         if is_done():
             return
         threading.Event().wait(0.02)
-    raise AssertionError("not within 10 s")
+    raise AssertionError("not within 60 s")
 
 
 def test_a_log_that_no_one_reads_holds_no_request_up(bundle_folder: Path, tmp_path: Path) -> None:

@@ -42,10 +42,9 @@ def compare(path: str, stable: bytes, candidate: bytes, *, is_classifier: bool) 
     ours, theirs = (rows_of(path, body, is_classifier=is_classifier) for body in (stable, candidate))
     pairs = list(zip(ours, theirs, strict=True))
     is_flip = any(mine.label != other.label for mine, other in pairs)
+    is_agreed = not is_flip
     if any(mine.label is None for mine in ours):
-        is_agreed = not is_flip and all(_agree(mine.numbers, other.numbers) for mine, other in pairs)
-    else:
-        is_agreed = not is_flip
+        is_agreed = is_agreed and all(_agree(mine.numbers, other.numbers) for mine, other in pairs)
     distances = [abs(mine.numbers[0] - other.numbers[0]) for mine, other in pairs if mine.numbers and other.numbers]
     return Comparison(is_agreed, is_flip, max(distances, default=0.0))
 
@@ -59,15 +58,14 @@ def rows_of(path: str, body: bytes, *, is_classifier: bool) -> list[Row]:
             labels = content["predictions"] if is_classifier else [None] * len(numbers)
             return [Row(label, tuple(row.values())) for label, row in zip(labels, numbers, strict=True)]
         if path == "/invocations":
-            return [_row(dict(row), is_classifier=is_classifier) for row in content["predictions"]]
+            found = []
+            for row in map(dict, content["predictions"]):
+                label = row.pop("prediction") if is_classifier else None
+                found.append(Row(label, tuple(row.values())))
+            return found
         return _tensors({each["name"]: each for each in content["outputs"]})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no answer to {path}: {error!r}") from error
-
-
-def _row(row: dict[str, Any], *, is_classifier: bool) -> Row:
-    label = row.pop("prediction") if is_classifier else None
-    return Row(label, tuple(row.values()))
 
 
 def _tensors(outputs: dict[str, Any]) -> list[Row]:

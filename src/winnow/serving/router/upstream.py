@@ -28,17 +28,8 @@ MOST_SENT = 2
 """How often a request is tried, and on how many new connections sent."""
 
 HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    )
+    b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
+    b"transfer-encoding upgrade".split()
 )
 Headers = list[tuple[bytes, bytes]]
 LookUp = Callable[..., list[Any]]
