@@ -23,7 +23,7 @@ class Example:
 
     def __init__(self, name: str, folder: Path, **training: str) -> None:
         experiment: dict[str, Any] = yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text())
-        experiment["search"]["trials"] = 2
+        experiment["search"]["trials"] = 1
         experiment["cross_validation"]["folds"] = 2
         experiment["execution"] = {"workers": 1}
         experiment["training"] |= training
@@ -43,7 +43,7 @@ class Example:
 @pytest.mark.parametrize("name", ["pytorch", "lightning", "scikit_learn"])
 def test_an_example_is_swept_and_its_model_is_registered(name: str, tmp_path: Path) -> None:
     told = Example(name, tmp_path).run("train")
-    assert "2 trials done (2 complete, 0 pruned, 0 failed)" in told
+    assert "1 trial done (1 complete, 0 pruned, 0 failed)" in told
     assert "model version 1" in told
 
 
