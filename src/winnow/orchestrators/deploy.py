@@ -32,7 +32,7 @@ from winnow.orchestrators.model_history import into_history
 from winnow.orchestrators.old_variables import refuse_old_variables
 from winnow.orchestrators.outcome_reader import OutcomeReader
 from winnow.orchestrators.rejections import refuse_rejected, rolled_back_by, user
-from winnow.orchestrators.releases import CHAMPION, ModelRegistry, as_kept, choose_version, fetch_release, shown_release
+from winnow.orchestrators.releases import CHAMPION, as_kept, choose_version, fetch_release, shown_release
 from winnow.orchestrators.serving_config import serving_config
 from winnow.orchestrators.serving_settings import KEEP, ServedSettings, fingerprint, key_of, served
 from winnow.platforms.deployer import Deployer, Say, mute, no_previous
@@ -43,6 +43,7 @@ from winnow.platforms.table import images, serving_platform_for
 from winnow.rollout.plan import steps_of, to_values
 from winnow.rollout.step import Aborted, Desired, Done, Paused, next_action, revision_for
 from winnow.routing import Observation, Record, Release, Revision, Rollout, RolloutState, Route
+from winnow.tracking.registry import Registry
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 
@@ -212,7 +213,7 @@ class ServePreview:
 def plan_serving(
     platform: str,
     settings: Settings,
-    registry: ModelRegistry,
+    registry: Registry,
     request: ServeRequest,
     *,
     show: Show = silent,
@@ -289,7 +290,7 @@ def plan_rollback(
 
 
 def preview_serving(
-    platform: str, settings: Settings, registry: ModelRegistry, request: ServeRequest, image: str = ""
+    platform: str, settings: Settings, registry: Registry, request: ServeRequest, image: str = ""
 ) -> ServePreview:
     """Plan to serve a version without keeping a file or building an image, even if engine or cluster are away.
 
@@ -309,7 +310,7 @@ def preview_serving(
     return ServePreview(plan.render(), plan.note, tuple(unknown), tuple(dict.fromkeys(map(str, absences))))
 
 
-def render(platform: str, settings: Settings, registry: ModelRegistry, request: ServeRequest, image: str) -> str:
+def render(platform: str, settings: Settings, registry: Registry, request: ServeRequest, image: str) -> str:
     """What a first deployment would send to a platform, which is not asked. See `winnow.api.render`."""
     chosen = serving_platform_for(platform, settings, request.environment)
     runs_images = not chosen.capabilities.shares_files
@@ -338,7 +339,7 @@ def render_stage(platform: str, settings: Settings, config: ServingConfig, model
 def shown_plan(
     chosen: ServingPlatform,
     settings: Settings,
-    registry: ModelRegistry,
+    registry: Registry,
     request: ServeRequest,
     image: str = "",
     *,
@@ -535,14 +536,12 @@ def _another_signature(name: str, serving: Revision, target: Revision, strategy:
     )
 
 
-def _version(settings: Settings, registry: ModelRegistry, request: ServeRequest) -> ModelVersion:
+def _version(settings: Settings, registry: Registry, request: ServeRequest) -> ModelVersion:
     store = settings.tracking_uri
     return choose_version(registry, request.name, store=store, alias=request.chosen_alias, number=request.version)
 
 
-def _keep_sbom(
-    registry: ModelRegistry, version: ModelVersion, image: ImageBuild, request: ServeRequest, say: Say
-) -> None:
+def _keep_sbom(registry: Registry, version: ModelVersion, image: ImageBuild, request: ServeRequest, say: Say) -> None:
     if (identifier := image.find()) is None:
         return
     try:

@@ -18,6 +18,7 @@ from winnow.platforms.platform import ServingPlatform
 from winnow.platforms.readiness import ASKED_WITHIN_S, NoModelError, model_at
 from winnow.platforms.table import all_serving_platforms, serving_platform_for
 from winnow.routing import Observation, ReplicaObserved, version_label
+from winnow.tracking.registry import Registry
 from winnow.tracking.tracker import ModelVersion
 
 
@@ -204,9 +205,6 @@ def observe_serving(settings: Settings, name: str | None, platform: str | None, 
     found = [(where, each, made) for where, each in observed if (made := deployment_of(each)) is not None]
     champions: dict[str, ModelVersion | None] = {}
     if found:
-        # It imports MLflow, which takes a second or two.
-        from winnow.tracking.registry import Registry
-
         registry = Registry(current().tracking_uri)
         champions = {model: known_champion(registry, model) for model in {each.release.model for _, _, each in found}}
     served = tuple(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from winnow.config.errors import WinnowError
 from winnow.config.settings import Settings
 from winnow.orchestrators.deploy import ServeRequest, shown_plan
-from winnow.orchestrators.releases import ModelRegistry, NoChampionError
+from winnow.orchestrators.releases import NoChampionError
 from winnow.platforms.table import serving_platform_for
+from winnow.tracking.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def compare(parts: Mapping[str, Callable[[], str]]) -> tuple[Difference, ...]:
     return tuple(differences)
 
 
-def prod_difference(platform: str, settings: Settings, registry: ModelRegistry, request: ServeRequest) -> str:
+def prod_difference(platform: str, settings: Settings, registry: Registry, request: ServeRequest) -> str:
     """What `prod` would change on a platform. No image is built.
 
     Raises:

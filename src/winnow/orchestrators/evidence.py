@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,23 +23,14 @@ from winnow.data.sources import load_data
 from winnow.data.splits import deal_folds, split_holdout
 from winnow.model_query.evidence import Answers, Evidence
 from winnow.orchestrators.opened_study import find_study
-from winnow.orchestrators.releases import ModelRegistry, choose_version, fetch_release
+from winnow.orchestrators.releases import choose_version, fetch_release
 from winnow.serving.predictor import Predictor, WrongModelError
 from winnow.serving.problems import ProblemError
+from winnow.tracking.registry import Registry
 from winnow.tracking.tracker import ModelVersion
 
 AT_ONCE = 4096
 LATENCY_REPEATS = 500
-
-
-class VersionRegistry(ModelRegistry, Protocol):
-    """What evidence needs of a registry; implemented by `winnow.tracking.registry.Registry`."""
-
-    def trained_rows(self, version: ModelVersion) -> NDArray[np.uint64] | None:
-        """Digests of the rows that a version was trained on, sorted; None where they were not kept."""
-
-    def fold_scores(self, version: ModelVersion) -> dict[str, NDArray[np.float64]]:
-        """What the version's trial scored on each fold, by metric, in the order of the folds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +96,7 @@ class Rows:
     missing: str = ""
 
 
-def load_version(registry: VersionRegistry, version: ModelVersion, settings: Settings) -> LoadedVersion:
+def load_version(registry: Registry, version: ModelVersion, settings: Settings) -> LoadedVersion:
     """Fetch a version's bundle and the digests of its training rows.
 
     Raises:
@@ -116,7 +107,7 @@ def load_version(registry: VersionRegistry, version: ModelVersion, settings: Set
 
 
 def choose(
-    registry: VersionRegistry, name: str, settings: Settings, *, alias: str | None = None, number: str | None = None
+    registry: Registry, name: str, settings: Settings, *, alias: str | None = None, number: str | None = None
 ) -> LoadedVersion:
     """Load the version of a model with this number, or else with this alias.
 
@@ -223,7 +214,7 @@ def with_folds(
     evidence: Evidence,
     candidate: LoadedVersion,
     other: LoadedVersion | None,
-    registry: VersionRegistry,
+    registry: Registry,
     settings: Settings,
 ) -> Evidence:
     """The evidence with the folds' scores; the other version's only where its study dealt the same rows alike."""

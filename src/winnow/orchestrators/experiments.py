@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -28,26 +27,9 @@ from winnow.study.experiments import (
 )
 from winnow.study.store import StudyStore
 from winnow.tracking.connection import sqlite_path
-from winnow.tracking.registry import ChampionRecord, Registry
-from winnow.tracking.tracker import ModelVersion
+from winnow.tracking.registry import Registry
 
 ALIASES = ("candidate", "staging", "champion")
-
-
-class ReadRegistry(Protocol):
-    """What is read of a registry."""
-
-    def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, newest first."""
-
-    def champion(self, name: str, alias: str) -> ModelVersion | None:
-        """The version with the alias."""
-
-    def verdicts(self, version: ModelVersion) -> dict[str, str]:
-        """The last verdict of each stage's gates on a version, as JSON, by stage."""
-
-    def champions(self, name: str) -> list[ChampionRecord]:
-        """The champions, oldest first."""
 
 
 def track_experiments(
@@ -101,13 +83,13 @@ def _read(database: Database, summary: StudySummary) -> tuple[str, ExperimentStu
     return sweep.model, study_of(summary, sweep, winner, versions)
 
 
-def _registry(settings: Settings) -> ReadRegistry | None:
+def _registry(settings: Settings) -> Registry | None:
     """The registry; None where its file does not exist yet, since reading would create it."""
     file = sqlite_path(settings.tracking_uri)
     return None if file is not None and not file.is_file() else Registry(settings.tracking_uri)
 
 
-def _tracked(model: str, studies: tuple[ExperimentStudy, ...], registry: ReadRegistry | None) -> TrackedExperiment:
+def _tracked(model: str, studies: tuple[ExperimentStudy, ...], registry: Registry | None) -> TrackedExperiment:
     if registry is None:
         return TrackedExperiment(model, studies)
     holders = {alias: registry.champion(model, alias) for alias in ALIASES}

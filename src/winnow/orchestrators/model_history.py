@@ -11,6 +11,7 @@ from winnow.orchestrators.settings import current
 from winnow.platforms.deployer import Say
 from winnow.routing import Release
 from winnow.tracking.history import RejectedRecord, RolloutRecord
+from winnow.tracking.registry import Registry
 from winnow.tracking.tracker import TrackingUnavailableError
 
 Noted = tuple[str, RejectedRecord | RolloutRecord]
@@ -29,9 +30,6 @@ def into_history(platform: str, say: Say) -> Callable[[Moved], None]:
         noted = tuple(records_of(moved, platform, user()))
         if not noted:
             return
-        # It imports MLflow, which takes a second or two.
-        from winnow.tracking.registry import Registry
-
         registry, at = Registry(current().tracking_uri), datetime.fromtimestamp(moved.at, UTC)
         for model, record in noted:
             try:

@@ -22,10 +22,10 @@ from winnow.orchestrators.deploy import RolloutAbortedError
 from winnow.orchestrators.opened_study import find_study
 from winnow.orchestrators.promote import Promotion
 from winnow.orchestrators.rejections import RejectedVersionError
-from winnow.orchestrators.releases import ModelRegistry
 from winnow.orchestrators.select_model import Outcome
 from winnow.study.database import Database, NoStudiesError
 from winnow.study.store import study_names
+from winnow.tracking.registry import Registry
 
 StopAfter = Literal["train", "select", "promote", "deploy"]
 Served = Literal["served", "unchanged", "begun", "paused"]
@@ -131,7 +131,7 @@ def _deploy(outcome: Outcome, version: str, steps: Steps) -> Ending:
     return Ending("deployed", f"version {label} is served", version)
 
 
-def check_gates(name: str, rules: Rules, rules_file: Path, registry: ModelRegistry) -> None:
+def check_gates(name: str, rules: Rules, rules_file: Path, registry: Registry) -> None:
     """Refuse rules without the gates that the champion passed: a forgotten file must not replace it."""
     version = registry.champion(name)
     if version is None:

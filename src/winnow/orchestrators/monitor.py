@@ -52,9 +52,11 @@ from winnow.orchestrators.monitoring_store import MonitoringStore
 from winnow.orchestrators.profiles import profile_of, with_bundle
 from winnow.orchestrators.replica_counts import ReplicaReader
 from winnow.orchestrators.serving_config import experiment_of_model
+from winnow.orchestrators.settings import current
 from winnow.platforms.deployer import Say, UnknownDeploymentError
 from winnow.routing import Release
 from winnow.tracking.history import AlertRecord
+from winnow.tracking.registry import Registry
 from winnow.tracking.tracker import TrackingUnavailableError
 
 SHARES = {"drift": 0.55, "joint": 0.2, "quality": 0.25}
@@ -68,10 +70,6 @@ ALARM_LASTS_S = 300.0
 
 def into_history(model: str, entry: AlertRecord, at: datetime) -> None:
     """Add a record to a model's history in the registry."""
-    # It imports MLflow, which takes a second or two.
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
-
     Registry(current().tracking_uri).note(model, entry, at)
 
 

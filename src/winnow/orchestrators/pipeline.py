@@ -24,8 +24,8 @@ from winnow.orchestrators.due import last_study, next_study
 from winnow.orchestrators.ingest import Ingestion
 from winnow.orchestrators.model_steps import Steps, Tell, carry_out, check_gates, continues, known_studies
 from winnow.orchestrators.prepare import Preparation
-from winnow.orchestrators.releases import ModelRegistry
 from winnow.orchestrators.validate import Validation, is_validated
+from winnow.tracking.registry import Registry
 from winnow.tracking.tracker import NoStoreError
 
 Until = Literal["prepare", "train", "select", "serve"]
@@ -99,7 +99,7 @@ class Pipeline:
 
 
 def pipeline(
-    request: PipelineRequest, settings: Settings, registry: ModelRegistry, steps: PipelineSteps, *, tell: Tell
+    request: PipelineRequest, settings: Settings, registry: Registry, steps: PipelineSteps, *, tell: Tell
 ) -> Pipeline:
     """Go from raw data to a served model. Steps whose section the experiment lacks are left out.
 
@@ -137,7 +137,7 @@ def study_for(experiment: Experiment, settings: Settings) -> str:
 
 
 def plan(
-    request: PipelineRequest, settings: Settings, registry: ModelRegistry, steps: PipelineSteps, *, tell: Tell
+    request: PipelineRequest, settings: Settings, registry: Registry, steps: PipelineSteps, *, tell: Tell
 ) -> Pipeline:
     """What `pipeline` would do, as far as it can be said before it is done.
 
@@ -151,7 +151,7 @@ def plan(
     return Pipeline(request.experiment.name, "planned", tuple(said))
 
 
-def _check_gates(request: PipelineRequest, registry: ModelRegistry) -> None:
+def _check_gates(request: PipelineRequest, registry: Registry) -> None:
     try:
         check_gates(request.experiment.name, request.rules, request.rules_file, registry)
     except NoStoreError:  # the first sweep makes it

@@ -11,7 +11,9 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.orchestrators.releases import choose_version, fetch_release
+from winnow.orchestrators.settings import current
 from winnow.routing import Release
+from winnow.tracking.registry import Registry
 
 
 def with_bundle(release: Release, settings: Settings) -> Release:
@@ -50,10 +52,6 @@ def profile_of(release: Release) -> Profile:
 
 
 def _fetched(release: Release, settings: Settings) -> Path:
-    # It imports MLflow, which takes a second or two.
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
-
     store = current().tracking_uri
     registry = Registry(store)
     version = choose_version(registry, release.model, store=store, number=release.version)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
 
 import msgspec
 
@@ -17,25 +16,12 @@ from winnow.model_query.gate_verdicts import judge
 from winnow.model_query.gates import STAGE_ALIASES, CrossValidationGate, LatencyGate, Stage
 from winnow.model_query.rules import Rules
 from winnow.orchestrators import evidence
-from winnow.orchestrators.evidence import VersionRegistry
 from winnow.orchestrators.releases import CHAMPION, choose_version
 from winnow.orchestrators.select_model import CANDIDATE
 from winnow.routing import Versioned, version_label
 from winnow.tracking.history import GateRecord
+from winnow.tracking.registry import Registry
 from winnow.tracking.tracker import ModelVersion
-
-
-class PromotingRegistry(VersionRegistry, Protocol):
-    """What promoting needs of a registry; implemented by `winnow.tracking.registry.Registry`."""
-
-    def crown(self, version: ModelVersion, reason: str, alias: str = ...) -> bool:
-        """Give a version the alias and add it to the alias's history; False if both were done already."""
-
-    def keep_verdict(self, version: ModelVersion, stage: str, verdict: str) -> None:
-        """Keep the last verdict of a stage's gates with a version, as JSON."""
-
-    def note(self, name: str, record: GateRecord, at: datetime) -> None:
-        """Add a record to a model's history."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +65,7 @@ def promote(
     name: str,
     stage: Stage,
     rules: Rules,
-    registry: PromotingRegistry,
+    registry: Registry,
     settings: Settings,
     *,
     place: str,
@@ -138,7 +124,7 @@ def promote(
     return replace(promotion, is_new=registry.crown(chosen, reason, alias))
 
 
-def _has_passed(registry: PromotingRegistry, version: ModelVersion, stage: Stage) -> bool:
+def _has_passed(registry: Registry, version: ModelVersion, stage: Stage) -> bool:
     kept = registry.verdicts(version).get(stage)
     return kept is not None and bool(msgspec.json.decode(kept).get("is_promoted"))
 

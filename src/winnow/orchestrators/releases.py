@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -18,29 +17,11 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.serving import STAGING
 from winnow.routing import Release
+from winnow.tracking.registry import Registry
 from winnow.tracking.tracker import ModelVersion, NoStoreError, TrackingUnavailableError
 
 CHAMPION = "champion"
 """The alias that is served where no other is named."""
-
-
-class ModelRegistry(Protocol):
-    """What serving needs of a registry; implemented by `winnow.tracking.registry.Registry`."""
-
-    def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, newest first; empty if there is no such model."""
-
-    def champion(self, name: str, alias: str = ...) -> ModelVersion | None:
-        """The version with the alias, or None."""
-
-    def download_bundle(self, version: ModelVersion, destination: Path) -> Path:
-        """Copy a version's bundle to `destination`, which does not exist yet."""
-
-    def verdicts(self, version: ModelVersion) -> dict[str, str]:
-        """The last verdict of each stage's gates on a version, as JSON, by stage."""
-
-    def keep_sbom(self, version: ModelVersion, sha256: str) -> None:
-        """Keep the digest of what the last image of a version holds."""
 
 
 class NoChampionError(InputError):
@@ -48,7 +29,7 @@ class NoChampionError(InputError):
 
 
 def choose_version(
-    registry: ModelRegistry, name: str, *, store: str, alias: str | None = None, number: str | None = None
+    registry: Registry, name: str, *, store: str, alias: str | None = None, number: str | None = None
 ) -> ModelVersion:
     """The version of a model with this number, or else with this alias, by default the champion.
 
@@ -89,7 +70,7 @@ def choose_version(
     )
 
 
-def fetch_release(registry: ModelRegistry, version: ModelVersion, home: Path, *, store: str) -> Release:
+def fetch_release(registry: Registry, version: ModelVersion, home: Path, *, store: str) -> Release:
     """A version as a release, with its bundle in `HOME/models/DIGEST`. `store`: the registry's address, for errors.
 
     Raises:
@@ -122,7 +103,7 @@ def fetch_release(registry: ModelRegistry, version: ModelVersion, home: Path, *,
     return _release(version, models / digest)
 
 
-def _keep_facts(registry: ModelRegistry, version: ModelVersion, bundle: Path, store: str) -> None:
+def _keep_facts(registry: Registry, version: ModelVersion, bundle: Path, store: str) -> None:
     """Write what the registry knows beside the bundle's own files, for `/model`; no digest covers it."""
     with _store_is_needed(version.name, store):
         found = registry.verdicts(version)
@@ -137,7 +118,7 @@ def _keep_facts(registry: ModelRegistry, version: ModelVersion, bundle: Path, st
 
 
 @contextmanager
-def shown_release(registry: ModelRegistry, version: ModelVersion, home: Path, *, store: str) -> Iterator[Release]:
+def shown_release(registry: Registry, version: ModelVersion, home: Path, *, store: str) -> Iterator[Release]:
     """The same for a plan that is only shown: a newly fetched bundle is deleted when the context closes.
 
     Raises:
@@ -155,7 +136,7 @@ def as_kept(release: Release, home: Path) -> Release:
     return replace(release, bundle=home / "models" / release.digest)
 
 
-def known_champion(registry: ModelRegistry, name: str) -> ModelVersion | None:
+def known_champion(registry: Registry, name: str) -> ModelVersion | None:
     """The champion; None if there is none or the store does not answer."""
     try:
         return registry.champion(name, CHAMPION)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -27,25 +27,16 @@ from winnow.orchestrators.data_digest import data_digest
 from winnow.orchestrators.due import Champion, Decision, Facts, decide, next_study
 from winnow.orchestrators.model_steps import Steps, carry_out, check_gates, continues, known_studies
 from winnow.orchestrators.opened_study import find_study
-from winnow.orchestrators.releases import ModelRegistry, fetch_release
+from winnow.orchestrators.releases import fetch_release
 from winnow.platforms.deployer import Say, mute
 from winnow.study.claims import Claim, ClaimLostError, claimed
 from winnow.study.database import Database
 from winnow.tracking.history import AlertRecord, ModelRecord, RejectedRecord, RetrainRecord
+from winnow.tracking.registry import Registry
 from winnow.tracking.tracker import NoStoreError
 
 Kept = TypeVar("Kept", bound=ModelRecord)
 State = Literal["nothing", "waiting", "busy", "planned", "selected", "promoted", "deployed", "refused"]
-
-
-class RetrainingRegistry(ModelRegistry, Protocol):
-    """What retraining needs of a registry; implemented by `winnow.tracking.registry.Registry`."""
-
-    def note(self, name: str, record: ModelRecord, at: datetime) -> None:
-        """Add a record to a model's history."""
-
-    def records(self, name: str, kind: type[Kept]) -> list[tuple[datetime, Kept]]:
-        """When which records of a kind were added to a model's history, oldest first."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +84,7 @@ class Retraining(Struct, frozen=True):
 def retrain(
     request: RetrainRequest,
     settings: Settings,
-    registry: RetrainingRegistry,
+    registry: Registry,
     steps: Steps,
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -121,7 +112,7 @@ def retrain(
             return _run(request, planned, settings, registry, steps, claim, now, say)
 
 
-def plan(request: RetrainRequest, settings: Settings, registry: RetrainingRegistry, at: datetime) -> Retraining:
+def plan(request: RetrainRequest, settings: Settings, registry: Registry, at: datetime) -> Retraining:
     """What `retrain` would do, without doing it.
 
     Raises:
@@ -156,7 +147,7 @@ def _run(
     request: RetrainRequest,
     planned: Retraining,
     settings: Settings,
-    registry: RetrainingRegistry,
+    registry: Registry,
     steps: Steps,
     claim: Claim,
     now: Callable[[], datetime],
@@ -190,7 +181,7 @@ def _run(
     return end
 
 
-def _champion(registry: RetrainingRegistry, model: str, settings: Settings) -> Champion | None:
+def _champion(registry: Registry, model: str, settings: Settings) -> Champion | None:
     version = registry.champion(model)
     if version is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -17,32 +17,19 @@ from winnow.config.settings import Settings
 from winnow.monitoring.requests import find_request
 from winnow.orchestrators.experiments import ALIASES
 from winnow.orchestrators.opened_study import find_study
-from winnow.orchestrators.releases import ModelRegistry, choose_version, fetch_release
+from winnow.orchestrators.releases import choose_version, fetch_release
 from winnow.orchestrators.report import write_html
 from winnow.orchestrators.select_model import store_is_needed
 from winnow.study.story import AliasChange, Asked, GateVerdict, ModelStory, Origin, events_of
 from winnow.tracking.history import KINDS, ModelRecord
-from winnow.tracking.registry import ChampionRecord
+from winnow.tracking.registry import Registry
 from winnow.tracking.tracker import ModelVersion
 
 Record = TypeVar("Record", bound=ModelRecord)
 
 
-class HistoryRegistry(ModelRegistry, Protocol):
-    """What is read of a registry; implemented by `winnow.tracking.registry.Registry`."""
-
-    def champions(self, name: str, alias: str = ...) -> list[ChampionRecord]:
-        """The history of an alias, oldest first."""
-
-    def records(self, name: str, kind: type[Record]) -> list[tuple[datetime, Record]]:
-        """When which records of a kind were added to a model's history, oldest first."""
-
-    def registered_by(self, run_id: str) -> list[ModelVersion]:
-        """The versions of all models that a run has registered, newest first."""
-
-
 def why_version(
-    name: str, registry: HistoryRegistry, settings: Settings, *, alias: str | None = None, number: str | None = None
+    name: str, registry: Registry, settings: Settings, *, alias: str | None = None, number: str | None = None
 ) -> ModelStory:
     """The story of a version, by default of the champion.
 
@@ -54,7 +41,7 @@ def why_version(
     )
 
 
-def why_run(run_id: str, registry: HistoryRegistry, settings: Settings) -> ModelStory:
+def why_run(run_id: str, registry: Registry, settings: Settings) -> ModelStory:
     """The story of the version that a run has registered.
 
     Raises:
@@ -74,7 +61,7 @@ def why_run(run_id: str, registry: HistoryRegistry, settings: Settings) -> Model
 
 
 def why_request(
-    request_id: str, paths: Sequence[str], registry: HistoryRegistry, settings: Settings, *, place: str
+    request_id: str, paths: Sequence[str], registry: Registry, settings: Settings, *, place: str
 ) -> ModelStory:
     """What was answered to a request, and the story of the version that answered.
 
@@ -123,7 +110,7 @@ def write_story(story: ModelStory, page: Path) -> None:
     share(page)
 
 
-def _story(version: ModelVersion, registry: HistoryRegistry, settings: Settings) -> ModelStory:
+def _story(version: ModelVersion, registry: Registry, settings: Settings) -> ModelStory:
     store = settings.tracking_uri
     origin = _origin(version, registry, settings)
     with store_is_needed(store):
@@ -141,7 +128,7 @@ def _story(version: ModelVersion, registry: HistoryRegistry, settings: Settings)
     return ModelStory(origin, aliases, verdicts, events_of(origin, changes, records, labels))
 
 
-def _origin(version: ModelVersion, registry: HistoryRegistry, settings: Settings) -> Origin:
+def _origin(version: ModelVersion, registry: Registry, settings: Settings) -> Origin:
     manifest = read_manifest(fetch_release(registry, version, settings.home, store=settings.tracking_uri).bundle)
     study = find_study(settings, manifest.study)
     sweep = None if study is None else study.header.sweep
