@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from winnow.orchestrators.notebook_view import PRE
+from winnow.orchestrators.progress import PRE
 
 IMPORTS = "from sklearn.datasets import load_iris\nfrom torch import nn\nimport winnow\nSCALE = 2.0"
 FUNCTIONS = """

@@ -115,14 +115,22 @@ if TYPE_CHECKING:
     from winnow.orchestrators.cancel import Cancelled
     from winnow.orchestrators.dashboard import Dashboard
     from winnow.orchestrators.data_version import DataVersion
-    from winnow.orchestrators.deploy import RolloutAbortedError, ServePlan, ServePreview, ServeRequest
-    from winnow.orchestrators.deployment import Deployment, DeploymentState, Replica, Share
-    from winnow.orchestrators.deployments import Access, Removal, ServedDeployment, Serving
-    from winnow.orchestrators.difference import Difference
+    from winnow.orchestrators.deploy import Difference, RolloutAbortedError, ServePlan, ServePreview, ServeRequest
+    from winnow.orchestrators.deployments import (
+        Access,
+        Deployment,
+        DeploymentState,
+        Removal,
+        Replica,
+        ServedDeployment,
+        Serving,
+        Share,
+    )
     from winnow.orchestrators.evaluate import Comparison, Evaluation, MeasuredMetric, RowSlice
-    from winnow.orchestrators.holdout import HoldoutRow
+    from winnow.orchestrators.evidence import HoldoutRow
     from winnow.orchestrators.inference import Inference
     from winnow.orchestrators.ingest import Ingestion
+    from winnow.orchestrators.model_history import RejectedVersionError
     from winnow.orchestrators.new_project import NewProject
     from winnow.orchestrators.pages import TrackingPages
     from winnow.orchestrators.pipeline import Pipeline, PipelineStep
@@ -130,7 +138,6 @@ if TYPE_CHECKING:
     from winnow.orchestrators.prepare import Preparation
     from winnow.orchestrators.promote import Promotion
     from winnow.orchestrators.refit import RefitFailedError
-    from winnow.orchestrators.rejections import RejectedVersionError
     from winnow.orchestrators.releases import NoChampionError
     from winnow.orchestrators.retrain import Retraining
     from winnow.orchestrators.rollouts import RevisionCounts, RolloutStatus
@@ -186,13 +193,9 @@ _LATE = {
         "orchestrators.cancel": "Cancelled",
         "orchestrators.dashboard": "Dashboard",
         "orchestrators.data_version": "DataVersion",
-        "orchestrators.deploy": "RolloutAbortedError ServePlan ServePreview ServeRequest",
-        "orchestrators.deployment": "Deployment DeploymentState Replica Share",
-        "orchestrators.rejections": "RejectedVersionError",
-        "orchestrators.deployments": "Access Removal ServedDeployment Serving",
-        "orchestrators.difference": "Difference",
+        "orchestrators.deploy": "Difference RolloutAbortedError ServePlan ServePreview ServeRequest",
+        "orchestrators.deployments": "Access Deployment DeploymentState Removal Replica ServedDeployment Serving Share",
         "orchestrators.evaluate": "Comparison Evaluation MeasuredMetric RowSlice",
-        "orchestrators.holdout": "HoldoutRow",
         "orchestrators.inference": "Inference",
         "orchestrators.ingest": "Ingestion",
         "data.stage.ingested": "Ingested RawColumn RawPart",
@@ -214,6 +217,8 @@ _LATE = {
         "orchestrators.train": "SweepResult",
         "orchestrators.validate": "Validation",
         "orchestrators.workers": "Jobs WorkerGroup",
+        "orchestrators.model_history": "RejectedVersionError",
+        "orchestrators.evidence": "HoldoutRow",
         "platforms.deployer": "DeploymentFailedError ManualAccess UnknownDeploymentError",
         "rollout.forecast": "Forecast Need Proposal",
         "rollout.verdict": "Verdict",

@@ -96,7 +96,7 @@ def model_name(config: Path | str | None, study: str | None, name: str | None = 
     checked = study_name(config, study)
     if study is None:
         return checked
-    from winnow.orchestrators.model_name import model_of_study
+    from winnow.orchestrators.serving_config import model_of_study
     from winnow.orchestrators.settings import current
 
     return model_of_study(current(), checked)

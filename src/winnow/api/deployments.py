@@ -10,11 +10,9 @@ from winnow.api.arguments import model_name, silent
 from winnow.config.errors import InputError, WinnowError
 
 if TYPE_CHECKING:
-    from winnow.orchestrators.deploy import ServePlan, ServePreview, ServeRequest
-    from winnow.orchestrators.deployment import Deployment
-    from winnow.orchestrators.deployments import Removal, Serving
-    from winnow.orchestrators.difference import Difference
-    from winnow.orchestrators.holdout import HoldoutRow
+    from winnow.orchestrators.deploy import Difference, ServePlan, ServePreview, ServeRequest
+    from winnow.orchestrators.deployments import Deployment, Removal, Serving
+    from winnow.orchestrators.evidence import HoldoutRow
     from winnow.orchestrators.inference import Inference
     from winnow.platforms.images import BuildStep
 
@@ -296,7 +294,7 @@ def diff(
     Raises:
         InputError: there is no such part.
     """
-    from winnow.orchestrators.difference import compare, prod_difference
+    from winnow.orchestrators.deploy import compare, prod_difference
 
     def stack() -> str:
         from winnow.orchestrators.stack import difference
@@ -367,9 +365,9 @@ def holdout_row(config: Path | str) -> HoldoutRow:
     from winnow.config.loader import load_experiment
 
     experiment = load_experiment(Path(config))
-    from winnow.orchestrators import holdout
+    from winnow.orchestrators import evidence
 
-    return holdout.holdout_row(experiment)
+    return evidence.holdout_row(experiment)
 
 
 def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]) -> dict[str, Any]:

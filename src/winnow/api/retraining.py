@@ -54,7 +54,7 @@ def retrain(
     file = DEFAULT_RULES if named is None else Path(named)
     loaded = load_rules(file)
     from winnow.orchestrators import retrain as orchestrator
-    from winnow.orchestrators.rejections import user
+    from winnow.orchestrators.model_history import user
     from winnow.orchestrators.select_model import store_is_needed
     from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry

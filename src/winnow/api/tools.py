@@ -25,10 +25,10 @@ def feature_server(config: Path | str, *, host: str = "127.0.0.1", port: int = 6
 
     experiment = load_experiment(Path(config))
     from winnow.config.settings import home_folder
-    from winnow.orchestrators import feature_server as orchestrator
+    from winnow.orchestrators import feast_source
 
     with located(Path(config)):
-        return orchestrator.feature_server(experiment.data, home_folder(os.environ), host, port)
+        return feast_source.feature_server(experiment.data, home_folder(os.environ), host, port)
 
 
 def install_tool(tool: str, *, say: Callable[[str], None] = silent) -> Path:

@@ -97,7 +97,7 @@ def cancel(config: Path | str | None = None, *, study: str | None = None, platfo
 
 
 def _collect(executors: Mapping[str, Executor], home: Path, study: str | None, say: Callable[[str], None]) -> None:
-    from winnow.orchestrators.collect import collect
+    from winnow.orchestrators.workers import collect
 
     for failure in collect(executors, home, study):
         say(failure)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,18 +23,35 @@ from winnow.config.next_command import next_command, next_flag
 from winnow.config.serving import STAGING, ServingConfig
 from winnow.config.settings import Settings
 from winnow.orchestrators.build import sbom_digest
-from winnow.orchestrators.deployment import Deployment, deployment_of
-from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
+from winnow.orchestrators.deployments import (
+    Access,
+    Deployment,
+    access_to,
+    ask_deployers,
+    deployment_of,
+    find_deployment,
+)
 from winnow.orchestrators.drive import Begun, Driver, End, hand_over, observe, shares
 from winnow.orchestrators.feature_check import checked_features
-from winnow.orchestrators.judge import StepJudge
-from winnow.orchestrators.model_history import into_history
-from winnow.orchestrators.old_variables import refuse_old_variables
-from winnow.orchestrators.outcome_reader import OutcomeReader
-from winnow.orchestrators.rejections import refuse_rejected, rolled_back_by, user
-from winnow.orchestrators.releases import CHAMPION, as_kept, choose_version, fetch_release, shown_release
+from winnow.orchestrators.judge import OutcomeReader, StepJudge
+from winnow.orchestrators.model_history import into_history, refuse_rejected, rolled_back_by, user
+from winnow.orchestrators.releases import (
+    CHAMPION,
+    NoChampionError,
+    as_kept,
+    choose_version,
+    fetch_release,
+    shown_release,
+)
 from winnow.orchestrators.serving_config import serving_config
-from winnow.orchestrators.serving_settings import KEEP, ServedSettings, fingerprint, key_of, served
+from winnow.orchestrators.serving_settings import (
+    KEEP,
+    ServedSettings,
+    fingerprint,
+    key_of,
+    refuse_old_variables,
+    served,
+)
 from winnow.platforms.deployer import Deployer, Say, mute, no_previous
 from winnow.platforms.images import PROD_BASE, BuildOptions, ImageBuild, ModelImageRequest, Show, silent, with_route
 from winnow.platforms.platform import ServingPlatform
@@ -555,3 +572,42 @@ def _image(request: ServeRequest, release: Release, version: ModelVersion) -> Im
     options = BuildOptions.from_environment(request.environment, base=PROD_BASE)
     wanted = ModelImageRequest(release.bundle, release.version, Path(), options, version.run_id)
     return images(request.environment).plan_model_image(wanted)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What would change in one part of a cluster.
+
+    Attributes:
+        part: "stack" or "prod".
+        text: a unified diff; empty if nothing would change or nothing could be compared.
+        error: why the part could not be compared; None if it was.
+        has_nothing_yet: it was not compared because no model has been selected yet.
+    """
+
+    part: str
+    text: str
+    error: WinnowError | None = None
+    has_nothing_yet: bool = False
+
+
+def compare(parts: Mapping[str, Callable[[], str]]) -> tuple[Difference, ...]:
+    """Compare each part, even if another one cannot be compared."""
+    differences = []
+    for name, difference in parts.items():
+        try:
+            differences.append(Difference(name, difference()))
+        except WinnowError as error:
+            differences.append(Difference(name, "", error, isinstance(error, NoChampionError)))
+    return tuple(differences)
+
+
+def prod_difference(platform: str, settings: Settings, registry: Registry, request: ServeRequest) -> str:
+    """What `prod` would change on a platform. No image is built.
+
+    Raises:
+        NoChampionError: no version has been selected yet.
+        InputError, UnreachableError: the platform, the engine or the store does not answer.
+    """
+    plan = shown_plan(serving_platform_for(platform, settings, request.environment), settings, registry, request)
+    return plan.deployer.difference(plan.record, plan.driver.desired.target.number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,6 @@ from winnow.config.disk import disk_fault
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command
 from winnow.config.tools import tool_python
-from winnow.orchestrators.tool_process import ask_tool
 
 SCRIPT = Path(__file__).with_name("dvc_process.py")
 
@@ -201,3 +202,26 @@ FAULTS: Mapping[str, Callable[[_Failure], Words]] = {
     ),
 }
 """How a kind of failure is told."""
+
+
+def ask_tool(python: Path, script: Path, request: Mapping[str, Any], timeout_s: float | None = None) -> Any:
+    """What the script writes on standard output, for a request on its standard input.
+
+    Args:
+        python: the interpreter, as `tool_python` returns it.
+        script: a file that imports nothing of winnow.
+        timeout_s: how long it may take; None where it moves data of any size.
+
+    Raises:
+        WinnowError: the process fails, gives no JSON, or takes too long.
+    """
+    command, asked = [str(python), "-I", str(script)], json.dumps(request)
+    try:
+        done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise WinnowError(f"{python}: no answer within {timeout_s:g} s") from error
+    try:
+        return json.loads(done.stdout)
+    except json.JSONDecodeError as error:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise WinnowError(f"{python} ended with status {done.returncode}: {last}") from error

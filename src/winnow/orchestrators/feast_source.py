@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+
 TIME = feast_join.TIME
 KEPT = 3
 """How many files of joined rows stay."""
@@ -212,3 +213,17 @@ def _kept(file: Path, table: pa.Table) -> Path:
     for old in sorted(file.parent.glob("*.parquet"), key=lambda each: each.stat().st_mtime_ns)[:-KEPT]:
         old.unlink()
     return file
+
+
+def feature_server(data: DataConfig, home: Path, host: str, port: int) -> list[str]:
+    """The command that serves the online store, after a check that `feast apply` has registered the service.
+
+    Raises:
+        InputError: the source is none of Feast, is not applied, or Feast is not installed.
+    """
+    repository, service = address(data)
+    python = tool_python("feast", home, "feature-server")
+    with tempfile.TemporaryDirectory(prefix="winnow-feast-") as folder:
+        asked_feast(python, Path(folder), repository, service)
+    feast = [str(python.with_name("feast")), "--chdir", str(repository)]
+    return [*feast, "serve", "--host", host, "--port", str(port), "--no-access-log"]

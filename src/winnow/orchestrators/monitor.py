@@ -46,10 +46,15 @@ from winnow.monitoring.rules import check_rules, evaluate
 from winnow.monitoring.state import MonitoringState, looked
 from winnow.orchestrators.alert_delivery import NotDeliveredError, check_receiver, deliver
 from winnow.orchestrators.deployments import ask_deployers, find_deployment
-from winnow.orchestrators.joint_drift import SKIPPED, judge_rows, rows_to_compare, write_evidently_page
-from winnow.orchestrators.live_importances import judge_importances
+from winnow.orchestrators.log_findings import (
+    SKIPPED,
+    judge_importances,
+    judge_rows,
+    rows_to_compare,
+    write_evidently_page,
+)
 from winnow.orchestrators.monitoring_store import MonitoringStore
-from winnow.orchestrators.profiles import profile_of, with_bundle
+from winnow.orchestrators.releases import profile_of, with_bundle
 from winnow.orchestrators.replica_counts import ReplicaReader
 from winnow.orchestrators.serving_config import experiment_of_model
 from winnow.orchestrators.settings import current

@@ -17,7 +17,7 @@ from winnow.monitoring.alertmanager import alertmanager_config
 from winnow.monitoring.dashboard import dashboard
 from winnow.monitoring.prometheus_rules import rule_file
 from winnow.monitoring.rules import check_rules
-from winnow.orchestrators.profiles import profile_of, with_bundle
+from winnow.orchestrators.releases import profile_of, with_bundle
 from winnow.platforms.deployer import Deployer, Say, UnknownDeploymentError, mute
 from winnow.platforms.monitoring_stack import (
     CONFIGURATION,

@@ -19,10 +19,9 @@ from winnow.config.settings import Settings
 from winnow.data.stage.schema import read_schema
 from winnow.data.stage.violations import refuse_violations
 from winnow.model_query.rules import Rules
-from winnow.orchestrators.data_digest import data_digest
 from winnow.orchestrators.due import last_study, next_study
 from winnow.orchestrators.ingest import Ingestion
-from winnow.orchestrators.model_steps import Steps, Tell, carry_out, check_gates, continues, known_studies
+from winnow.orchestrators.model_steps import Steps, Tell, carry_out, check_gates, continues, data_digest, known_studies
 from winnow.orchestrators.prepare import Preparation
 from winnow.orchestrators.validate import Validation, is_validated
 from winnow.tracking.registry import Registry

@@ -23,9 +23,8 @@ from winnow.config.experiment import Experiment
 from winnow.config.file_lock import try_locked
 from winnow.config.settings import Settings
 from winnow.model_query.rules import Rules
-from winnow.orchestrators.data_digest import data_digest
 from winnow.orchestrators.due import Champion, Decision, Facts, decide, next_study
-from winnow.orchestrators.model_steps import Steps, carry_out, check_gates, continues, known_studies
+from winnow.orchestrators.model_steps import Steps, carry_out, check_gates, continues, data_digest, known_studies
 from winnow.orchestrators.opened_study import find_study
 from winnow.orchestrators.releases import fetch_release
 from winnow.platforms.deployer import Say, mute

@@ -19,16 +19,15 @@ from winnow.config.settings import Settings
 from winnow.finding import Finding
 from winnow.orchestrators.deployments import ask_deployers, find_deployment
 from winnow.orchestrators.drive import Begun, Driver, Judge, Moved, hand_over
-from winnow.orchestrators.judge import StepJudge
+from winnow.orchestrators.judge import OutcomeReader, StepJudge
 from winnow.orchestrators.model_history import into_history
-from winnow.orchestrators.outcome_reader import OutcomeReader
 from winnow.platforms.deployer import Deployer, Say, mute
 from winnow.platforms.platform import ServingPlatform
 from winnow.platforms.rollout_driver import RolloutDriver
 from winnow.platforms.table import serving_platform_for
-from winnow.rollout.accumulate import counted
 from winnow.rollout.plan import from_values
 from winnow.rollout.step import Desired
+from winnow.rollout.verdict import counted
 from winnow.routing import Counts, Observation, Record, Rollout, RolloutState, RouterReport, Versioned, quantile_s
 
 Wish = Literal["promote", "pause", "resume", "abort"]

@@ -53,3 +53,16 @@ def serving_config(settings: Settings, model: str, *, config: Path | None, study
     """
     found = experiment_of_model(settings, model, config=config, study=study)
     return ServingConfig() if found is None else found.experiment.serving
+
+
+def model_of_study(settings: Settings, study: str) -> str:
+    """The model whose versions a study registers.
+
+    A study that is not in the database names its own model: models outlive their studies, and an older version of
+    winnow called a model like its study.
+
+    Raises:
+        InputError: the database of studies cannot be read.
+    """
+    store = find_study(settings, study)
+    return study if store is None else store.header.sweep.model

@@ -10,7 +10,7 @@ from pathlib import Path
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings, home_folder
 from winnow.config.stack_record import AnyStack, keep_stack, read_stack
-from winnow.orchestrators.collect import collect
+from winnow.orchestrators.workers import collect
 from winnow.platforms.images import Show, silent, with_route
 from winnow.platforms.platform import Platform
 from winnow.platforms.stack import Stack, StackEnd, StackLogs, StackPlan, StackSecrets

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from winnow.config.errors import InputError
+from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command, next_flag
 from winnow.config.settings import Settings
-from winnow.orchestrators.collect import is_from
 from winnow.platforms.executor import Executor, GroupStatus
 from winnow.platforms.log_streams import merged
 from winnow.platforms.table import all_platforms, platform_for
@@ -104,3 +103,34 @@ def read_logs(
 def _named_lines(executor: Executor, study: str, group: str, *, follow: bool) -> Iterator[str]:
     for line in executor.log(study, group, follow=follow):
         yield f"{group} {line}"
+
+
+def finished(groups: Iterable[GroupStatus], home: Path) -> list[str]:
+    """Names of studies started from this home whose groups are all over and still have containers or pods, sorted."""
+    by_study: dict[str, list[GroupStatus]] = {}
+    for group in groups:
+        by_study.setdefault(group.study, []).append(group)
+    return sorted(
+        study
+        for study, found in by_study.items()
+        if all(group.state.is_over for group in found)
+        # Another home fetches the logs of what it started itself.
+        and any(group.has_remains and is_from(home, group) for group in found)
+    )
+
+
+def is_from(home: Path, group: GroupStatus) -> bool:
+    """Whether the group was started from this home: executors create a folder for each group."""
+    return (home / "studies" / group.study / "groups" / group.name).is_dir()
+
+
+def collect(executors: Mapping[str, Executor], home: Path, study: str | None = None) -> list[str]:
+    """Fetch the logs of finished sweeps and remove what they left; return failures as sentences. Safe to repeat."""
+    failures = []
+    for executor in executors.values():
+        for name in finished(executor.groups(study), home):
+            try:
+                executor.clear(name)
+            except WinnowError as error:
+                failures.append(f"study {name}: its workers are done, but what they left could not be removed: {error}")
+    return failures

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 from msgspec import Struct
 
@@ -20,7 +21,7 @@ from winnow.rollout import ab
 from winnow.rollout.conditions import Measured
 from winnow.rollout.plan import Condition, Step
 from winnow.rollout.sizes import errors_to_pass, judged_by_counts, share_to_pass
-from winnow.routing import LATENCY_BOUNDS_S, Counts, RouterReport, quantile_s
+from winnow.routing import LATENCY_BOUNDS_S, Comparisons, Counts, Rollout, RouterReport, quantile_s
 
 
 class Verdict(Struct, frozen=True):
@@ -236,3 +237,48 @@ def _range(limits: tuple[float | None, float | None]) -> str:
     low, high = limits
     parts = [f"at least {low:g}"] if low is not None else []
     return " and ".join([*parts, *([f"at most {high:g}"] if high is not None else [])]) or "a number"
+
+
+def total(reports: Iterable[RouterReport]) -> RouterReport:
+    """The sum of reports; its identifier and serial mean nothing."""
+    each = tuple(reports)
+    return RouterReport(
+        router="",
+        serial=0,
+        stable=_counts(report.stable for report in each),
+        candidate=_counts(report.candidate for report in each),
+        mirrored=_counts(report.mirrored for report in each),
+        comparisons=_comparisons(report.comparisons for report in each),
+        misses=sum(report.misses for report in each),
+        is_expired=any(report.is_expired for report in each),
+        is_open=any(report.is_open for report in each),
+    )
+
+
+def counted(rollout: Rollout, reports: Iterable[RouterReport]) -> RouterReport:
+    """What the current step of a rollout has counted: before it was paused, and since by its routers' reports."""
+    return total(reports if rollout.counted is None else (rollout.counted, *reports))
+
+
+def _counts(counts: Iterable[Counts]) -> Counts:
+    each = tuple(counts)
+    return Counts(
+        requests=sum(one.requests for one in each),
+        errors=sum(one.errors for one in each),
+        latency=tuple(sum(bins) for bins in zip_longest(*(one.latency for one in each), fillvalue=0)),
+        latency_sum_s=sum(one.latency_sum_s for one in each),
+    )
+
+
+def _comparisons(comparisons: Iterable[Comparisons]) -> Comparisons:
+    each = tuple(comparisons)
+    return Comparisons(
+        compared=sum(one.compared for one in each),
+        agreed=sum(one.agreed for one in each),
+        flips=sum(one.flips for one in each),
+        errors=sum(one.errors for one in each),
+        dropped=sum(one.dropped for one in each),
+        distance_sum=sum(one.distance_sum for one in each),
+        distance_square_sum=sum(one.distance_square_sum for one in each),
+        largest_distance=max((one.largest_distance for one in each), default=0.0),
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.orchestrators.collect import collect, finished
+from winnow.orchestrators.workers import collect, finished
 from winnow.platforms.executor import GroupState, GroupStatus
 from winnow.testing.executor import MemoryExecutor
 

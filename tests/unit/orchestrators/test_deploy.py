@@ -27,7 +27,7 @@ from winnow.orchestrators.deploy import (
     preview_serving,
     render,
 )
-from winnow.orchestrators.rejections import RejectedVersionError
+from winnow.orchestrators.model_history import RejectedVersionError
 from winnow.rollout.plan import Step, steps_of, to_values
 from winnow.rollout.step import Desired
 from winnow.routing import Observation, Record, Rejected, Rollout, RolloutState, Route

@@ -8,10 +8,14 @@ import pytest
 from tests.unit.orchestrators.serving import revision, serve
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
-from winnow.orchestrators.deployment import Deployment, DeploymentState, Replica, Share, deployment_of
 from winnow.orchestrators.deployments import (
+    Deployment,
+    DeploymentState,
+    Replica,
     SeveralDeploymentsError,
+    Share,
     ask_deployers,
+    deployment_of,
     find_deployment,
     list_deployments,
 )

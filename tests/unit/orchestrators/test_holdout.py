@@ -8,7 +8,7 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.config.loader import load_experiment
-from winnow.orchestrators.holdout import holdout_row
+from winnow.orchestrators.evidence import holdout_row
 
 EXPERIMENT = Path(__file__).parents[3] / "experiments" / "breast_cancer.yaml"
 

@@ -11,8 +11,7 @@ import msgspec
 import pytest
 
 from winnow.config.errors import InputError, WinnowError
-from winnow.orchestrators.alerts import Alert
-from winnow.orchestrators.hooks import MOST_BYTES, Receiver, listening, token_of
+from winnow.orchestrators.hooks import MOST_BYTES, Alert, Receiver, listening, token_of
 from winnow.routing import Record, Rejected
 
 TOKEN = "a-token-of-32-characters-or-more"

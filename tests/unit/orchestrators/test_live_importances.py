@@ -12,7 +12,7 @@ import pytest
 from tests.unit.serving import bundles
 from winnow.bundle.profile import ColumnCounts, ColumnProfile, Profile
 from winnow.finding import Result
-from winnow.orchestrators.live_importances import judge_importances
+from winnow.orchestrators.log_findings import judge_importances
 from winnow.routing import Release
 
 ALPHA = 1e-3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from winnow.orchestrators.notebook_view import LINES, PRE, NotebookView, is_notebook
+from winnow.orchestrators.progress import LINES, PRE, NotebookView, is_notebook
 from winnow.study.status import StudyStatus
 from winnow.tracking.records import TrialRecord
 

@@ -10,8 +10,7 @@ import pytest
 from tests.unit.study.studies import experiment, make_study, sweep
 from winnow.config.serving import ServingConfig
 from winnow.config.settings import Settings
-from winnow.orchestrators.model_name import model_of_study
-from winnow.orchestrators.serving_config import serving_config
+from winnow.orchestrators.serving_config import model_of_study, serving_config
 
 
 @pytest.fixture

@@ -7,8 +7,15 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.config.serving import KeyConfig, ServingConfig
-from winnow.orchestrators.old_variables import KEYS, refuse_old_variables
-from winnow.orchestrators.serving_settings import KEEP, ServedSettings, fingerprint, key_of, served
+from winnow.orchestrators.serving_settings import (
+    KEEP,
+    KEYS,
+    ServedSettings,
+    fingerprint,
+    key_of,
+    refuse_old_variables,
+    served,
+)
 from winnow.routing import Entry, PredictionLogSettings, ReplicaSettings, Scale
 
 CONFIG = ServingConfig.model_validate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from winnow.rollout.accumulate import counted, total
+from winnow.rollout.verdict import counted, total
 from winnow.routing import Comparisons, Counts, Rollout, RouterReport
 
 
