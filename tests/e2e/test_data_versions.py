@@ -16,7 +16,7 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.orchestrators.data_source import resolve_source
-from winnow.orchestrators.dvc_source import DvcVersion, fetch, restore
+from winnow.orchestrators.dvc import DvcVersion, fetch, restore
 from winnow.orchestrators.ingest import ingest
 
 pytestmark = pytest.mark.tools

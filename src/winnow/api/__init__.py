@@ -114,7 +114,6 @@ if TYPE_CHECKING:
     from winnow.orchestrators.build import BuiltImage, PlannedBuild
     from winnow.orchestrators.cancel import Cancelled
     from winnow.orchestrators.dashboard import Dashboard
-    from winnow.orchestrators.data_version import DataVersion
     from winnow.orchestrators.deploy import Difference, RolloutAbortedError, ServePlan, ServePreview, ServeRequest
     from winnow.orchestrators.deployments import (
         Access,
@@ -126,6 +125,7 @@ if TYPE_CHECKING:
         Serving,
         Share,
     )
+    from winnow.orchestrators.dvc import DataVersion
     from winnow.orchestrators.evaluate import Comparison, Evaluation, MeasuredMetric, RowSlice
     from winnow.orchestrators.evidence import HoldoutRow
     from winnow.orchestrators.inference import Inference
@@ -192,7 +192,6 @@ _LATE = {
         "orchestrators.build": "BuiltImage PlannedBuild",
         "orchestrators.cancel": "Cancelled",
         "orchestrators.dashboard": "Dashboard",
-        "orchestrators.data_version": "DataVersion",
         "orchestrators.deploy": "Difference RolloutAbortedError ServePlan ServePreview ServeRequest",
         "orchestrators.deployments": "Access Deployment DeploymentState Removal Replica ServedDeployment Serving Share",
         "orchestrators.evaluate": "Comparison Evaluation MeasuredMetric RowSlice",
@@ -219,6 +218,7 @@ _LATE = {
         "orchestrators.workers": "Jobs WorkerGroup",
         "orchestrators.model_history": "RejectedVersionError",
         "orchestrators.evidence": "HoldoutRow",
+        "orchestrators.dvc": "DataVersion",
         "platforms.deployer": "DeploymentFailedError ManualAccess UnknownDeploymentError",
         "rollout.forecast": "Forecast Need Proposal",
         "rollout.verdict": "Verdict",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from winnow.api.arguments import silent
 
 if TYPE_CHECKING:
-    from winnow.orchestrators.data_version import DataVersion
+    from winnow.orchestrators.dvc import DataVersion
 
 
 def data_version(input: Path | str, *, commit: bool = False, say: Callable[[str], None] = silent) -> DataVersion:
@@ -29,6 +29,6 @@ def data_version(input: Path | str, *, commit: bool = False, say: Callable[[str]
         WinnowError: Git refuses the commit.
     """
     from winnow.config.settings import home_folder
-    from winnow.orchestrators.data_version import make_data_version
+    from winnow.orchestrators.dvc import make_data_version
 
     return make_data_version(Path(input), home_folder(os.environ), commit=commit, say=say)

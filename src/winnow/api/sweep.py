@@ -91,9 +91,8 @@ def _train(given: Given, overrides: Mapping[str, Any], how: Mapping[str, Any]) -
 
     # Read the file before other imports, so that a mistake in it is reported at once.
     experiment = load_experiment(given, overrides)
-    from winnow.orchestrators.preflight import start_check
+    from winnow.orchestrators.preflight import start_check, sweep_platform
     from winnow.orchestrators.settings import current
-    from winnow.orchestrators.sweep_platform import sweep_platform
     from winnow.orchestrators.sweep_request import SweepRequest
     from winnow.platforms.lookup import Lookup
 

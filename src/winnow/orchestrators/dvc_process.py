@@ -1,7 +1,7 @@
 """What DVC's own interpreter runs: a request as JSON on standard input, an answer as JSON on standard output.
 
 It imports nothing of winnow. An answer has either what was asked for or `fault`: which kind of failure it was, told
-apart by the classes of exceptions. `orchestrators/dvc_project.py` makes sentences of them.
+apart by the classes of exceptions. `orchestrators/dvc.py` makes sentences of them.
 """
 
 from __future__ import annotations

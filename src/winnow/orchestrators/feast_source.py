@@ -26,7 +26,6 @@ from winnow.data.stage import feast_join
 from winnow.data.stage.row_digest import digest_of_rows
 from winnow.data.table_files import named_by
 from winnow.data.tables import read_table
-from winnow.orchestrators.data_source import ResolvedSource
 from winnow.tracking.records import LINEAGE
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Entities:
     plain: pd.DataFrame
 
 
-def resolve_feast(experiment: Experiment, settings: Settings) -> ResolvedSource:
+def resolve_feast(experiment: Experiment, settings: Settings) -> tuple[str, Mapping[str, str]]:
     """The file with the joined rows in `HOME/data/NAME/feast`, and the service and its definition as lineage.
 
     It has the features of the service and the columns of `data.entities`. Of keys and `event_timestamp` it has only
@@ -76,7 +75,7 @@ def resolve_feast(experiment: Experiment, settings: Settings) -> ResolvedSource:
         "feast_keys": json.dumps(answer["kinds"], sort_keys=True),
         "version": digest[:12],
     }
-    return ResolvedSource(str(file), {f"{LINEAGE}{name}": value for name, value in found.items()})
+    return str(file), {f"{LINEAGE}{name}": value for name, value in found.items()}
 
 
 def address(data: DataConfig) -> tuple[Path, str]:

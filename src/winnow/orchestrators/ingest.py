@@ -33,6 +33,7 @@ from winnow.data.stage.versions import current_version, describe, drafting, publ
 from winnow.data.table_files import TableFile, list_files, local_files
 from winnow.data.tables import with_environment
 from winnow.data.urls import download, mark_of
+from winnow.orchestrators.dvc import fetch
 from winnow.tracking.run_context import run_context, shown_context
 
 if TYPE_CHECKING:
@@ -155,9 +156,6 @@ def _with_dvc(sources: list[str], rev: str | None, home: Path) -> tuple[list[str
     """The sources with the files of those that DVC keeps, and tags that say which versions these are."""
     if not any(source.startswith(DVC) for source in sources):
         return sources, {}
-    # It imports Optuna.
-    from winnow.orchestrators.dvc_source import fetch
-
     kept = {source: fetch(source, rev, home, "data.source") for source in sources if source.startswith(DVC)}
     tags = [version.lineage for version in kept.values()]
     lineage = {key: ", ".join(dict.fromkeys(each[key] for each in tags)) for key in tags[0]}

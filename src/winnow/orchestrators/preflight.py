@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -23,8 +23,12 @@ from winnow.data.array_files import is_array_file
 from winnow.data.sql import sqlite_path
 from winnow.data.table_files import local_files
 from winnow.orchestrators.groups import find_secrets, parse_volume
+from winnow.orchestrators.sweep_request import SweepRequest
+from winnow.platforms.images import with_route
+from winnow.platforms.lookup import Lookup
 from winnow.platforms.platform import Platform
-from winnow.platforms.sweep import WorkerHost
+from winnow.platforms.sweep import SweepPlatform, WorkerHost
+from winnow.platforms.table import platform_for
 from winnow.tracking.data_files import DataFiles
 from winnow.training.fork_client import ForkServer
 from winnow.training.fork_messages import Checked
@@ -244,3 +248,37 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+STUDIES, RUNS = "postgresql://STUDIES-DATABASE", "http://MLFLOW"
+"""Placeholders for the addresses of stores that do not exist yet."""
+
+
+def sweep_platform(
+    request: SweepRequest, settings: Settings, lookup: Lookup, environment: Mapping[str, str] = os.environ
+) -> SweepPlatform:
+    """The object that plans and starts a sweep's groups.
+
+    Args:
+        lookup: looks up facts; a plan that is only shown may lack those of an absent platform.
+        environment: names the engine or the cluster, and how images reach the cluster's nodes.
+
+    Raises:
+        InputError: there is no such platform, it is absent, a permission is missing, or its workers could not reach
+            the stores, the code or the secrets.
+        UnreachableError: it does not answer.
+    """
+    experiment, project = request.experiment, Path.cwd()
+    environment = with_route(environment, registry=request.registry, load=request.image_load)
+    platform = platform_for(request.platform, settings, environment)
+    if not platform.capabilities.shares_files:
+        check_side(settings, platform)
+        stores = lookup(
+            "the addresses of MLflow and of the studies' database",
+            lambda: checked_stores(settings, next_command("mlflow-init", platform=platform.name)),
+            replace(settings, worker_storage_url=STUDIES, worker_tracking_uri=RUNS),
+        )
+        check_code(experiment, project)
+        check_secrets_file(experiment, project)
+        platform = platform_for(request.platform, stores, environment)
+    return platform.sweep(request.image, lookup)

@@ -17,11 +17,11 @@ from winnow.config.next_command import next_command
 from winnow.config.search import Ending
 from winnow.config.settings import Settings
 from winnow.config.user_code import code_of
+from winnow.orchestrators.data_source import newer_version
 from winnow.orchestrators.groups import gpu_sharing, plan_groups
 from winnow.orchestrators.opened_study import describe_sweep, find_study, is_finished, open_study, warm_points
 from winnow.orchestrators.pages import study_page
-from winnow.orchestrators.preflight import DataFile, check_data_files, check_training, data_file
-from winnow.orchestrators.prepared_source import newer_version
+from winnow.orchestrators.preflight import DataFile, check_data_files, check_training, data_file, sweep_platform
 from winnow.orchestrators.progress import SweepView
 from winnow.orchestrators.report import report_path, write_report
 from winnow.orchestrators.resume import (
@@ -33,7 +33,6 @@ from winnow.orchestrators.resume import (
     unused_warm_start,
 )
 from winnow.orchestrators.supervise import SweepFailedError, SweepSupervisor, stop, trials_left
-from winnow.orchestrators.sweep_platform import sweep_platform
 from winnow.orchestrators.sweep_request import SweepRequest
 from winnow.platforms.executor import Executor, GroupSpec
 from winnow.platforms.lookup import Lookup

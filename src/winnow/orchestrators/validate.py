@@ -20,6 +20,7 @@ from winnow.data.stage.schema import ColumnSchema, TableSchema, digest_of_schema
 from winnow.data.stage.summary import Summary, summarize
 from winnow.data.stage.versions import current_version
 from winnow.data.stage.violations import Violation, find_violations, type_columns
+from winnow.orchestrators.dvc import fetch
 from winnow.orchestrators.ingest import ingested_version
 from winnow.orchestrators.report import write_html
 
@@ -131,9 +132,6 @@ def _with_dvc(experiment: Experiment, home: Path) -> Experiment:
     data = experiment.data
     if data.raw is not None or not data.sources[0].startswith(DVC):
         return experiment
-    # It imports Optuna.
-    from winnow.orchestrators.dvc_source import fetch
-
     found = fetch(data.sources[0], data.rev, home, "data.source")
     return experiment.model_copy(update={"data": data.moved_to(str(found.path))})
 

@@ -15,9 +15,15 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord, StackRecord
-from winnow.orchestrators.preflight import check_code, check_secrets_file, check_side, checked_stores, data_file
+from winnow.orchestrators.preflight import (
+    check_code,
+    check_secrets_file,
+    check_side,
+    checked_stores,
+    data_file,
+    sweep_platform,
+)
 from winnow.orchestrators.settings import silent_stack
-from winnow.orchestrators.sweep_platform import sweep_platform
 from winnow.orchestrators.sweep_request import SweepRequest
 from winnow.platforms.lookup import Lookup
 from winnow.platforms.table import platform_for

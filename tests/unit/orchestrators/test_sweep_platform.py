@@ -11,7 +11,7 @@ import yaml
 from winnow.config.errors import InputError, UnavailableError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
-from winnow.orchestrators.sweep_platform import sweep_platform
+from winnow.orchestrators.preflight import sweep_platform
 from winnow.orchestrators.sweep_request import SweepRequest
 from winnow.orchestrators.train import plan
 from winnow.platforms.docker.train_image import image_name

@@ -15,11 +15,10 @@ from tests.unit.study.studies import claim, complete, fail, leases_of, make_stud
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment, WarmStartConfig
 from winnow.config.settings import Settings
-from winnow.orchestrators.preflight import check_training, start_check
+from winnow.orchestrators.preflight import check_training, start_check, sweep_platform
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.resume import check_retry, is_attachable, resume, retry_failed, unused_warm_start
 from winnow.orchestrators.supervise import SweepSupervisor
-from winnow.orchestrators.sweep_platform import sweep_platform
 from winnow.orchestrators.sweep_request import SweepRequest
 from winnow.orchestrators.train import plan, train
 from winnow.platforms.executor import GroupSpec

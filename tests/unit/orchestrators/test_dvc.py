@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from winnow.config.errors import InputError, WinnowError
+from winnow.orchestrators.dvc import FAULTS, DvcProject
 from winnow.orchestrators.dvc_process import KINDS
-from winnow.orchestrators.dvc_project import FAULTS, DvcProject
 
 
 def project(folder: Path, script: str) -> DvcProject:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,8 +12,13 @@ from typing import Any
 
 from winnow.config.disk import disk_fault
 from winnow.config.errors import InputError, WinnowError
-from winnow.config.next_command import next_command
+from winnow.config.experiment import DataConfig, Experiment
+from winnow.config.functions import DVC
+from winnow.config.next_command import next_command, next_flag
+from winnow.config.settings import Settings
 from winnow.config.tools import tool_python
+from winnow.data.stage.dvc_hash import dvc_hash
+from winnow.data.stage.versions import drafting
 
 SCRIPT = Path(__file__).with_name("dvc_process.py")
 
@@ -225,3 +231,146 @@ def ask_tool(python: Path, script: Path, request: Mapping[str, Any], timeout_s: 
     except json.JSONDecodeError as error:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise WinnowError(f"{python} ended with status {done.returncode}: {last}") from error
+
+
+MD5, REV = "winnow.data.dvc", "winnow.data.rev"
+"""Tags with DVC's hash, and with the Git commit."""
+DIRTY = "-dirty"
+"""What a commit ends in that has not got the `.dvc` file."""
+
+
+@dataclass(frozen=True)
+class DvcVersion:
+    """A version of a file or folder.
+
+    Attributes:
+        path: where its content is, on this machine.
+        name: the tracked path in its DVC project.
+        md5: DVC's hash; a folder's ends in `.dir`.
+        rev: the Git commit, with `-dirty` where its `.dvc` file is not that of the commit.
+    """
+
+    path: Path
+    name: str
+    md5: str
+    rev: str
+
+    @property
+    def lineage(self) -> Mapping[str, str]:
+        """Tags that say which version it is."""
+        return {MD5: self.md5, REV: self.rev, "winnow.data.path": self.name}
+
+
+def resolve_dvc(experiment: Experiment, settings: Settings) -> tuple[str, Mapping[str, str]]:
+    """The files of a `dvc:` source, and their lineage. Raises InputError."""
+    found = fetch(experiment.data.sources[0], experiment.data.rev, settings.home, "data.source")
+    return str(found.path), found.lineage
+
+
+def restore(data: DataConfig, kept: Path, lineage: Mapping[str, str], home: Path) -> None:
+    """Fetch the version that a study was made with again, where it was removed from the home.
+
+    Raises:
+        InputError: it cannot be had any more.
+    """
+    if kept.exists():
+        return
+    rev = lineage[REV]
+    is_uncommitted = rev.endswith(DIRTY)
+    found = fetch(data.sources[0], None if is_uncommitted else rev, home, "data.source")
+    if found.path != kept:
+        raise InputError(
+            "data.source",
+            expected=f"version {lineage[MD5]} of {found.name}, which the study was made with",
+            found=f"{found.md5} in the workspace, and no commit with that one",
+            remedy=f"Start another study on the current version ({next_flag('study')}).",
+        )
+
+
+def fetch(source: str, rev: str | None, home: Path, place: str) -> DvcVersion:
+    """The version of a source at a Git revision; its content is fetched if it is not in the home.
+
+    Args:
+        source: `dvc:PATH`, from the working directory.
+        rev: None: as the `.dvc` file in the workspace says.
+        place: the key of the source, for messages.
+
+    Raises:
+        InputError: DVC is not installed, the path is not tracked or its `.dvc` file stale, there is no such revision,
+            or the content cannot be had or is damaged. Nothing is kept of it.
+    """
+    path = Path(os.path.normpath(Path(source.removeprefix(DVC)).expanduser().absolute()))
+    project, folder = find_project(path, home, place), home / "data" / "dvc"
+    with drafting(folder) as drafts:
+        draft = drafts / path.name
+        answer = project.ask("resolve", path, rev=rev, folder=str(folder), draft=str(draft))
+        kept = folder / answer["md5"] / path.name
+        if draft.exists():
+            if (content := dvc_hash(draft)) != answer["md5"]:
+                raise InputError(
+                    place,
+                    expected=f"content of {path.name} with the hash {answer['md5']}",
+                    found=f"content with the hash {content} in DVC's cache or remote",
+                    remedy=f"It is damaged: remove it there, and push it again where it is whole (`dvc push {path}`).",
+                )
+            kept.parent.mkdir(exist_ok=True)
+            draft.rename(kept)
+    return DvcVersion(kept, path.relative_to(project.root).as_posix(), answer["md5"], answer["rev"])
+
+
+@dataclass(frozen=True)
+class DataVersion:
+    """A version of a file or folder.
+
+    Attributes:
+        path: the file or folder.
+        md5: DVC's hash; a folder's ends in `.dir`.
+        remote: the address of the remote that has it.
+        pushed: how many objects were copied there; 0: it had all.
+        files: what Git has to keep of it.
+        committed: whether Git keeps them as they are.
+    """
+
+    path: Path
+    md5: str
+    remote: str
+    pushed: int
+    files: tuple[Path, ...]
+    committed: bool
+
+
+def make_data_version(given: Path, home: Path, *, commit: bool, say: Callable[[str], None]) -> DataVersion:
+    """Track a file or folder as it is, and copy it to DVC's default remote. See `winnow.api.data_version`."""
+    path, place = Path(os.path.normpath(given.expanduser().absolute())), next_flag("input", str(given))
+    if not path.exists():
+        raise InputError(place, expected="a file or folder", found="none", remedy="Correct the path.")
+    project = find_project(path, home, place)
+    say(f"{given}: adding it to DVC and copying it to the remote")
+    answer = project.ask("add", path)
+    written = project.root / answer["file"]
+    # A revision without the project's own files is of no use to DVC.
+    own = (project.root / name for name in (".dvcignore", ".dvc/.gitignore", ".dvc/config"))
+    files = tuple(file for file in (written, written.with_name(".gitignore"), *own) if file.is_file())
+    if commit:
+        _git(project.root, "add", "--", *map(str, files))
+        if _is_changed(project.root, files):
+            subject = f"Version {path.relative_to(project.root)}: {answer['md5'][:12]}"
+            _git(project.root, "commit", "--quiet", "--message", subject, "--", *map(str, files))
+    is_committed = not _is_changed(project.root, files)
+    return DataVersion(given, answer["md5"], answer["remote"], answer["pushed"], files, is_committed)
+
+
+def _is_changed(root: Path, files: tuple[Path, ...]) -> bool:
+    return bool(_git(root, "status", "--porcelain", "--", *map(str, files)))
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What Git prints. Raises WinnowError."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise InputError("git", expected="the command", found="none", remedy="Install Git.") from error
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise WinnowError(f"git {arguments[0]} in {root}: {last} The version is in DVC's remote; commit by hand.")
+    return done.stdout
