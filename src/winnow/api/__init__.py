@@ -110,7 +110,7 @@ if TYPE_CHECKING:
     from winnow.model_query.ranking import Demand, Miss, Selection
     from winnow.monitoring.outcomes import JoinedOutcomes, RevisionOutcomes
     from winnow.monitoring.report import Alarm, ColumnDrift, LiveQuality, MonitoringReport, QualityPart
-    from winnow.orchestrators.airflow_local import AirflowError
+    from winnow.orchestrators.airflow import AirflowError
     from winnow.orchestrators.build import BuiltImage, PlannedBuild
     from winnow.orchestrators.cancel import Cancelled
     from winnow.orchestrators.dashboard import Dashboard
@@ -188,7 +188,6 @@ _LATE = {
         "model_query.ranking": "Demand Miss Selection",
         "monitoring.outcomes": "JoinedOutcomes RevisionOutcomes",
         "monitoring.report": "Alarm ColumnDrift LiveQuality MonitoringReport QualityPart",
-        "orchestrators.airflow_local": "AirflowError",
         "orchestrators.build": "BuiltImage PlannedBuild",
         "orchestrators.cancel": "Cancelled",
         "orchestrators.dashboard": "Dashboard",
@@ -219,6 +218,7 @@ _LATE = {
         "orchestrators.model_history": "RejectedVersionError",
         "orchestrators.evidence": "HoldoutRow",
         "orchestrators.dvc": "DataVersion",
+        "orchestrators.airflow": "AirflowError",
         "platforms.deployer": "DeploymentFailedError ManualAccess UnknownDeploymentError",
         "rollout.forecast": "Forecast Need Proposal",
         "rollout.verdict": "Verdict",

@@ -57,7 +57,7 @@ def airflow_local(
         InputError: there is no such folder, Airflow is not installed, or the port is taken.
         AirflowError: it ended by itself, or did not become healthy.
     """
-    from winnow.orchestrators import airflow_local as local
+    from winnow.orchestrators import airflow as local
     from winnow.platforms.airflow_stack import AirflowRequest
 
     request = AirflowRequest(port, parallelism)

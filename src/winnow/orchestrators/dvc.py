@@ -1,4 +1,7 @@
-"""The DVC project around a path, asked by a process of DVC's own environment; its failures as errors for the user."""
+"""Versions of files and folders by DVC, asked by a process of DVC's own environment: made, and fetched.
+
+A version is fetched once, to `HOME/data/dvc/MD5/NAME`. DVC's failures become errors for the user.
+"""
 
 from __future__ import annotations
 

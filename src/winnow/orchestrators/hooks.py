@@ -1,7 +1,8 @@
 """A receiver of Alertmanager's webhook that carries out one named action for one deployment. It runs no commands.
 
 Requests are answered at once, on threads; the actions are carried out one after the other by the thread that calls
-`Receiver.run`, so that Ctrl-C reaches a driver as usual.
+`Receiver.run`, so that Ctrl-C reaches a driver as usual. Source of the form: Prometheus, "Alertmanager configuration",
+`webhook_config`, version 4.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Judge the current step of a rollout by what its routers have counted, what is measured outside, and outcomes."""
+"""Judge the current step of a rollout by what its routers have counted, what is measured outside, and outcomes.
+
+Outcomes are read while a driver goes on: a log may take minutes, and a router's lease is shorter.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a deployment's driver adds to the history of the models that it moved requests to or away from."""
+"""What a driver adds to the history of models, and versions that requests were sent away from, which are refused."""
 
 from __future__ import annotations
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +17,7 @@ from winnow.monitoring.dashboard import dashboard
 from winnow.monitoring.prometheus_rules import rule_file
 from winnow.monitoring.rules import check_rules
 from winnow.orchestrators.releases import profile_of, with_bundle
+from winnow.orchestrators.stack import permitted
 from winnow.platforms.deployer import Deployer, Say, UnknownDeploymentError, mute
 from winnow.platforms.monitoring_stack import (
     CONFIGURATION,
@@ -28,11 +28,8 @@ from winnow.platforms.monitoring_stack import (
     MonitoringPlan,
     MonitoringRequest,
 )
-from winnow.platforms.platform import Platform
 from winnow.platforms.stack import StackEnd
 from winnow.platforms.table import platform_for
-
-FOLDER = Path()
 
 
 @dataclass(frozen=True)
@@ -61,21 +58,18 @@ def files_for(
     Raises:
         InputError: that file cannot be read.
     """
-    own = (
-        {} if watched is None else {RULES / f"{watched.deployment}.yaml": rule_file(watched.deployment, watched.rules)}
+    files = {GENERAL_RULES: rule_file(), DASHBOARD: dashboard_text()}
+    if watched is not None:
+        files[RULES / f"{watched.deployment}.yaml"] = rule_file(watched.deployment, watched.rules)
+    files[CONFIGURATION] = (
+        alertmanager_config(hooks, TOKEN_FILE) if own_configuration is None else _text(own_configuration)
     )
-    configuration = alertmanager_config(hooks, TOKEN_FILE) if own_configuration is None else _text(own_configuration)
-    return {
-        GENERAL_RULES: rule_file(),
-        **own,
-        CONFIGURATION: configuration,
-        DASHBOARD: dashboard_text(),
-    }
+    return files
 
 
 def default_hook(platform: str) -> str:
     """Where the platform's Alertmanager reaches `serve-hooks` by default."""
-    return _platform(platform, os.environ).monitoring_stack(folder=FOLDER, say=mute).hook
+    return platform_for(platform, Settings.from_environment()).monitoring_stack(folder=Path(), say=mute).hook
 
 
 def dashboard_text() -> str:
@@ -91,13 +85,11 @@ def init(
     say: Say,
     timeout_s: float,
     is_dry_run: bool = False,
-    folder: Path = FOLDER,
-    environment: Mapping[str, str] = os.environ,
 ) -> MonitoringPlan:
     """Start what watches a platform's deployments. See `winnow.api.monitoring_init`."""
-    settings = Settings.from_environment(environment)
-    chosen = platform_for(platform, settings, environment)
-    stack = chosen.monitoring_stack(folder=folder, say=say)
+    settings = Settings.from_environment()
+    chosen = platform_for(platform, settings)
+    stack = chosen.monitoring_stack(folder=Path(), say=say)
     plan = stack.plan(request, is_dry_run=is_dry_run)
     if not is_dry_run:
         if watched is not None:
@@ -108,22 +100,11 @@ def init(
 
 
 def remove(
-    platform: str,
-    *,
-    say: Say,
-    volumes: bool = False,
-    is_forced: bool = False,
-    is_dry_run: bool = False,
-    folder: Path = FOLDER,
-    environment: Mapping[str, str] = os.environ,
+    platform: str, *, say: Say, volumes: bool = False, is_forced: bool = False, is_dry_run: bool = False
 ) -> StackEnd:
     """Remove what watches a platform's deployments. See `winnow.api.monitoring_remove`."""
-    stack = _platform(platform, environment).monitoring_stack(folder=folder, say=say)
-    plan = stack.plan_end(volumes=volumes)
-    if plan.refusal is not None:
-        if not is_forced:
-            raise plan.refusal
-        say(f"{plan.stack} watches {plan.owner}; removing it anyway.")
+    stack = platform_for(platform, Settings.from_environment()).monitoring_stack(folder=Path(), say=say)
+    plan = permitted(stack.plan_end(volumes=volumes), say, is_forced=is_forced, owns="watches")
     if not is_dry_run:
         stack.end(volumes=volumes)
     return plan
@@ -141,10 +122,6 @@ def _check_rules(watched: Watched, deployer: Deployer, settings: Settings, say: 
         say(f"note: '{watched.deployment}' is not served yet: the columns that its rules name are not checked.")
         return
     check_rules(watched.rules, profile_of(with_bundle(serving.release, settings)), watched.place)
-
-
-def _platform(name: str, environment: Mapping[str, str]) -> Platform:
-    return platform_for(name, Settings.from_environment(environment), environment)
 
 
 def _text(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""From a registered model to a release: choose the version, and fetch its bundle to `HOME/models/DIGEST` once."""
+"""From a registered model to a release: choose the version, fetch its bundle to `HOME/models/DIGEST` once, read it."""
 
 from __future__ import annotations
 

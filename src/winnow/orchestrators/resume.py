@@ -1,4 +1,4 @@
-"""Check whether an existing study may continue with today's code, and return its failed trials for a retry."""
+"""Continue an existing study: with today's code, with its failed trials, or attached to groups that are all running."""
 
 from __future__ import annotations
 

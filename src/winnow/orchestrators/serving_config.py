@@ -1,4 +1,4 @@
-"""Which experiment a model is served and watched by: the experiment file's, else the one that its study stores."""
+"""Which experiment a model is served and watched by (the file's, else the one that its study stores), and its name."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from winnow.config.private import make_home
@@ -14,8 +13,6 @@ from winnow.platforms.images import Show, silent
 from winnow.platforms.spark import SparkPlan, SparkRequest
 from winnow.platforms.stack import StackEnd
 from winnow.platforms.table import spark_cluster
-
-FOLDER = Path()
 
 
 def init(
@@ -27,15 +24,13 @@ def init(
     timeout_s: float,
     is_dry_run: bool = False,
     show: Show = silent,
-    folder: Path = FOLDER,
-    environment: Mapping[str, str] = os.environ,
 ) -> SparkPlan:
     """Start it. See `winnow.api.spark_init`."""
-    settings = Settings.from_environment(environment)
-    cluster = spark_cluster(settings, folder, environment)
+    settings = Settings.from_environment()
+    cluster = spark_cluster(settings, Path(), os.environ)
     # Jobs are started by this Python, or by a tool environment that it made.
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    request = SparkRequest(version(settings.home, environment), python, port, page_port, cores, memory)
+    request = SparkRequest(version(settings.home, os.environ), python, port, page_port, cores, memory)
     plan = cluster.plan(request, is_dry_run=is_dry_run)
     if not is_dry_run:
         make_home(settings.home)
@@ -43,15 +38,9 @@ def init(
     return plan
 
 
-def remove(
-    *,
-    is_forced: bool = False,
-    is_dry_run: bool = False,
-    folder: Path = FOLDER,
-    environment: Mapping[str, str] = os.environ,
-) -> StackEnd:
+def remove(*, is_forced: bool = False, is_dry_run: bool = False) -> StackEnd:
     """Remove it. See `winnow.api.spark_remove`."""
-    cluster = spark_cluster(Settings.from_environment(environment), folder, environment)
+    cluster = spark_cluster(Settings.from_environment(), Path(), os.environ)
     plan = cluster.plan_end()
     if plan.refusal is not None and not is_forced:
         raise plan.refusal

@@ -134,11 +134,7 @@ def remove(
 ) -> StackEnd:
     """Remove a stack. Finished sweeps are collected first, since later verbs cannot. See `winnow.api.mlflow_remove`."""
     stack = _stack(platform, given, say, folder, environment)
-    plan = stack.plan_end(volumes=volumes)
-    if plan.refusal is not None:
-        if not is_forced:
-            raise plan.refusal
-        say(f"{plan.stack} is one of {plan.owner}; removing it anyway.")
+    plan = permitted(stack.plan_end(volumes=volumes), say, is_forced=is_forced)
     if is_dry_run:
         return plan
     with stack.lock():
@@ -147,6 +143,15 @@ def remove(
         left += stack.end(volumes=volumes)
     for line in left:
         say(f"warning: {line}")
+    return plan
+
+
+def permitted(plan: StackEnd, say: Say, *, is_forced: bool, owns: str = "is one of") -> StackEnd:
+    """The plan, unless what it removes belongs to another home or folder and the removal is not forced."""
+    if plan.refusal is not None:
+        if not is_forced:
+            raise plan.refusal
+        say(f"{plan.stack} {owns} {plan.owner}; removing it anyway.")
     return plan
 
 

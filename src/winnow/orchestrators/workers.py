@@ -1,4 +1,7 @@
-"""List the worker groups on all platforms, and read their logs."""
+"""List the worker groups on all platforms, read their logs, and remove what finished ones left.
+
+If the terminal of a sweep was left (Ctrl-C, a lost connection), the next command that asks the platform cleans up.
+"""
 
 from __future__ import annotations
 

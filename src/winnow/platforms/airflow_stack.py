@@ -1,6 +1,6 @@
 """Airflow beside a project: what its three forms share, and what a platform offers for it.
 
-The forms are processes of this machine (`winnow.orchestrators.airflow_local`), containers on Docker, and manifests for
+The forms are processes of this machine (`winnow.orchestrators.airflow`), containers on Docker, and manifests for
 Kubernetes. All read airflow/config/airflow.cfg; here are folders and secrets, which Airflow takes from variables.
 """
 

@@ -8,7 +8,7 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.config.tools import TOOLS
-from winnow.orchestrators.airflow_local import plan
+from winnow.orchestrators.airflow import plan
 from winnow.platforms.airflow_stack import AirflowRequest
 
 ROOT = Path(__file__).parents[3]
