@@ -213,8 +213,7 @@ def run(
 ) -> None:
     """Start it, say where it is once it is healthy, and wait until Ctrl-C or SIGTERM; then end all of its processes.
 
-    Raises:
-        AirflowError: it ended, or did not become healthy in time.
+    Raises AirflowError if it ended, or did not become healthy in time.
     """
     clock = clock or Clock()
     make_home(home_folder(environment))

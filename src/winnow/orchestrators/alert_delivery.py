@@ -38,8 +38,7 @@ class NotDeliveredError(WinnowError):
 def check_receiver(alert: AlertConfig, place: str, environment: Mapping[str, str] = os.environ) -> None:
     """Raise InputError where the command does not exist, or the token's variable is not set.
 
-    Args:
-        place: what an error names before the key, such as the experiment file.
+    `place`: what an error names before the key, such as the experiment file.
     """
     if alert.command is not None:
         try:

@@ -33,9 +33,8 @@ def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) ->
     """Stop a study's groups, return their trials, and remove their containers and pods. `executors`: by platform.
 
     If the study's database does not answer, the groups are stopped anyway; resuming the study returns their trials.
-
-    Raises:
-        InputError: there is neither such a study nor groups of it, or a permission is missing; nothing was changed.
+    Raises InputError if there is neither such a study nor groups of it, or a permission is missing; nothing was
+    changed.
     """
     store: StudyStore | None = None
     refusal: InputError | StudyUnreachableError | None = None

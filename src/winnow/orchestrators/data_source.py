@@ -88,8 +88,7 @@ VERSION = "winnow.data.version"
 def resolve_prepared(experiment: Experiment, settings: Settings) -> tuple[str, Mapping[str, str]]:
     """The file of the current version, or its folder where the rows are split into several.
 
-    Raises:
-        InputError: nothing was prepared, or by another query or function than the file has now.
+    Raises InputError if nothing was prepared, or by another query or function than the file has now.
     """
     prepare = experiment.data.prepare
     if prepare is None:

@@ -311,8 +311,7 @@ def preview_serving(
 ) -> ServePreview:
     """Plan to serve a version without keeping a file or building an image, even if engine or cluster are away.
 
-    Args:
-        image: what replicas run; empty: looked up, if an engine answers.
+    `image`: what replicas run; empty: looked up, if an engine answers.
     """
     chosen = serving_platform_for(platform, settings, request.environment)
     absences: list[WinnowError] = []
@@ -426,8 +425,7 @@ def desired_of(asked: ServedSettings, target: Revision, platform: ServingPlatfor
 def revision(asked: ServedSettings, release: Release, key: str | None, files: str) -> Revision:
     """The wanted revision, without a number. `release.bundle` is read.
 
-    Raises:
-        InputError: `serving.log` names a column that the model does not have, or `serving.features` does not fit it.
+    Raises InputError if `serving.log` names a column that the model does not have, or `serving.features` does not fit.
     """
     manifest = read_manifest(release.bundle)
     for column in asked.replicas.log.fields if asked.replicas.log is not None else ():
@@ -466,9 +464,7 @@ def _as_routed(record: Record, release: Release) -> Release:
 def checked_deployer(platform: ServingPlatform, *, say: Say = mute, is_read_only: bool = False) -> Deployer:
     """The platform's deployer, once the platform answers and permits serving; `is_read_only` for a plan to show.
 
-    Raises:
-        InputError: the platform is not there, or a permission is missing.
-        UnreachableError: it does not answer.
+    Raises InputError if the platform is not there, or a permission is missing; UnreachableError if it does not answer.
     """
     deployer = platform.deployer(say=say)
     deployer.check(is_read_only=is_read_only)
@@ -494,13 +490,9 @@ def note_of(observed: Observation, desired: Desired, request: ServeRequest) -> s
 def check_plan(deployer: Deployer, observed: Observation, desired: Desired, *, is_again: bool = False) -> None:
     """Refuse before anything is changed.
 
-    Args:
-        is_again: whether a version may be served that was rejected.
-
-    Raises:
-        RejectedVersionError: the version was rolled back, or its rollout aborted.
-        InputError: another rollout is open, or the target's is paused; the candidate's signature is another one, or the
-            platform refuses.
+    `is_again`: whether a version may be served that was rejected. Raises RejectedVersionError if the version was rolled
+    back, or its rollout aborted; InputError if another rollout is open, or the target's is paused; the candidate's
+    signature is another one, or the platform refuses.
     """
     record, target, serving = observed.record, desired.target, observed.record.serving
     rollout = record.rollout
@@ -605,9 +597,8 @@ def compare(parts: Mapping[str, Callable[[], str]]) -> tuple[Difference, ...]:
 def prod_difference(platform: str, settings: Settings, registry: Registry, request: ServeRequest) -> str:
     """What `prod` would change on a platform. No image is built.
 
-    Raises:
-        NoChampionError: no version has been selected yet.
-        InputError, UnreachableError: the platform, the engine or the store does not answer.
+    Raises NoChampionError if no version has been selected yet; InputError or UnreachableError if the platform, the
+    engine or the store does not answer.
     """
     plan = shown_plan(serving_platform_for(platform, settings, request.environment), settings, registry, request)
     return plan.deployer.difference(plan.record, plan.driver.desired.target.number)

@@ -244,13 +244,9 @@ def ask_deployers(
     """The deployers that answer, and the errors of remote platforms that do not, by platform.
 
     If `platform` is given, only that one is asked. Otherwise a remote platform is only asked if it is in use or has
-    deployments of this home: a kubeconfig alone may belong to something else.
-
-    Args:
-        say: is called with these errors, and later with lines about a change while a deployer makes it.
-
-    Raises:
-        InputError, UnreachableError: the named platform does not answer.
+    deployments of this home: a kubeconfig alone may belong to something else. `say`: is called with these errors, and
+    later with lines about a change while a deployer makes it. Raises InputError or UnreachableError if the named
+    platform does not answer.
     """
 
     def is_asked(each: ServingPlatform) -> bool:
@@ -282,9 +278,8 @@ def ask_deployers(
 def find_deployment(deployers: Mapping[str, Deployer], name: str | None) -> tuple[str, str]:
     """The platform and the name of a deployment. `name`: None for the only one.
 
-    Raises:
-        UnknownDeploymentError: nothing with that name is served, or nothing at all.
-        SeveralDeploymentsError: several match.
+    Raises UnknownDeploymentError if nothing with that name is served, or nothing at all; SeveralDeploymentsError if
+    several match.
     """
     found = _find(deployers, name)
     if not found:
@@ -299,13 +294,9 @@ def list_deployments(
 ) -> list[tuple[str, Observation]]:
     """All deployments, with their platforms, or those of one name.
 
-    Args:
-        say: is called with the error of each that cannot be read, such as one of an earlier version; a list of all
-            goes on without it.
-
-    Raises:
-        UnknownDeploymentError: nothing with that name is served.
-        InputError: the named one cannot be read.
+    `say`: is called with the error of each that cannot be read, such as one of an earlier version; a list of all goes
+    on without it. Raises UnknownDeploymentError if nothing with that name is served; InputError if the named one cannot
+    be read.
     """
     found = []
     for platform, each in _find(deployers, name):

@@ -256,8 +256,7 @@ def hand_over(
 ) -> RolloutDriver:
     """Start what goes on with a rollout, and wait until it has the right to change the deployment.
 
-    Raises:
-        WinnowError: it did not get it in time.
+    Raises WinnowError if it did not get it in time.
     """
     clock = clock or Clock()
     driver, until = start(name), clock.now() + TAKEN_OVER_WITHIN_S

@@ -45,9 +45,7 @@ class DvcProject:
     def ask(self, verb: str, path: Path, **request: Any) -> Any:
         """The answer of `dvc_process.py` about an absolute path in the project.
 
-        Raises:
-            InputError: it cannot be given.
-            WinnowError: the process dies.
+        Raises InputError if it cannot be given; WinnowError if the process dies.
         """
         inside = path.relative_to(self.root).as_posix()
         answer = ask_tool(self.python, SCRIPT, {"verb": verb, "root": str(self.root), "path": inside, **request})
@@ -74,8 +72,7 @@ class DvcProject:
 def find_project(path: Path, home: Path, place: str) -> DvcProject:
     """The DVC project around an absolute path, which need not exist.
 
-    Raises:
-        InputError: DVC is not installed, or there is no DVC project or no Git repository around the path.
+    Raises InputError if DVC is not installed, or there is no DVC project or no Git repository around the path.
     """
     python = tool_python("dvc", home, place)
     dvc = python.with_name("dvc")
@@ -273,8 +270,7 @@ def resolve_dvc(experiment: Experiment, settings: Settings) -> tuple[str, Mappin
 def restore(data: DataConfig, kept: Path, lineage: Mapping[str, str], home: Path) -> None:
     """Fetch the version that a study was made with again, where it was removed from the home.
 
-    Raises:
-        InputError: it cannot be had any more.
+    Raises InputError if it cannot be had any more.
     """
     if kept.exists():
         return

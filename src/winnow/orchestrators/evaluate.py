@@ -114,11 +114,8 @@ def metrics_of(experiment: Experiment | None, manifest: Manifest, named: Sequenc
 def evaluate(name: str, evidence: Evidence, metrics: Sequence[MetricConfig], by: str | None = None) -> Evaluation:
     """Measure the candidate of an evidence on its rows. Pure.
 
-    Args:
-        by: a column of the rows, whose values part them. More than 20 numbers are parted at their quartiles.
-
-    Raises:
-        InputError: there are no rows, no such metric, or no such column.
+    `by`: a column of the rows, whose values part them. More than 20 numbers are parted at their quartiles. Raises
+    InputError if there are no rows, no such metric, or no such column.
     """
     if evidence.missing:
         raise InputError(
@@ -138,8 +135,7 @@ def evaluate(name: str, evidence: Evidence, metrics: Sequence[MetricConfig], by:
 def compare(name: str, evidence: Evidence, metrics: Sequence[MetricConfig]) -> Comparison:
     """Compare the candidate (b) with the other version (a), paired on the rows that neither has seen. Pure.
 
-    Raises:
-        InputError: there are no such rows, or no such metric.
+    Raises InputError if there are no such rows, or no such metric.
     """
     other, is_unseen = evidence.champion, evidence.is_unseen
     assert other is not None
@@ -176,8 +172,7 @@ def compare(name: str, evidence: Evidence, metrics: Sequence[MetricConfig]) -> C
 def slices_of(rows: Any, by: str, source: str) -> list[tuple[str, NDArray[np.bool_]]]:
     """The parts of the rows by a column's values, bool [rows] each.
 
-    Raises:
-        InputError: there is no such column, or it has too many texts.
+    Raises InputError if there is no such column, or it has too many texts.
     """
     columns = list(rows.columns) if is_frame(rows) else []
     if by not in columns:

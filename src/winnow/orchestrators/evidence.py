@@ -38,8 +38,7 @@ LATENCY_REPEATS = 500
 class LoadedVersion:
     """A registered version, ready to answer.
 
-    Attributes:
-        trained: digests of the rows that it was trained on, sorted; None where they were not kept.
+    `trained`: digests of the rows that it was trained on, sorted; None where they were not kept.
     """
 
     registered: ModelVersion
@@ -89,8 +88,7 @@ class LoadedVersion:
 class Rows:
     """Labelled rows with the first version's inputs.
 
-    Attributes:
-        missing: why there are none, as a sentence; empty where there are some.
+    `missing`: why there are none, as a sentence; empty where there are some.
     """
 
     labelled: LabelledRows
@@ -100,8 +98,7 @@ class Rows:
 def load_version(registry: Registry, version: ModelVersion, settings: Settings) -> LoadedVersion:
     """Fetch a version's bundle and the digests of its training rows.
 
-    Raises:
-        InputError: the store does not answer, or the bundle is damaged.
+    Raises InputError if the store does not answer, or the bundle is damaged.
     """
     bundle = fetch_release(registry, version, settings.home, store=settings.tracking_uri).bundle
     return LoadedVersion(version, bundle, read_manifest(bundle), registry.trained_rows(version))
@@ -112,8 +109,7 @@ def choose(
 ) -> LoadedVersion:
     """Load the version of a model with this number, or else with this alias.
 
-    Raises:
-        InputError: there is none, the store does not answer, or the bundle is damaged.
+    Raises InputError if there is none, the store does not answer, or the bundle is damaged.
     """
     store = settings.tracking_uri
     version = choose_version(registry, name, store=store, alias=alias, number=number)

@@ -37,8 +37,7 @@ def track_experiments(
 ) -> TrackedExperiments:
     """All experiments, or the one called `name`, or those of some studies; the latter two with their studies compared.
 
-    Raises:
-        InputError: there is no such experiment or study, a store does not answer, or the page cannot be written.
+    Raises InputError if there is no such experiment or study, a store does not answer, or the page cannot be written.
     """
     found = _by_experiment(settings)
     if name is not None:

@@ -81,8 +81,7 @@ def resolve_feast(experiment: Experiment, settings: Settings) -> tuple[str, Mapp
 def address(data: DataConfig) -> tuple[Path, str]:
     """The folder of the feature repository, and the name of the service.
 
-    Raises:
-        InputError: the source has another form, or there is no repository.
+    Raises InputError if the source has another form, or there is no repository.
     """
     folder, _, service = data.shown_source.removeprefix(FEAST).rpartition("#")
     if not folder or not service:
@@ -101,11 +100,7 @@ def address(data: DataConfig) -> tuple[Path, str]:
 
 
 def read_entities(data: DataConfig) -> Entities:
-    """The rows of `data.entities`.
-
-    Raises:
-        InputError: there are none, or one of them has no time.
-    """
+    """The rows of `data.entities`. Raises InputError if there are none, or one of them has no time."""
     if data.entities is None:
         expected = "a file with entity keys, `event_timestamp` and the target"
         remedy = "Name it: `data: {entities: FILE}`."
@@ -150,9 +145,8 @@ def _joined(
 def asked_feast(python: Path, folder: Path, *arguments: Path | str) -> Mapping[str, Any]:
     """What `feast_join.py` answers.
 
-    Raises:
-        InputError: it refuses the repository, the service or the rows.
-        WinnowError: it was killed, or its environment is damaged.
+    Raises InputError if it refuses the repository, the service or the rows; WinnowError if it was killed, or its
+    environment is damaged.
     """
     command = [str(each) for each in (python, Path(feast_join.__file__), folder, *arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -168,11 +162,7 @@ def asked_feast(python: Path, folder: Path, *arguments: Path | str) -> Mapping[s
 
 
 def _table(data: DataConfig, entities: Entities, joined: pa.Table, answer: Mapping[str, Any]) -> pa.Table:
-    """The columns that trials read.
-
-    Raises:
-        InputError: a feature has the name of another column.
-    """
+    """The columns that trials read. Raises InputError if a feature has the name of another column."""
     named = {data.time, data.group, data.weight, *data.drop, *data.columns}
     left_out = {name for name in (TIME, *answer["keys"]) if name not in named}
     own = [name for name in entities.frame.columns if name not in left_out]
@@ -217,8 +207,7 @@ def _kept(file: Path, table: pa.Table) -> Path:
 def feature_server(data: DataConfig, home: Path, host: str, port: int) -> list[str]:
     """The command that serves the online store, after a check that `feast apply` has registered the service.
 
-    Raises:
-        InputError: the source is none of Feast, is not applied, or Feast is not installed.
+    Raises InputError if the source is none of Feast, is not applied, or Feast is not installed.
     """
     repository, service = address(data)
     python = tool_python("feast", home, "feature-server")

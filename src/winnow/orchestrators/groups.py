@@ -110,8 +110,7 @@ def gpu_sharing(groups: Sequence[GroupSpec]) -> str | None:
 def with_kept_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> ExecutionConfig:
     """A stored study's execution, with the values that were replaced by stars taken from `environment`.
 
-    Raises:
-        InputError: such a variable is not set there.
+    Raises InputError if such a variable is not set there.
     """
     env = dict(execution.env)
     for name in [name for name, value in env.items() if STARS in value]:
@@ -129,8 +128,7 @@ def with_kept_secrets(execution: ExecutionConfig, environment: Mapping[str, str]
 def find_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> dict[str, str]:
     """The values of an experiment's secrets, from the environment or else from its file of secrets.
 
-    Raises:
-        InputError: one is in neither, or the file does not exist.
+    Raises InputError if one is in neither, or the file does not exist.
     """
     found: dict[str, str] = {}
     if execution.secrets_file is not None:
@@ -158,8 +156,7 @@ def find_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> 
 def parse_volume(text: str) -> Volume:
     """A volume as for `docker run -v`, but read-only unless it ends in `:rw`.
 
-    Raises:
-        InputError: it has another form, or its target is not absolute.
+    Raises InputError if it has another form, or its target is not absolute.
     """
     source, *rest = text.split(":")
     target, mode = (*rest, "ro")[:2] if rest else ("", "ro")

@@ -80,8 +80,7 @@ def matching(alerts: Iterable[Alert], labels: Mapping[str, str]) -> tuple[Alert,
 def reason_to_ignore(alert: Alert, record: Record, handled: Collection[tuple[str, datetime]]) -> str:
     """Why an alert calls for nothing, as a clause; empty where it does.
 
-    Args:
-        handled: identities of the alerts that were acted on.
+    `handled`: identities of the alerts that were acted on.
     """
     if alert.identity in handled:
         return "it has been acted on"
@@ -105,8 +104,7 @@ Act = Callable[[Alert], None]
 def token_of(environment: Mapping[str, str]) -> str:
     """The bearer token that requests have to carry.
 
-    Raises:
-        InputError: there is none, its file cannot be read, or it is easily guessed.
+    Raises InputError if there is none, its file cannot be read, or it is easily guessed.
     """
     path = environment.get(TOKEN_FILE)
     token = key_in(TOKEN_FILE, path, "Correct it.") if path else environment.get(TOKEN, "").strip()
@@ -180,8 +178,7 @@ class Receiver:
 def listening(receiver: Receiver, host: str, port: int) -> Iterator[str]:
     """Pass what is posted on to a receiver, on threads, while the context is open. Gives the address.
 
-    Raises:
-        InputError: the address cannot be listened on.
+    Raises InputError if the address cannot be listened on.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -229,8 +226,7 @@ def receiver_for(
 ) -> Receiver:
     """The receiver that rolls a deployment back. See `winnow.api.serve_hooks`.
 
-    Raises:
-        InputError: nothing is served under the name.
+    Raises InputError if nothing is served under the name.
     """
     deployers, _ = ask_deployers(settings, platform, say)
     found_on, _ = find_deployment(deployers, name)

@@ -129,8 +129,7 @@ def ingested_version(experiment: Experiment, home: Path) -> tuple[Path, Ingested
 def plan(raw: RawConfig, files: Sequence[tuple[TableFile, str | None]] | None, before: Ingested | None) -> list[Step]:
     """Which sources to read, and which parts of the version before to keep.
 
-    Args:
-        files: with their marks; None: a database.
+    `files`: with their marks; None: a database.
     """
     known = before.parts if before is not None and before.raw == raw.model_dump(mode="json") else ()
     if files is None:

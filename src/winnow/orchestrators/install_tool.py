@@ -20,12 +20,8 @@ def install_tool(folder: Path, requirements: Sequence[str], say: Callable[[str],
     """Make an environment with the requirements, unless it is there; return its interpreter.
 
     An environment that is broken, half made or has other requirements is made anew. Of two calls at once, one waits.
-
-    Args:
-        folder: the environment's; its name is the tool's.
-
-    Raises:
-        InputError: Python's venv or pip fails. The environment does not count as installed then.
+    `folder`: the environment's; its name is the tool's. Raises InputError if Python's venv or pip fails. The
+    environment does not count as installed then.
     """
     name, python, ready = folder.name, folder / "bin" / "python", folder / READY
     lock = folder.parent / f"{name}.lock"

@@ -100,8 +100,7 @@ Measure = Callable[[Step], dict[int, Measured]]
 class StepJudge:
     """Judges one step after another. What was measured outside is kept for a moment.
 
-    Args:
-        outcomes: of the deployment; None where no step is judged by them.
+    `outcomes`: of the deployment; None where no step is judged by them.
     """
 
     def __init__(

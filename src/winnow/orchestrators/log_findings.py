@@ -76,9 +76,7 @@ def rows_to_compare(
 ) -> ComparedRows | str:
     """The newest logged rows of a window and the training rows; or a sentence that says why there are none.
 
-    Raises:
-        InputError: a path of `monitoring.quality.outcomes` names no file.
-        WinnowError: the log cannot be read.
+    Raises InputError if a path of `monitoring.quality.outcomes` names no file; WinnowError if the log cannot be read.
     """
     paths = config.quality.outcomes
     if not paths:
@@ -161,11 +159,7 @@ def judge_importances(
 
 
 def _losses(predictor: Predictor, matrix: NDArray[np.float32], outcomes: Sequence[str]) -> NDArray[np.float64]:
-    """1 for a class that is not the outcome; of a number the distance.
-
-    Raises:
-        ValueError: an outcome is no number.
-    """
+    """1 for a class that is not the outcome; of a number the distance. Raises ValueError if an outcome is no number."""
     outputs = predictor.outputs(matrix)
     if predictor.signature.classes is None:
         truth = np.array([float(each) for each in outcomes])

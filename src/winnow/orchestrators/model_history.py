@@ -46,8 +46,7 @@ def into_history(platform: str, say: Say) -> Callable[[Moved], None]:
 def records_of(moved: Moved, platform: str, by: str) -> Iterator[Noted]:
     """The records of a change of a route: of versions that were rejected, and of the rollout or update that ended.
 
-    Args:
-        by: who made an update at once.
+    `by`: who made an update at once.
     """
     before, after = moved.before, moved.after
     rejected = [each for each in after.rejected if each not in before.rejected]

@@ -75,11 +75,8 @@ def carry_out(
 ) -> Ending:
     """Carry out the steps. No stage with gates is passed over.
 
-    Args:
-        check: is called before each step but the first; raises where this process may not go on.
-
-    Raises:
-        WinnowError: a step failed.
+    `check`: is called before each step but the first; raises where this process may not go on. Raises WinnowError if a
+    step failed.
     """
     _sweep(study, settings, steps, tell)
     if stop_after == "train":
@@ -177,10 +174,7 @@ def data_digest(experiment: Experiment, settings: Settings) -> str:
     """The sha256 that a study of the experiment would record for its data.
 
     Data functions, folders of images, databases and remote files are read each time, for nothing else says whether they
-    have changed.
-
-    Raises:
-        InputError: the data cannot be read.
+    have changed. Raises InputError if the data cannot be read.
     """
     experiment, _ = resolve_source(experiment, settings)
     seen = _seen(experiment)

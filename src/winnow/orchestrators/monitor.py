@@ -105,11 +105,7 @@ class MonitorRequest:
 
 @dataclass(frozen=True)
 class Watched:
-    """A deployment, and what it takes to judge it.
-
-    Attributes:
-        place: what errors about `config` name.
-    """
+    """A deployment, and what it takes to judge it. `place`: what errors about `config` name."""
 
     name: str
     platform: str
@@ -146,11 +142,7 @@ class LogFindings:
 def monitor(
     settings: Settings, request: MonitorRequest, say: Say, wall: Callable[[], float] = time.time
 ) -> MonitoringReport:
-    """Look at a deployment once. See `winnow.api.monitor`.
-
-    Args:
-        wall: seconds since the epoch.
-    """
+    """Look at a deployment once. See `winnow.api.monitor`. `wall`: seconds since the epoch."""
     watched = find_watched(settings, request, say)
     python = None if request.evidently is None else tool_python("evidently", settings.home, next_flag("evidently"))
     make_home(settings.home)
@@ -195,9 +187,8 @@ def look(
 def find_watched(settings: Settings, request: MonitorRequest, say: Say) -> Watched:
     """Find the deployment, its profile and how it is to be watched. Changes nothing.
 
-    Raises:
-        InputError: it is not served, its bundle has no profile, a rule names what the model does not have, or the
-            receiver of alarms cannot be told.
+    Raises InputError if it is not served, its bundle has no profile, a rule names what the model does not have, or the
+    receiver of alarms cannot be told.
     """
     deployers, _ = ask_deployers(settings, request.platform, say)
     platform, name = find_deployment(deployers, request.name)
@@ -236,8 +227,7 @@ def judge(
 ) -> tuple[MonitoringReport, MonitoringState]:
     """What a look finds, and the state after it, with what receivers have to be told. Pure.
 
-    Args:
-        source: where the counts come from.
+    `source`: where the counts come from.
     """
     config, release, profile = watched.config, watched.release, watched.profile
     window = in_bins_of(profile, state.window)

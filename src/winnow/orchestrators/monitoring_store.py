@@ -34,8 +34,7 @@ class MonitoringStore:
     def read(self) -> MonitoringState:
         """The state; an empty one before the first look.
 
-        Raises:
-            InputError: another version of winnow has written it, or it is damaged.
+        Raises InputError if another version of winnow has written it, or it is damaged.
         """
         try:
             return msgspec.json.decode(self.state_file.read_bytes(), type=MonitoringState)

@@ -95,8 +95,7 @@ def warm_points(experiment: Experiment, settings: Settings, metric: str, goal: G
 def find_study(settings: Settings, study: str) -> StudyStore | None:
     """The study, or None if it does not exist. Creates nothing.
 
-    Raises:
-        InputError: its database cannot be opened, or is the same as MLflow's.
+    Raises InputError if its database cannot be opened, or is the same as MLflow's.
     """
     if with_driver(settings.storage_url) == with_driver(settings.tracking_uri):
         raise InputError(
@@ -124,11 +123,8 @@ def open_study(
 ) -> StudyStore:
     """Create the study, or open it if it exists. Call this after all checks have passed.
 
-    Args:
-        points: what a new study's first trials try.
-
-    Raises:
-        InputError: the study has another definition or other data, a store cannot be used, or the disk is full.
+    `points`: what a new study's first trials try. Raises InputError if the study has another definition or other data,
+    a store cannot be used, or the disk is full.
     """
     existing = find_study(settings, study)
     if existing is not None:

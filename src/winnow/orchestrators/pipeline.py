@@ -102,9 +102,8 @@ def pipeline(
 ) -> Pipeline:
     """Go from raw data to a served model. Steps whose section the experiment lacks are left out.
 
-    Raises:
-        InputError: rows violate a schema, or the rules lack gates that the champion passed.
-        WinnowError: a step failed.
+    Raises InputError if rows violate a schema, or the rules lack gates that the champion passed; WinnowError if a step
+    failed.
     """
     experiment, done = request.experiment, list[PipelineStep]()
 

@@ -66,8 +66,7 @@ def predict_table(
 ) -> Scored:
     """Write a version's predictions for the rows of a file. See `winnow.api.predict_table`.
 
-    Raises:
-        InputError: the rows do not fit, or the file may not be written. An existing output is then unchanged.
+    Raises InputError if the rows do not fit, or the file may not be written. An existing output is then unchanged.
     """
     began = time.perf_counter()
     _check_output(source, output, is_forced=is_forced)

@@ -54,8 +54,7 @@ class DataFile:
 def data_file(experiment: Experiment) -> DataFile | None:
     """The experiment's data, if it is a local file that remote workers have to download.
 
-    Raises:
-        InputError: there is no such file, or there are several.
+    Raises InputError if there is no such file, or there are several.
     """
     paths = check_data_files(experiment)
     targets = [PurePosixPath(parse_volume(text).target) for text in experiment.execution.volumes]
@@ -88,8 +87,7 @@ def data_file(experiment: Experiment) -> DataFile | None:
 def check_data_files(experiment: Experiment) -> list[Path]:
     """The local files with the experiment's data; none if the data are elsewhere.
 
-    Raises:
-        InputError: there is no such file.
+    Raises InputError if there is no such file.
     """
     data = experiment.data
     if data.function is not None or data.shown_source.startswith((BUNDLED, IMAGES)):
@@ -102,10 +100,8 @@ def check_data_files(experiment: Experiment) -> list[Path]:
 def start_check(experiment: Experiment, host: WorkerHost, environment: Mapping[str, str] = os.environ) -> ForkServer:
     """Start the process that `check_training` uses, in the environment that local ranks will have.
 
-    The variables of containers and pods are not set in it, since they may refer to other places.
-
-    Raises:
-        InputError: a secret is not set.
+    The variables of containers and pods are not set in it, since they may refer to other places. Raises InputError if a
+    secret is not set.
     """
     if host.capabilities.shares_files:
         execution = experiment.execution
@@ -168,8 +164,7 @@ def check_code(experiment: Experiment, project: Path) -> None:
 def check_secrets_file(experiment: Experiment, project: Path) -> None:
     """Refuse a file of secrets that would be copied to the image: `.dockerignore` does not exclude its name.
 
-    Raises:
-        InputError: it is such a file.
+    Raises InputError if it is such a file.
     """
     named = experiment.execution.secrets_file
     if named is None:
@@ -188,9 +183,8 @@ def check_secrets_file(experiment: Experiment, project: Path) -> None:
 def checked_stores(settings: Settings, init: str) -> Settings:
     """The settings, if containers can reach their stores. `init`: the command that starts such stores.
 
-    Raises:
-        UnavailableError: a store is a local file.
-        InputError: a store's address is localhost, which in a container is the container itself.
+    Raises UnavailableError if a store is a local file; InputError if a store's address is localhost, which in a
+    container is the container itself.
     """
     stores = (
         ("WINNOW_WORKER_STORAGE", "WINNOW_STORAGE", "the studies' database", settings.worker_storage_url),
@@ -219,8 +213,7 @@ def checked_stores(settings: Settings, init: str) -> Settings:
 def check_side(settings: Settings, platform: Platform) -> None:
     """Refuse the stores of a stack on another platform, whose names only resolve there.
 
-    Raises:
-        InputError: workers would use such a store.
+    Raises InputError if workers would use such a store.
     """
     stack = settings.stack
     if stack is None or stack.platform == platform.name:

@@ -109,8 +109,7 @@ def prepare(
 def plan(experiment: Experiment, home: Path, engine: EngineName | None, environment: Mapping[str, str]) -> Task:
     """What to compute for an experiment, by which engine.
 
-    Raises:
-        InputError: a section, the raw data, a file or the engine is missing, or a schema is wrong.
+    Raises InputError if a section, the raw data, a file or the engine is missing, or a schema is wrong.
     """
     given, raw = experiment.data.prepare, experiment.data.raw
     if given is None:

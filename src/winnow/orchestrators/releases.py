@@ -76,8 +76,7 @@ def choose_version(
 def fetch_release(registry: Registry, version: ModelVersion, home: Path, *, store: str) -> Release:
     """A version as a release, with its bundle in `HOME/models/DIGEST`. `store`: the registry's address, for errors.
 
-    Raises:
-        InputError: the store does not answer, or its bundle is damaged.
+    Raises InputError if the store does not answer, or its bundle is damaged.
     """
     models = home / "models"
     if (kept := _kept(models, version)) is not None:
@@ -124,8 +123,7 @@ def _keep_facts(registry: Registry, version: ModelVersion, bundle: Path, store: 
 def shown_release(registry: Registry, version: ModelVersion, home: Path, *, store: str) -> Iterator[Release]:
     """The same for a plan that is only shown: a newly fetched bundle is deleted when the context closes.
 
-    Raises:
-        InputError: the store does not answer, or its bundle is damaged.
+    Raises InputError if the store does not answer, or its bundle is damaged.
     """
     if (kept := _kept(home / "models", version)) is not None:
         yield kept
@@ -198,8 +196,7 @@ def _digest_of(bundle: Path) -> str | None:
 def with_bundle(release: Release, settings: Settings) -> Release:
     """The release with its bundle on this machine, fetched from the registry if need be.
 
-    Raises:
-        InputError: the registered bundle is another one, or the store does not answer.
+    Raises InputError if the registered bundle is another one, or the store does not answer.
     """
     if _digest_of(release.bundle) == release.digest:
         return release
@@ -207,11 +204,7 @@ def with_bundle(release: Release, settings: Settings) -> Release:
 
 
 def profile_of(release: Release) -> Profile:
-    """The profile in a release's bundle, which is on this machine.
-
-    Raises:
-        InputError: it has none.
-    """
+    """The profile in a release's bundle, which is on this machine. Raises InputError if it has none."""
     model = f"model {release.model} version {release.version}"
     try:
         profile = read_profile(release.bundle)

@@ -26,12 +26,8 @@ def report_path(settings: Settings, study: str) -> Path:
 def write_report(settings: Settings, study: str, output: Path | None = None) -> Path:
     """Write the report of a study's current state and return its path.
 
-    Args:
-        output: the page to write; by default `report_path`.
-
-    Raises:
-        InputError: there is no such study, its database does not answer, or the page cannot be written. An existing
-            page is then unchanged.
+    `output`: the page to write; by default `report_path`. Raises InputError if there is no such study, its database
+    does not answer, or the page cannot be written. An existing page is then unchanged.
     """
     page = output if output is not None else report_path(settings, study)
     view = StudyStore(Database(settings.storage_url), study).view()

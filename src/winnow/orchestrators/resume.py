@@ -26,8 +26,7 @@ def settled_code(
 ) -> Mapping[str, str] | None:
     """The code that the study continues with: sha256 of each file, by name.
 
-    Raises:
-        InputError: the code changed and the request does not allow it, or workers still train with the old code.
+    Raises InputError if the code changed and the request does not allow it, or workers still train with the old code.
     """
     kept = store.header.sweep.code
     if kept is None or not changed_files(kept, code):
@@ -66,10 +65,8 @@ def retry_failed(store: StudyStore) -> str:
 def resume(store: StudyStore, request: SweepRequest, code: Mapping[str, str], executor: Executor) -> str | None:
     """Return failed trials to the study if the request is a retry, with a line that names them.
 
-    Running workers are checked a second time: another terminal may have started some since the first check.
-
-    Raises:
-        InputError: a change of the code or a retry has to wait for running workers.
+    Running workers are checked a second time: another terminal may have started some since the first check. Raises
+    InputError if a change of the code or a retry has to wait for running workers.
     """
     settled_code(store, request, code, executor)
     if not request.is_retry:

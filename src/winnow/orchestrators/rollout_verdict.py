@@ -44,8 +44,7 @@ class RevisionHashes:
 def step_of(text: str) -> Step:
     """The step to be judged, from JSON with the fields of `rollout.plan.Step`.
 
-    Raises:
-        InputError: the text is none, or has a condition that replicas' metrics do not show.
+    Raises InputError if the text is none, or has a condition that replicas' metrics do not show.
     """
     expected = 'a step as JSON: {"least_s": 300, "most_s": 3600, "alpha": 0.01, "conditions": [{"type": "errors"}]}'
     try:
@@ -61,11 +60,7 @@ def step_of(text: str) -> Step:
 
 
 def counted(before: Mapping[str, ReplicaCounts], now: Mapping[str, ReplicaCounts], pods: str) -> Counts:
-    """What the replicas of a revision have counted between two looks.
-
-    Args:
-        pods: the hash in their names.
-    """
+    """What the replicas of a revision have counted between two looks. `pods`: the hash in their names."""
     earlier, later = ({name: each for name, each in of.items() if f"-{pods}-" in name} for of in (before, now))
     found = counted_since(earlier, later).values()
     latency = zip(*(each.latency for each in found), strict=True)
@@ -121,11 +116,7 @@ def await_verdict(
 
 
 def of_prometheus(address: str, deployment: str) -> Texts:
-    """Reads the metrics of a deployment's replicas.
-
-    Raises:
-        InputError: the address is none, or has a password.
-    """
+    """Reads the metrics of a deployment's replicas. Raises InputError if the address is none, or has a password."""
     place = next_flag("prometheus")
     check_address(address, place)
     return lambda at, lookback_s: replica_texts(address, deployment, at, lookback_s, place)[0]

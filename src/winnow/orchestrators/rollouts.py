@@ -110,11 +110,7 @@ class RolloutStatus:
 
 @dataclass(frozen=True)
 class FoundDeployment:
-    """A deployment whose rollout is looked at or changed.
-
-    Attributes:
-        platform: that it is on.
-    """
+    """A deployment whose rollout is looked at or changed. `platform`: that it is on."""
 
     deployer: Deployer
     name: str
@@ -132,11 +128,7 @@ class FoundDeployment:
         return ask(self.deployer, self.name, wish, reason, ready_within_s=within_s, remember=remember, say=self.say)
 
     def go_on(self, *, is_replaced: bool = False) -> RolloutStatus:
-        """Drive a running rollout to its end or next pause; a paused one stays so.
-
-        Args:
-            is_replaced: see `Driver`.
-        """
+        """Drive a running rollout to its end or next pause; a paused one stays so. `is_replaced`: see `Driver`."""
         replace(self._driver, is_replaced=is_replaced).drive()
         return self.status()
 
@@ -168,8 +160,7 @@ def find_rollout(settings: Settings, name: str | None, platform: str | None, say
 def rollout_status(deployer: Deployer, name: str, *, wall: Callable[[], float] = time.time) -> RolloutStatus:
     """How the current or last rollout of a deployment goes. Renews no lease.
 
-    Raises:
-        InputError: there was none: all updates were made at once.
+    Raises InputError if there was none: all updates were made at once.
     """
     observed = deployer.observe(name)
     reports = deployer.renew(observed.record, is_read_only=True)
@@ -273,8 +264,7 @@ def driver_of(
 ) -> Driver:
     """What goes on with the rollout of a deployment. The record has all that it takes.
 
-    Raises:
-        InputError: there was no rollout.
+    Raises InputError if there was no rollout.
     """
     desired = desired_of(deployer.observe(name).record, ready_within_s, wall())
     return Driver(
@@ -291,8 +281,7 @@ def driver_of(
 def desired_of(record: Record, ready_within_s: float, now: float) -> Desired:
     """What goes on with the rollout of a record. After its end that is to remove what its driver left behind.
 
-    Raises:
-        InputError: there was no rollout.
+    Raises InputError if there was no rollout.
     """
     rollout = record.rollout
     if rollout is None:

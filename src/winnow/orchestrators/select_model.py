@@ -121,11 +121,8 @@ def select_model(
 ) -> Outcome:
     """Choose a study's best run by the rules and give its model the aliases. See `winnow.api.select_model`.
 
-    Args:
-        refit: trains the winner's model if it has none. Without it, such a winner raises InputError.
-
-    Raises:
-        TrackingUnavailableError: the store does not answer.
+    `refit`: trains the winner's model if it has none. Without it, such a winner raises InputError. Raises
+    TrackingUnavailableError if the store does not answer.
     """
     sweep, objective = _sweep_and_objective(study, rules, search)
     selection = _ranked(candidates(search, study, rules, objective), rules, objective, sweep)

@@ -13,11 +13,7 @@ from winnow.orchestrators.opened_study import find_study
 
 
 class FoundExperiment(NamedTuple):
-    """The experiment of a model.
-
-    Attributes:
-        place: where it is, for errors: the file, or the study.
-    """
+    """The experiment of a model. `place`: where it is, for errors: the file, or the study."""
 
     experiment: Experiment
     place: str
@@ -48,8 +44,7 @@ def experiment_of_model(
 def serving_config(settings: Settings, model: str, *, config: Path | None, study: str | None) -> ServingConfig:
     """The section `serving` of `experiment_of_model`; the defaults where there is none.
 
-    Raises:
-        InputError: the file is wrong, or the database of studies cannot be read.
+    Raises InputError if the file is wrong, or the database of studies cannot be read.
     """
     found = experiment_of_model(settings, model, config=config, study=study)
     return ServingConfig() if found is None else found.experiment.serving
@@ -59,10 +54,7 @@ def model_of_study(settings: Settings, study: str) -> str:
     """The model whose versions a study registers.
 
     A study that is not in the database names its own model: models outlive their studies, and an older version of
-    winnow called a model like its study.
-
-    Raises:
-        InputError: the database of studies cannot be read.
+    winnow called a model like its study. Raises InputError if the database of studies cannot be read.
     """
     store = find_study(settings, study)
     return study if store is None else store.header.sweep.model

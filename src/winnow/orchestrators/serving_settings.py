@@ -108,10 +108,8 @@ KEEP: Final = Keep.KEEP
 def key_of(config: KeyConfig | None, environment: Mapping[str, str]) -> str | Literal[Keep.KEEP] | None:
     """The API key that replicas ask for; None for none, and `KEEP` where no one says: that of the serving revision.
 
-    Where the file names none, it is WINNOW_API_KEY_FILE's or WINNOW_API_KEY's; set and empty, there is none.
-
-    Raises:
-        InputError: the file or the variable that is named has no key. No model is served without a key by mistake.
+    Where the file names none, it is WINNOW_API_KEY_FILE's or WINNOW_API_KEY's; set and empty, there is none. Raises
+    InputError if the file or the variable that is named has no key. No model is served without a key by mistake.
     """
     if config is None:
         found = key_file(environment)
@@ -238,11 +236,8 @@ KEYS: Mapping[str, str] = {
 def refuse_old_variables(environment: Mapping[str, str], folder: Path = Path()) -> None:
     """Refuse the variables of `KEYS`, in the environment and in `.env`.
 
-    Args:
-        folder: where `.env` is, unless WINNOW_ENV_FILE names another file.
-
-    Raises:
-        InputError: some are set. It lists all of them, with the keys to write instead.
+    `folder`: where `.env` is, unless WINNOW_ENV_FILE names another file. Raises InputError if some are set. It lists
+    all of them, with the keys to write instead.
     """
     file = folder / (environment.get("WINNOW_ENV_FILE") or ".env")
     found = [*_found(environment, ""), *_found(_variables(file), f" in {file}")]

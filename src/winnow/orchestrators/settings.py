@@ -16,13 +16,9 @@ from winnow.platforms.table import platform_for
 def current(environment: Mapping[str, str] = os.environ, *, choose_port: ChoosePort = any_port) -> Settings:
     """The settings, with addresses that answer on this machine.
 
-    Args:
-        choose_port: picks the port to forward to MLflow, if the stack's own address does not answer here.
-
-    Raises:
-        InputError: a setting is wrong, or the stack in use cannot be reached: kubectl points to another cluster, a
-            permission is missing, or its secrets are gone.
-        UnreachableError: that stack's cluster does not answer.
+    `choose_port`: picks the port to forward to MLflow, if the stack's own address does not answer here. Raises
+    InputError if a setting is wrong, or the stack in use cannot be reached: kubectl points to another cluster, a
+    permission is missing, or its secrets are gone; UnreachableError if that stack's cluster does not answer.
     """
     settings = Settings.from_environment(environment)
     if settings.stack is None:

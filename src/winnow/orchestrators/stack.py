@@ -179,10 +179,8 @@ def secrets(
 def difference(platform: str, *, say: Say, folder: Path = FOLDER, environment: Mapping[str, str] = os.environ) -> str:
     """What starting a stack with the environment's settings would change, as a unified diff; empty if nothing.
 
-    The running image is taken for the new one, which is only known after a build.
-
-    Raises:
-        InputError: the platform cannot compare, a permission is missing, a setting is wrong, or the platform refuses.
+    The running image is taken for the new one, which is only known after a build. Raises InputError if the platform
+    cannot compare, a permission is missing, a setting is wrong, or the platform refuses.
     """
     given = {name: text for name, text in environment.items() if text}
     return _stack(platform, given, say, folder, environment).difference()

@@ -84,10 +84,8 @@ def plan_deletion(study: str, settings: Settings, executors: Mapping[str, Execut
 def delete(study: str, settings: Settings, executors: Mapping[str, Executor]) -> Deletion:
     """Mark a study's runs as deleted, then remove its trials, logs and report. If this fails, call it again.
 
-    Registered models and deployments stay.
-
-    Raises:
-        InputError: its workers are running, a store does not answer, or the folder cannot be removed.
+    Registered models and deployments stay. Raises InputError if its workers are running, a store does not answer, or
+    the folder cannot be removed.
     """
     deletion, store = plan_deletion(study, settings, executors), _open(study, settings)
     with _tracking_is_needed(study):

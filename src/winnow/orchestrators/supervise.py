@@ -254,8 +254,7 @@ class SweepSupervisor:
     def _revive(self, owners: Mapping[str, Collection[str]]) -> None:
         """Check the groups every `poll_s` and restart those that are over.
 
-        Args:
-            owners: for each group, its lives that held a lease before this check.
+        `owners`: for each group, its lives that held a lease before this check.
         """
         now = time.monotonic()
         if now - self._polled_at >= self._poll_s:
@@ -283,8 +282,7 @@ class SweepSupervisor:
     def _attempt(self, act: Callable[[], None]) -> bool:
         """Act on the platform and return whether it answered. Groups may keep running while it does not.
 
-        Raises:
-            UnreachableError: it has not answered for too long.
+        Raises UnreachableError if it has not answered for too long.
         """
         try:
             act()

@@ -33,8 +33,7 @@ def why_version(
 ) -> ModelStory:
     """The story of a version, by default of the champion.
 
-    Raises:
-        InputError: there is no such version, or a store does not answer.
+    Raises InputError if there is no such version, or a store does not answer.
     """
     return _story(
         choose_version(registry, name, store=settings.tracking_uri, alias=alias, number=number), registry, settings
@@ -44,8 +43,7 @@ def why_version(
 def why_run(run_id: str, registry: Registry, settings: Settings) -> ModelStory:
     """The story of the version that a run has registered.
 
-    Raises:
-        InputError: it has registered none, or a store does not answer.
+    Raises InputError if it has registered none, or a store does not answer.
     """
     with store_is_needed(settings.tracking_uri):
         found = registry.registered_by(run_id)

@@ -47,10 +47,8 @@ class Jobs:
 def executors_for(platform: str | None, settings: Settings) -> Mapping[str, Executor]:
     """The executors that find groups, by platform; if `platform` is given, only that one.
 
-    Otherwise remote platforms are only asked if they are in use.
-
-    Raises:
-        InputError: the named platform, or one in use, does not answer.
+    Otherwise remote platforms are only asked if they are in use. Raises InputError if the named platform, or one in
+    use, does not answer.
     """
     executors: dict[str, Executor] = {}
     named = None if platform is None else (platform_for(platform, settings),)
@@ -81,13 +79,9 @@ def read_logs(
 ) -> Iterator[str]:
     """The log lines of a study's groups, each prefixed with the name of its group.
 
-    Without `follow`, one group after the other; with it, all groups' lines as they are written.
-
-    Args:
-        worker: name of the only group to read; by default all.
-
-    Raises:
-        InputError: there is no such group. The call itself raises it, not the iterator.
+    Without `follow`, one group after the other; with it, all groups' lines as they are written. `worker`: name of the
+    only group to read; by default all. Raises InputError if there is no such group. The call itself raises it, not the
+    iterator.
     """
     known = [(executor, group.name) for executor in executors.values() for group in executor.groups(study)]
     chosen = [(executor, name) for executor, name in known if worker in (None, name)]

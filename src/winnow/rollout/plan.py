@@ -107,11 +107,9 @@ def steps_of(config: RolloutConfig, gateway_conditions: tuple[str, ...] | None =
     """The steps with two revisions; none for `rolling`. After the last one, the candidate serves all requests.
 
     A step has those conditions that it can show: `agreement` needs a mirror, and with `traffic: gateway` no router
-    counts requests. A step without conditions passes when its least duration is over.
-
-    Args:
-        gateway_conditions: conditions that the platform's own gateway counts requests for, which splits them in place
-            of routers; None where routers do unless `traffic` says otherwise.
+    counts requests. A step without conditions passes when its least duration is over. `gateway_conditions`: conditions
+    that the platform's own gateway counts requests for, which splits them in place of routers; None where routers do
+    unless `traffic` says otherwise.
     """
     if config.strategy == "rolling":
         return ()

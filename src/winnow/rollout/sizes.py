@@ -46,10 +46,8 @@ def to_pass(condition: Condition, step: Step, error_rate: float, flip_rate: floa
 def errors_to_pass(weight: float, rate: float, margin: float, alpha: float) -> int | None:
     """How many of the candidate's requests show that it errs at most `margin` more often, if both err at `rate`.
 
-    It takes some 50 ms, so that callers that ask often round what they pass.
-
-    Args:
-        weight: the candidate's share of the requests.
+    It takes some 50 ms, so that callers that ask often round what they pass. `weight`: the candidate's share of the
+    requests.
     """
     others = SIZES * (1 - weight) / weight
     _low, high = difference_interval(rate * SIZES, SIZES, rate * others, others, alpha)
