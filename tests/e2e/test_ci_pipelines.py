@@ -157,8 +157,9 @@ def test_a_jenkinsfile_runs_the_verbs_in_order(project: Path, java: Mapping[str,
     assert done.returncode == 0, done.stderr
     steps = [json.loads(line) for line in done.stdout.splitlines()]
     assert noted(steps, tmp_path / "ws") == [
-        "Set up: git clone --quiet https://git.example.com/ml/winnow.git /tmp/ws@tmp/winnow",
-        "Set up: git -C /tmp/ws@tmp/winnow fetch --quiet --all",
+        "Set up: git init --quiet /tmp/ws@tmp/winnow",
+        "Set up: git -C /tmp/ws@tmp/winnow fetch --quiet --tags --force https://git.example.com/ml/winnow.git "
+        "+refs/heads/*:refs/remotes/origin/*",
         "Set up: git -C /tmp/ws@tmp/winnow checkout --quiet --detach 3d3c42e",
         "Set up: make -C /tmp/ws@tmp/winnow setup",
         "Check/Lint: make lint",

@@ -189,6 +189,26 @@ def test_what_cannot_become_a_version_leaves_the_project_as_it_was(project, tmp_
     assert not path.with_name("table.csv.dvc").exists()
 
 
+@pytest.mark.parametrize("is_mount_point", [True, False])
+def test_a_remote_that_has_lost_its_versions_is_not_made_anew(project, tmp_path, is_mount_point):
+    path, remote = project / "data" / "rain.csv", tmp_path / "remote"
+    path.write_text("day,rain\n9,9\n")
+    written = path.with_name("rain.csv.dvc").read_text()
+    shutil.rmtree(remote)
+    if is_mount_point:
+        remote.mkdir()
+    with pytest.raises(InputError) as caught:
+        api.data_version(path)
+    assert str(caught.value).partition(": ")[2] == (
+        f"expected the versions that DVC has already in its remote, the folder {remote}, "
+        f"found {'nothing in it' if is_mount_point else 'no such folder'}. Mount it, or correct its address. If it is "
+        f"lost, begin anew without old versions: `mkdir -p {remote}/files`."
+    )
+    assert path.with_name("rain.csv.dvc").read_text() == written and remote.exists() == is_mount_point
+    (remote / "files").mkdir(parents=True)
+    assert api.data_version(path).pushed == 1
+
+
 def experiment(**data: object) -> Experiment:
     search = {"space": {"lr": {"float": [0.1, 0.2]}}, "trials": 1, "metric": {"name": "f1"}}
     return Experiment.model_validate({"name": "rain", "data": {"target": "rain", **data}, "search": search})

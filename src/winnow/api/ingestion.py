@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,5 +31,13 @@ def ingest(config: Path | str, *, dry_run: bool = False) -> Ingestion:
     from winnow.config.settings import home_folder
     from winnow.orchestrators import ingest as orchestrator
 
+    home = home_folder(os.environ)
+
+    def users(versions: Sequence[Path]) -> Mapping[str, str]:
+        # It imports MLflow, and is called where old versions would be removed.
+        from winnow.orchestrators.data_users import users_of
+
+        return users_of(versions, experiment.name, home)
+
     with located(Path(config)):
-        return orchestrator.ingest(experiment, home_folder(os.environ), dry_run=dry_run)
+        return orchestrator.ingest(experiment, home, dry_run=dry_run, users=users)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,14 @@ def prepare(
     from winnow.config.settings import home_folder
     from winnow.orchestrators import prepare as orchestrator
 
+    home = home_folder(os.environ)
+
+    def users(versions: Sequence[Path]) -> Mapping[str, str]:
+        # It imports MLflow, and is called where old versions would be removed.
+        from winnow.orchestrators.data_users import users_of
+
+        return users_of(versions, experiment.name, home)
+
     with located(Path(config)):
         environment = os.environ if spark_master is None else {**os.environ, "SPARK_MASTER": spark_master}
-        return orchestrator.prepare(experiment, home_folder(os.environ), engine, environment, dry_run=dry_run)
+        return orchestrator.prepare(experiment, home, engine, environment, dry_run=dry_run, users=users)

@@ -45,4 +45,4 @@ def ingestion_lines(found: Ingestion) -> list[str]:
         lines.append(f"  {column.name}: {column.type}" + (f", {dtype} by the schema" if dtype is not None else ""))
     if made.watermark is not None:
         lines.append(f"  read up to {made.raw['by']} = {made.watermark}")
-    return [*lines, f"  in {found.path}"]
+    return [*lines, f"  in {found.path}", *found.notes]

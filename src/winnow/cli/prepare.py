@@ -51,4 +51,4 @@ def preparation_lines(found: Preparation) -> list[str]:
     made = found.prepared
     lines.append(f"{word} {made.version}: {made.rows} rows, {len(made.columns)} columns")
     lines += [f"  {column.name}: {column.type}" for column in made.columns]
-    return [*lines, f"  in {found.path}"]
+    return [*lines, f"  in {found.path}", *found.notes]

@@ -143,6 +143,15 @@ def _away(it: _Failure) -> Words:
     )
 
 
+def _lost(it: _Failure) -> Words:
+    return (
+        f"the versions that DVC has already in its remote, the folder {it.detail}",
+        "nothing in it" if Path(it.detail).is_dir() else "no such folder",
+        f"Mount it, or correct its address. If it is lost, begin anew without old versions: "
+        f"`mkdir -p {it.detail}/files`.",
+    )
+
+
 def _other(it: _Failure) -> Words:
     return f"DVC to handle {it.shown}", f"'{it.detail}'", "Correct what it says, and call again."
 
@@ -151,6 +160,7 @@ FAULTS: Mapping[str, Callable[[_Failure], Words]] = {
     "untracked": _untracked,
     "stale": _stale,
     "away": _away,
+    "lost": _lost,
     "inside": lambda it: (
         "a file or a whole folder that DVC tracks",
         f"the folder {it.shown} inside of one",

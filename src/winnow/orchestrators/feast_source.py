@@ -24,18 +24,17 @@ from winnow.data.labels import typed_labels
 from winnow.data.row_keys import convert_time
 from winnow.data.stage import feast_join
 from winnow.data.stage.row_digest import digest_of_rows
+from winnow.data.stage.versions import KEPT, Users, remove_unused
 from winnow.data.table_files import named_by
 from winnow.data.tables import read_table
+from winnow.orchestrators.data_users import users_of
 from winnow.tracking.records import LINEAGE
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-
 TIME = feast_join.TIME
-KEPT = 3
-"""How many files of joined rows stay."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +67,8 @@ def resolve_feast(experiment: Experiment, settings: Settings) -> tuple[str, Mapp
         answer, joined = _joined(python, repository, service, entities, Path(name))
     table = _table(data, entities, joined, answer)
     digest, _ = digest_of_rows(table.schema, table.combine_chunks().to_batches())
-    file = _kept(settings.home / "data" / experiment.name / "feast" / f"{digest[:12]}.parquet", table)
+    file = settings.home / "data" / experiment.name / "feast" / f"{digest[:12]}.parquet"
+    _keep(file, table, lambda versions: users_of(versions, experiment.name, settings.home))
     found = {
         "feast": f"{repository.name}#{service}",
         "feast_definition": answer["definition"],
@@ -190,18 +190,17 @@ def _as_table(frame: pd.DataFrame) -> pa.Table:
     return table.cast(pa.schema(fields))
 
 
-def _kept(file: Path, table: pa.Table) -> Path:
-    """Write the file unless it is there, and remove all but the newest ones."""
+def _keep(file: Path, table: pa.Table, users: Users) -> None:
+    """Write the file unless it is there, and remove all but the newest ones and those that are used."""
     import pyarrow.parquet as pq
 
     if file.is_file():
         file.touch()
-        return file
+        return
     with replacing(file) as draft:
         pq.write_table(table, draft)
-    for old in sorted(file.parent.glob("*.parquet"), key=lambda each: each.stat().st_mtime_ns)[:-KEPT]:
-        old.unlink()
-    return file
+    newest_last = sorted(file.parent.glob("*.parquet"), key=lambda each: each.stat().st_mtime_ns)
+    remove_unused(newest_last[:-KEPT], users)
 
 
 def feature_server(data: DataConfig, home: Path, host: str, port: int) -> list[str]:

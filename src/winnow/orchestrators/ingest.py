@@ -29,7 +29,7 @@ from winnow.data.stage.raw_files import read_batches
 from winnow.data.stage.read_ahead import read_ahead
 from winnow.data.stage.row_digest import RowDigest, digest_of_rows
 from winnow.data.stage.schema import read_schema
-from winnow.data.stage.versions import current_version, describe, drafting, publish
+from winnow.data.stage.versions import Users, current_version, describe, drafting, no_users, publish
 from winnow.data.table_files import TableFile, list_files, local_files
 from winnow.data.tables import with_environment
 from winnow.data.urls import download, mark_of
@@ -50,6 +50,7 @@ class Ingestion:
         kept: how many sources were not read again, since they are unchanged.
         path: the folder of the current version; None before the first one.
         ingested: that version; None before the first one.
+        notes: which versions are not removed for newer ones, since something uses them.
     """
 
     state: Literal["new", "unchanged", "planned"]
@@ -57,6 +58,7 @@ class Ingestion:
     kept: int
     path: Path | None
     ingested: Ingested | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,12 @@ class Step:
 
 
 def ingest(
-    experiment: Experiment, home: Path, environment: Mapping[str, str] = os.environ, *, dry_run: bool = False
+    experiment: Experiment,
+    home: Path,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    dry_run: bool = False,
+    users: Users = no_users,
 ) -> Ingestion:
     """Copy the raw data of an experiment to `HOME/data/NAME/raw`; change nothing where they are those of before.
 
@@ -91,7 +98,7 @@ def ingest(
             return _planned(raw, files, current_version(folder, Ingested))
         with drafting(folder) as draft:
             made_by = shown_context(run_context(environment))
-            return _noted(_ingested(raw, sources[0], files, folder, draft), dtypes, lineage, made_by)
+            return _noted(_ingested(raw, sources[0], files, folder, draft, users), dtypes, lineage, made_by)
 
 
 def _dtypes(experiment: Experiment) -> dict[str, str]:
@@ -161,7 +168,7 @@ def _with_dvc(sources: list[str], rev: str | None, home: Path) -> tuple[list[str
     return [str(kept[source].path) if source in kept else source for source in sources], lineage
 
 
-def _ingested(raw: RawConfig, address: str, files: Any, folder: Path, draft: Path) -> Ingestion:
+def _ingested(raw: RawConfig, address: str, files: Any, folder: Path, draft: Path, users: Users) -> Ingestion:
     """Write a version to the draft, and make it the current one if its rows are others."""
     current = current_version(folder, Ingested)
     if current is not None and not all_rows_are_there(*current):
@@ -180,7 +187,8 @@ def _ingested(raw: RawConfig, address: str, files: Any, folder: Path, draft: Pat
             describe(current[0], found)  # sources that were touched are not read again
             return Ingestion("unchanged", read, kept, current[0], found)
         return Ingestion("unchanged", read, kept, *current)
-    return Ingestion("new", read, kept, publish(draft, found), found)
+    path, notes = publish(draft, found, users)
+    return Ingestion("new", read, kept, path, found, notes)
 
 
 def _written(raw: RawConfig, address: str, steps: Sequence[Step], current: Path | None, draft: Path) -> Ingested:

@@ -1,14 +1,16 @@
 """From raw data to a served model: ingest, validate, prepare, train, select and serve, one after the other.
 
 Each step is a verb that does nothing where its result exists. A step that fails ends the pipeline with its own error,
-and the next call goes on there. Data that have changed train the next study, as `retrain` does; `model_steps` has what
-comes after the data.
+and the next call goes on there. Data that have changed train the next study, as `retrain` does, and the registered
+model's history keeps how it ended, so that no retraining begins anew on the same data; `model_steps` has what comes
+after the data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -22,8 +24,10 @@ from winnow.model_query.rules import Rules
 from winnow.orchestrators.due import last_study, next_study
 from winnow.orchestrators.ingest import Ingestion
 from winnow.orchestrators.model_steps import Steps, Tell, carry_out, check_gates, continues, data_digest, known_studies
+from winnow.orchestrators.opened_study import find_study
 from winnow.orchestrators.prepare import Preparation
 from winnow.orchestrators.validate import Validation, is_validated
+from winnow.tracking.history import RetrainRecord
 from winnow.tracking.registry import Registry
 from winnow.tracking.tracker import NoStoreError
 
@@ -98,7 +102,13 @@ class Pipeline:
 
 
 def pipeline(
-    request: PipelineRequest, settings: Settings, registry: Registry, steps: PipelineSteps, *, tell: Tell
+    request: PipelineRequest,
+    settings: Settings,
+    registry: Registry,
+    steps: PipelineSteps,
+    *,
+    tell: Tell,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Pipeline:
     """Go from raw data to a served model. Steps whose section the experiment lacks are left out.
 
@@ -118,11 +128,23 @@ def pipeline(
     study = study_for(experiment, settings)
     stop_after = "deploy" if request.until == "serve" else request.until
     end = carry_out(study, settings, steps, stop_after, check=lambda: None, tell=told)
+    if end.state != "trained":
+        trained = find_study(settings, study)
+        digest = "" if trained is None else trained.header.sweep.data_sha256
+        _note(registry, experiment.name, RetrainRecord(study, end.state, end.reason, end.version, digest), now())
     if end.state == "refused" and done[-1].said != end.reason:
         told("refused", end.reason)
     elif end.state != "refused" and request.until == "serve":
         told("serve", end.reason)
     return Pipeline(experiment.name, end.state, tuple(done), study, end.version)
+
+
+def _note(registry: Registry, model: str, end: RetrainRecord, at: datetime) -> None:
+    """Note an end in the model's history, unless the last record says the same: most calls change nothing."""
+    records = registry.records(model, RetrainRecord)
+    last = records[-1][1] if records else None
+    if last is None or (last.study, last.state, last.version) != (end.study, end.state, end.version):
+        registry.note(model, end, at)
 
 
 def study_for(experiment: Experiment, settings: Settings) -> str:
@@ -182,14 +204,15 @@ def _ingested(found: Ingestion) -> str:
     if found.state == "unchanged":
         return f"nothing has changed: version {made.version}, {made.rows:,} rows"
     kept = f", {_sources(found.kept)} unchanged" if found.kept else ""
-    return f"new version {made.version}: {made.rows:,} rows; {_sources(len(found.read))} read{kept}"
+    read = f"new version {made.version}: {made.rows:,} rows; {_sources(len(found.read))} read{kept}"
+    return "; ".join([read, *found.notes])
 
 
 def _prepared(found: Preparation) -> str:
     assert found.prepared is not None
     made = found.prepared
     what = f"version {made.version}, {made.rows:,} rows of {len(made.columns)} columns by {found.inputs.engine}"
-    return f"new {what}" if found.state == "new" else f"nothing has changed: {what}"
+    return "; ".join([f"new {what}" if found.state == "new" else f"nothing has changed: {what}", *found.notes])
 
 
 def _sources(number: int) -> str:

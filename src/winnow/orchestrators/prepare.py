@@ -28,7 +28,7 @@ from winnow.data.stage.prepared import Inputs, Prepared, prepared_folder
 from winnow.data.stage.raw_table import MEMORY_MIB, open_raw
 from winnow.data.stage.rows import RAW_PLACE, open_rows, refuse_names_of_another_case
 from winnow.data.stage.schema import TableSchema, digest_of_schema, read_schema
-from winnow.data.stage.versions import current_version, describe, drafting, publish
+from winnow.data.stage.versions import Users, current_version, describe, drafting, no_users, publish
 from winnow.data.stage.violations import find_violations, literal, refuse_violations
 from winnow.orchestrators.ingest import ingested_version
 from winnow.tracking.run_context import run_context, shown_context
@@ -48,12 +48,14 @@ class Preparation:
         inputs: what the rows are, or would be, made from.
         path: the folder of the current version; None before the first one.
         prepared: that version; None before the first one.
+        notes: which versions are not removed for newer ones, since something uses them.
     """
 
     state: Literal["new", "unchanged", "planned"]
     inputs: Inputs
     path: Path | None
     prepared: Prepared | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def prepare(
     environment: Mapping[str, str] = os.environ,
     *,
     dry_run: bool = False,
+    users: Users = no_users,
 ) -> Preparation:
     """Prepare the rows of an experiment. See `winnow.api.prepare`."""
     task = plan(experiment, home, engine, environment)
@@ -103,7 +106,8 @@ def prepare(
         if current is not None and (current[1].digest, current[1].files) == (found.digest, found.files):
             describe(current[0], found)  # other inputs, the same rows
             return Preparation("unchanged", task.inputs, current[0], found)
-        return Preparation("new", task.inputs, publish(draft, found), found)
+        path, notes = publish(draft, found, users)
+        return Preparation("new", task.inputs, path, found, notes)
 
 
 def plan(experiment: Experiment, home: Path, engine: EngineName | None, environment: Mapping[str, str]) -> Task:

@@ -88,11 +88,11 @@ class AlertRecord(Noted, frozen=True):
 
 
 class RetrainRecord(Noted, frozen=True):
-    """A step of a retraining.
+    """A step of a retraining, or the end of a pipeline.
 
     Attributes:
         study: the study that it trains.
-        state: `started`, then one of the others.
+        state: `started`, then one of the others; of a pipeline the latter alone.
         reason: why it was started; or how it ended, as a sentence.
         version: that it registered; empty before.
         data_sha256: digest of the data that it trains on.

@@ -9,6 +9,7 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.config.lock import Locked, licenses_page, locked
+from winnow.integrations.audit import project
 from winnow.integrations.audit.checks import Audit, Check, CheckState
 from winnow.integrations.audit.scanners import Signer, check_image, check_signature
 
@@ -76,6 +77,30 @@ def test_high_and_critical_vulnerabilities_of_an_image_are_findings(tmp_path: Pa
     assert (found.state, found.says) == (FINDINGS, "1 of high or critical severity, 1 of less")
     assert (found.findings, found.file) == (("openssl 3.0.1: CVE-2 CRITICAL, mended in 3.0.2",), report)
     assert check_image("a:1", report, trivy(tmp_path, {"Results": [{"Vulnerabilities": [low]}]})).state == CLEAN
+
+
+@pytest.mark.parametrize("report", [{"Results": []}, {"Results": None}, {}])
+def test_an_image_in_which_trivy_knows_no_package_was_not_looked_at(tmp_path: Path, report: object) -> None:
+    found = check_image("a:1", tmp_path / "report.json", trivy(tmp_path, report))
+    assert (found.state, found.says) == (NOT_RUN, "it finds no packages that it knows in the image")
+
+
+@pytest.mark.parametrize(
+    ("packages", "state"),
+    [
+        ((*locked("click==8.0.0\n"), Locked("not-there", "1.0")), CLEAN),
+        ((Locked("not-there", "1.0"),), NOT_RUN),
+        ((), CLEAN),
+    ],
+)
+def test_licences_of_packages_of_which_none_is_installed_were_not_looked_at(
+    packages: tuple[Locked, ...], state: CheckState
+) -> None:
+    assert project._licences(packages, Path()).state == state
+
+
+def test_a_folder_without_images_is_not_one_with_clean_images() -> None:
+    assert [(each.name, each.state) for each in project._sboms((), lambda: [])[1]] == [("images", NOT_RUN)]
 
 
 def test_a_program_that_ends_without_a_report_did_not_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import click
@@ -12,7 +13,8 @@ import yaml
 from winnow import integrations
 from winnow.cli import winnow
 from winnow.config.errors import InputError
-from winnow.integrations.ci.pipelines import FILES
+from winnow.integrations.ci import pipelines
+from winnow.integrations.ci.pipelines import FILES, Project, Source
 
 REPOSITORY = Path(__file__).parents[3]
 EXPERIMENT = """
@@ -118,8 +120,9 @@ def test_winnow_comes_from_a_commit_or_a_wheel(project: Path) -> None:
     (project / "requirements.txt").write_text("lightgbm\n")
     own = '"/tmp/winnow/.venv/bin/pip" install --quiet --requirement requirements.txt'
     assert gitlab()["setup"] == [
-        'test -d "/tmp/winnow" || git clone --quiet https://git.example.com/ml/winnow.git "/tmp/winnow"',
-        'git -C "/tmp/winnow" fetch --quiet --all',
+        'git init --quiet "/tmp/winnow"',
+        'git -C "/tmp/winnow" fetch --quiet --tags --force https://git.example.com/ml/winnow.git '
+        "'+refs/heads/*:refs/remotes/origin/*'",
         'git -C "/tmp/winnow" checkout --quiet --detach 3d3c42e',
         'make -C "/tmp/winnow" setup',
         own,
@@ -129,6 +132,42 @@ def test_winnow_comes_from_a_commit_or_a_wheel(project: Path) -> None:
         f'"/tmp/winnow/.venv/bin/pip" install --quiet "winnow[postgres,s3] @ {WHEEL}"',
         own,
     ]
+
+
+def test_an_agent_that_lasts_gets_what_the_source_names_now(tmp_path: Path) -> None:
+    """A branch that has moved, another branch, a tag, a commit of it, and another repository."""
+
+    def git(folder: Path, *arguments: str) -> str:
+        author = ["-c", "user.name=A", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main"]
+        return subprocess.check_output(["git", *author, "-C", str(folder), *arguments], text=True).strip()
+
+    def commit(repository: Path, text: str) -> str:
+        (repository / "Makefile").write_text(f"setup:\n\techo {text} > installed\n")
+        git(repository, "add", "Makefile")
+        git(repository, "commit", "--quiet", "--message", text)
+        return git(repository, "rev-parse", "--short=7", "HEAD")
+
+    def installed(repository: Path, revision: str) -> str:
+        source = Source(repository.as_uri(), revision)
+        steps = pipelines._setup(Project((), source), str(tmp_path / "clone"))
+        subprocess.run(["sh", "-e", "-c", "\n".join(steps)], check=True)
+        return (tmp_path / "clone" / "installed").read_text().strip()
+
+    first, other = tmp_path / "first", tmp_path / "other"
+    for repository in (first, other):
+        repository.mkdir()
+        git(repository, "init", "--quiet")
+    before = commit(first, "before")
+    git(first, "tag", "--annotate", "v1", "--message", "v1")
+    assert installed(first, "main") == "before"
+    commit(first, "after")
+    assert installed(first, "main") == "after"
+    assert installed(first, before) == "before"
+    git(first, "checkout", "--quiet", "-b", "next")
+    commit(first, "next")
+    assert [installed(first, each) for each in ("next", "v1", "main")] == ["next", "before", "after"]
+    commit(other, "another one")
+    assert installed(other, "main") == "another one"
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class Steps(Verbs):
         self._do(f"ingest{' dry' * dry_run}")
         made = SimpleNamespace(version="aaa", rows=1200)
         read = ("a.csv", "b.csv") if self.state == "new" else ()
-        return SimpleNamespace(state=self.state, ingested=made, read=read, kept=2 - len(read))
+        return SimpleNamespace(state=self.state, ingested=made, read=read, kept=2 - len(read), notes=())
 
     def validate(self) -> Validation:
         self._do("validate")
@@ -44,7 +44,7 @@ class Steps(Verbs):
     def prepare(self, *, dry_run: bool = False) -> Any:
         self._do(f"prepare{' dry' * dry_run}")
         made, inputs = SimpleNamespace(version="bbb", rows=900, columns=(1, 2)), SimpleNamespace(engine="duckdb 2.0.1")
-        return SimpleNamespace(state=self.state, prepared=made, inputs=inputs)
+        return SimpleNamespace(state=self.state, prepared=made, inputs=inputs, notes=())
 
 
 def request_for(folder: Path, until: Until = "serve", rules: Rules = GATES, **data: Any) -> PipelineRequest:
@@ -79,6 +79,25 @@ def test_it_goes_from_raw_data_to_a_served_model_and_says_each_step_in_a_line(tm
         ("promote", "version 2 did not pass 1 of 1 gates"),
         ("serve", "version 2 is served"),
     ]
+
+
+def test_the_models_history_keeps_how_it_ended_once(tmp_path: Path) -> None:
+    models = Models(tmp_path)
+    request = request_for(tmp_path)
+    for steps in (Steps(), Steps(served="unchanged"), Steps(refused="staging"), Steps(refused="staging"), Steps()):
+        pipeline(request, settings_of(models), models, steps, tell=lambda *_: None)
+    deployed = ("cells", "deployed", "2", "version 2 is served")
+    refused = ("cells", "refused", "2", "version 2 did not pass 1 of 1 gates")
+    assert models.told == [deployed, refused, deployed]
+
+
+def test_nothing_is_kept_of_a_pipeline_that_selects_nothing_or_fails(tmp_path: Path) -> None:
+    models = Models(tmp_path)
+    for until in ("prepare", "train"):
+        pipeline(request_for(tmp_path, until), settings_of(models), models, Steps(), tell=lambda *_: None)
+    with pytest.raises(WinnowError):
+        pipeline(request_for(tmp_path), settings_of(models), models, Steps(fails="select"), tell=lambda *_: None)
+    assert models.told == []
 
 
 @pytest.mark.parametrize(

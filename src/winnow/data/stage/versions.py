@@ -7,10 +7,10 @@ killed changes nothing. Only one call writes at a time.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -19,7 +19,7 @@ from winnow.config.file_lock import locked
 
 POINTER, DRAFT = "current", ".draft"
 KEPT = 3
-"""How many versions stay, the current one included."""
+"""How many versions stay in any case, the current one included."""
 
 
 class Version(Protocol):
@@ -79,8 +79,29 @@ def drafting(folder: Path) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def publish(draft: Path, found: Version) -> Path:
-    """Make a draft the current version, remove all but the newest ones, and return its folder."""
+class Published(NamedTuple):
+    """A version that became the current one.
+
+    Attributes:
+        path: its folder.
+        notes: which older versions were not removed, since something uses them.
+    """
+
+    path: Path
+    notes: tuple[str, ...]
+
+
+Users = Callable[[Sequence[Path]], Mapping[str, str]]
+"""What uses which of the given folders or files of versions, by their names."""
+
+
+def no_users(_: Sequence[Path]) -> Mapping[str, str]:
+    """For versions that nothing uses."""
+    return {}
+
+
+def publish(draft: Path, found: Version, users: Users = no_users) -> Published:
+    """Make a draft the current version, and remove all but the newest ones and those that are used."""
     describe(draft, found)
     version = draft.parent / version_name(found)
     if version.exists():  # of rows that came back
@@ -88,10 +109,23 @@ def publish(draft: Path, found: Version) -> Path:
     draft.rename(version)
     replace_text(version.parent / POINTER, f"{version.name}\n")
     descriptions = version.parent.glob(f"*/{found.DESCRIPTION}")
-    for file in sorted(descriptions, key=lambda file: file.stat().st_mtime_ns)[:-KEPT]:
-        if file.parent != version:
-            shutil.rmtree(file.parent)
-    return version
+    newest_last = sorted(descriptions, key=lambda file: file.stat().st_mtime_ns)
+    return Published(
+        version, remove_unused([each.parent for each in newest_last[:-KEPT] if each.parent != version], users)
+    )
+
+
+def remove_unused(old: Sequence[Path], users: Users) -> tuple[str, ...]:
+    """Remove folders or files of old versions that nothing uses; say which ones stay, and why."""
+    in_use = users(old) if old else {}
+    for each in old:
+        if each.stem in in_use:
+            continue
+        if each.is_dir():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
+    return tuple(f"older version {name} stays: {in_use[name]}" for name in sorted(in_use))
 
 
 def describe(version: Path, found: Version) -> None:

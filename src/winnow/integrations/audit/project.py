@@ -8,12 +8,13 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from winnow.api import image_sbom, project_images
 from winnow.config.errors import InputError, UnavailableError
 from winnow.config.lock import LOCK, Locked, licenses_page, locked
+from winnow.config.next_command import next_flag
 from winnow.config.own_files import own_folder
 from winnow.config.sbom import document
 from winnow.config.settings import home_folder
@@ -64,16 +65,19 @@ def as_json(audit: Audit) -> str:
     return json.dumps({"is_passed": audit.is_passed, "checks": checks}, indent=2)
 
 
-def _sboms(images: Sequence[str]) -> tuple[Mapping[str, str], list[Check]]:
+def _sboms(
+    images: Sequence[str], of_project: Callable[[], Sequence[str]] = project_images
+) -> tuple[Mapping[str, str], list[Check]]:
     """What the images hold, by their names, and what could not be looked at."""
     if images:
         return {image: image_sbom(image) for image in images}, []
     try:
-        found = project_images()
+        found = of_project()
     except UnavailableError as error:
         return {}, [Check("images", CheckState.NOT_RUN, str(error))]
     held: dict[str, str] = {}
-    missing = [] if found else [Check("images", CheckState.CLEAN, "none was built for this folder")]
+    nothing = f"none was built for this folder; {next_flag('image')} names others"
+    missing = [] if found else [Check("images", CheckState.NOT_RUN, nothing)]
     for image in found:
         try:
             held[image] = image_sbom(image)
@@ -88,7 +92,9 @@ def _listed(name: str, file: Path, text: str) -> Check:
 
 
 def _licences(packages: Sequence[Locked], file: Path) -> Check:
-    return Check("licences", CheckState.CLEAN, "; ".join(_of_licences(packages)), file=file)
+    is_any_here = any(each.about is not None for each in packages)
+    state = CheckState.CLEAN if is_any_here or not packages else CheckState.NOT_RUN
+    return Check("licences", state, "; ".join(_of_licences(packages)), file=file)
 
 
 def _of_licences(packages: Sequence[Locked]) -> Iterator[str]:

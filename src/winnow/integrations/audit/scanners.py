@@ -130,7 +130,9 @@ def check_image(image: str, report: Path, program: str | None = None) -> Check:
         return Check(name, CheckState.NOT_RUN, "trivy is not on the PATH")
     command = [found, "image", "--quiet", "--scanners", "vuln", "--format", "json", "--output", str(report), image]
 
-    def read(found: Any) -> tuple[str, list[str]]:
+    def read(found: Any) -> tuple[str | None, list[str]]:
+        if not found.get("Results"):  # trivy calls that clean
+            return None, ["it finds no packages that it knows in the image"]
         faults = [one for each in found.get("Results") or () for one in each.get("Vulnerabilities") or ()]
         severe = [
             f"{one['PkgName']} {one['InstalledVersion']}: {one['VulnerabilityID']} {one['Severity']}, mended in "

@@ -33,6 +33,8 @@ CLONES: Mapping[Kind, str] = {"github": "/tmp/winnow", "jenkins": "$WORKSPACE_TM
 """Where winnow is installed on the server's machine, outside the project, as a shell reads it."""
 LONGEST_RUN = len("-ci-12345678901")
 """A study of each run has the run's number in its name."""
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
+"""Of what else a name stands for, as a branch or a tag, a server has to ask each time."""
 _PLAIN_PATH = re.compile(r"[\w.-][\w./-]*")
 _BLOCK = re.compile(r"^(?P<indent> *(?:- )?)@(?P<name>[A-Z]+)@\n", re.MULTILINE)
 _VALUE = re.compile(r"@([A-Z]+)@")
@@ -40,7 +42,7 @@ _VALUE = re.compile(r"@([A-Z]+)@")
 
 @dataclass(frozen=True)
 class Source:
-    """Where a server gets winnow from: a commit of a repository, or a wheel (`commit` is None)."""
+    """Where a server gets winnow from: a commit, branch or tag of a repository, or a wheel (`commit` is None)."""
 
     url: str
     commit: str | None
@@ -177,10 +179,14 @@ def _setup(project: Project, clone: str) -> Sequence[str]:
     if source.commit is None:
         lines = [f'python3 -m venv "{clone}/.venv"', f'{pip} "winnow[postgres,s3] @ {source.url}"']
     else:
+        # A server with an agent that lasts has the clone of an earlier run, perhaps of another source.
+        is_commit = _COMMIT.fullmatch(source.commit) is not None
+        branches = "'+refs/heads/*:refs/remotes/origin/*'"
+        fetch = f'git -C "{clone}" fetch --quiet --tags --force {shlex.quote(source.url)}'
         lines = [
-            f'test -d "{clone}" || git clone --quiet {shlex.quote(source.url)} "{clone}"',
-            f'git -C "{clone}" fetch --quiet --all',
-            f'git -C "{clone}" checkout --quiet --detach {source.commit}',
+            f'git init --quiet "{clone}"',
+            f"{fetch} {branches if is_commit else source.commit}",
+            f'git -C "{clone}" checkout --quiet --detach {source.commit if is_commit else "FETCH_HEAD"}',
             f'make -C "{clone}" setup',
         ]
     return [*lines, *([f"{pip} --requirement requirements.txt"] if project.has_requirements else [])]

@@ -288,7 +288,7 @@ class DockerStack:
                     f"the network {network.name}",
                     expected="no containers but the stack's own",
                     found=", ".join(sorted(str(one.name) for one in others)),
-                    remedy=f"Stop those first: `{next_command('cancel', study=...)}` for a study's workers.",
+                    remedy=f"Stop those first: {' and '.join(owner.ways_to_stop([one.labels for one in others]))}.",
                 )
 
     def _reading(self, *arguments: str) -> list[str]:

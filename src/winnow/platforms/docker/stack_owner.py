@@ -6,7 +6,7 @@ Other folders are kept from changing or removing it by accident. This module dec
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from winnow.config.errors import InputError
@@ -14,6 +14,7 @@ from winnow.config.next_command import next_command, next_flag
 from winnow.config.stack_record import AnyStack, StackRecord
 from winnow.platforms.docker.env_file import EnvFile
 from winnow.platforms.docker.stack_plan import Project
+from winnow.platforms.labels import AIRFLOW, DEPLOYMENT, MONITORING, STUDY
 from winnow.platforms.stack_variables import missing_secrets
 
 
@@ -59,6 +60,23 @@ def check_start(project: Project, opened_by: Path | None, volumes: Sequence[str]
         remedy="Choose another name and free ports for a stack of this folder: "
         f"`{next_command('mlflow-init', **own)}`.{lost}",
     )
+
+
+def ways_to_stop(users: Sequence[Mapping[str, str]]) -> list[str]:
+    """The commands that stop the containers with these labels, which use a stack; each once."""
+    found = []
+    for labels in users:
+        if AIRFLOW in labels:
+            found.append(f"`{next_command('airflow-remove')}`")
+        elif MONITORING in labels:
+            found.append(f"`{next_command('monitoring-remove')}`")
+        elif STUDY in labels:
+            found.append(f"`{next_command('cancel', study=labels[STUDY])}`")
+        elif DEPLOYMENT in labels:
+            found.append(f"`{next_command('prod-remove', name=labels[DEPLOYMENT])}`")
+        else:
+            found.append("`docker stop` for those that winnow has not started")
+    return list(dict.fromkeys(found))
 
 
 def refusal_to_end(project: Project, other: str) -> InputError | None:

@@ -59,7 +59,7 @@ from winnow.platforms.kubernetes.stack_plan import (
     secret_manifest,
 )
 from winnow.platforms.kubernetes.stack_settings import Chosen, choose
-from winnow.platforms.labels import STUDY
+from winnow.platforms.labels import AIRFLOW, STUDY
 from winnow.platforms.stack import MLFLOW, StackEnd, StackError, redacted
 from winnow.platforms.stack_variables import SECRETS, missing_secrets, new_password, secrets_lost
 
@@ -262,6 +262,15 @@ class ClusterStack:
                 found=f"some of {', '.join(busy)}",
                 remedy=f"Stop those first: `{next_command('cancel', study=busy[0])}`.",
             )
+        for each in self.cluster.find(DEPLOYMENT, AIRFLOW).items:
+            containers = each["spec"]["template"]["spec"]["containers"]
+            if any(SECRET_NAME in str(variable) for one in containers for variable in one.get("env", ())):
+                raise InputError(
+                    f"the stack in namespace {self.cluster.namespace}",
+                    expected="no Airflow that keeps studies and runs in it",
+                    found=f"the Deployment {name_of(each)}",
+                    remedy=f"Remove that first: `{next_command('airflow-remove', platform='kubernetes')}`.",
+                )
 
     def _failure(self, error: ServicesError) -> StackError:
         secret = read_secret(self.cluster) or {}

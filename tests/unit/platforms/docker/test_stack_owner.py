@@ -8,7 +8,7 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.platforms.docker.env_file import EnvFile
-from winnow.platforms.docker.stack_owner import check_start, other_folder, refusal_to_end
+from winnow.platforms.docker.stack_owner import check_start, other_folder, refusal_to_end, ways_to_stop
 from winnow.platforms.docker.stack_plan import Project
 from winnow.platforms.stack_variables import SECRETS
 
@@ -72,3 +72,15 @@ def test_removing_a_stack_of_another_folder_is_refused(first: Path, tmp_path: Pa
     refusal = str(refusal_to_end(second, other_folder(second, first, VOLUMES, None)))
     assert f"found one of {first.parent}, which opens it with its .env. " in refusal and "FORCE=1" in refusal
     assert refusal_to_end(second, "") is None
+
+
+def test_what_uses_a_stack_is_stopped_by_the_verb_of_its_kind() -> None:
+    airflow, monitoring = {"winnow.airflow": "/home/me"}, {"winnow.monitoring": "/home/me/deployments"}
+    study, served = {"winnow.study": "shop-2"}, {"winnow.deployment": "shop"}
+    assert ways_to_stop([airflow, airflow, monitoring, study, served, {}]) == [
+        "`make airflow-remove`",
+        "`make monitoring-remove`",
+        "`make cancel STUDY=shop-2`",
+        "`make prod-remove NAME=shop`",
+        "`docker stop` for those that winnow has not started",
+    ]

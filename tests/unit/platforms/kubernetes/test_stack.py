@@ -16,6 +16,7 @@ from winnow.config.errors import InputError, UnreachableError
 from winnow.platforms.kubernetes.stack import ClusterStack
 from winnow.platforms.kubernetes.stack_plan import LABELS, ClusterStackPlan, Place, plan_stack
 from winnow.platforms.kubernetes.stack_settings import Chosen, choose
+from winnow.platforms.kubernetes.verb_pod import STORES
 from winnow.platforms.stack import StackError
 
 FOLDER = Path(__file__).parents[4] / "k8s" / "tracking"
@@ -135,6 +136,19 @@ def test_a_stack_is_in_use_also_by_workers_that_wait_in_a_queue(api: FakeApi, st
         stack.remove(volumes=False)
     assert {each.method for each in api.asked} == {"GET"}
     del api.objects[f"{BATCH}/jobs/waiting"]
+    stack.remove(volumes=False)
+
+
+def test_a_stack_is_in_use_by_an_airflow_that_keeps_studies_in_it(api: FakeApi, stack: ClusterStack) -> None:
+    containers: list[dict[str, Any]] = [{"name": "scheduler"}, {"name": "other", "env": [{"name": "A", "value": "b"}]}]
+    metadata = {"name": "winnow-airflow-scheduler", "labels": {"winnow.airflow": ""}}
+    spec = {"template": {"spec": {"containers": containers}}}
+    api.put(f"{APPS}/deployments/winnow-airflow-scheduler", {"metadata": metadata, "spec": spec})
+    containers[0]["env"] = list(STORES)
+    with pytest.raises(InputError, match=r"found the Deployment winnow-airflow-scheduler\. Remove that first"):
+        stack.remove(volumes=False)
+    assert {each.method for each in api.asked} == {"GET"}
+    del containers[0]["env"]
     stack.remove(volumes=False)
 
 
