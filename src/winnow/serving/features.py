@@ -250,9 +250,12 @@ def _value(value: Any, status: str, kind: str | None) -> tuple[Any, str | None]:
     """A value as the model's column takes it, or why there is none. Feast writes NaN as text, and times as seconds."""
     if value is None or (kind == "number" and value == "NaN") or status != PRESENT:
         return None, REASONS.get(status, "null")
-    if kind == "date" and isinstance(value, int):
-        value = datetime.fromtimestamp(value, UTC).replace(tzinfo=None).isoformat()
-    return value, None
+    if kind != "date" or not isinstance(value, int):
+        return value, None
+    try:
+        return datetime.fromtimestamp(value, UTC).replace(tzinfo=None).isoformat(), None
+    except (OverflowError, ValueError, OSError):  # milliseconds, say, are of no year that Python knows
+        return None, "null"
 
 
 def _fault_in(row: Mapping[str, Any], key: str, kind: KeyKind | None) -> str:

@@ -83,14 +83,15 @@ def test_preparing_and_ingesting_keep_versions_that_studies_use_and_say_so(
         versions.append(found[0])
         if number == 5:
             make_study(home, "shop", f"{found[0]}/part-00000.parquet", version=found[0].name)
-            make_study(home, "direct", str(next(path for path in raw_folder(home, "shop").iterdir() if path.is_dir())))
+            raw = next(path for path in raw_folder(home, "shop").iterdir() if path.is_dir())
+            make_study(home, "direct", str(raw))
     kept = {path for path in prepared_folder(home, "shop").iterdir() if path.is_dir()}
     assert kept == {versions[0], *versions[2:]}
     assert said == [
         line
         for _ in range(2)
         for line in (
-            f"older version {versions[0].name} stays: study direct was made with it",
+            f"older version {raw.name} stays: study direct was made with it",
             f"older version {versions[0].name} stays: study shop was made with it",
         )
     ]

@@ -225,6 +225,15 @@ def test_times_and_texts_are_as_in_a_request(bundle_folder: Path, server: Featur
     assert {**keyed.json, "request_id": ""} == {**plain.json, "request_id": ""}
 
 
+def test_a_stored_time_that_is_none_counts_as_missing(bundle_folder: Path, server: FeatureServer) -> None:
+    stored = {**{name: (value, "PRESENT") for name, value in TABLE_ROW.items()}, "last seen": (10**15, "PRESENT")}
+    server.values = {"ada": {name: stored[name] for name in TABLE_ROW if name != "spent"}}
+    app = looking_up(bundle_folder / "mixed", server, keys=("user",))
+    [answer] = predict(app, [{"user": "ada", "spent": TABLE_ROW["spent"]}])
+    assert (answer.status, answer.json["column"]) == (422, "last seen")
+    assert answer.json["detail"] == 'rows[0]: column "last seen": its value in the feature store is missing'
+
+
 def test_bodies_without_keys_ask_nothing_and_are_refused_as_before(bundle_folder: Path, server: FeatureServer) -> None:
     app = looking_up(bundle_folder / "classification", server)
     told = [{**dict.fromkeys(COLUMNS, 1.0), RADIUS: '"cell"'}]
