@@ -3,19 +3,19 @@
 A deployer makes single steps and keeps no memory of its own: it starts the replicas of a revision, scales them, moves a
 deployment's entry from one route to another, and retires revisions. `winnow.rollout.step` decides which step comes
 next, the same way on every platform. Every method is idempotent, so that another process can repeat the step in which
-one died. Every implementation passes `tests/contracts/test_deployers.py`.
+one died. Implementations inherit the answers of most platforms, and pass `tests/contracts/test_deployers.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command
-from winnow.routing import Observation, Record, RouterReport
+from winnow.routing import Observation, Record, Revision, RouterReport
 
 Say = Callable[[str], None]
 """Receives lines about a change while it lasts."""
@@ -120,7 +120,8 @@ class Deployer(Protocol):
 
     @property
     def files(self) -> str:
-        """`Revision.files` of a new revision."""
+        """`Revision.files` of a new revision; empty where replicas are made from no files of the user's."""
+        return ""
 
     def check(self, *, is_read_only: bool = False) -> None:
         """Raise where the platform does not permit what serving takes. Changes nothing.
@@ -132,6 +133,7 @@ class Deployer(Protocol):
             InputError: a permission is missing.
             UnreachableError: the platform does not answer.
         """
+        return None
 
     def check_change(self, record: Record, number: int) -> None:
         """Raise where starting a revision of `record`, and moving the entry to it, is known to fail. Changes nothing.
@@ -236,6 +238,7 @@ class Deployer(Protocol):
 
     def difference(self, record: Record, number: int) -> str:
         """What applying `render` would change: a unified diff where the platform can compare, else `render`."""
+        return self.render(record, number)
 
     def endpoint(self, observed: Observation) -> AbstractContextManager[Endpoint]:
         """An address at which a deployment answers from this machine while the context is open.
@@ -243,18 +246,22 @@ class Deployer(Protocol):
         Raises:
             InputError: there is none, and the platform does not permit another way to it.
         """
+        return nullcontext(Endpoint(observed.url))
 
     def manual_access(self, observed: Observation) -> ManualAccess | None:
         """How a person reaches a deployment; None where its own address answers from this machine."""
+        return None
 
     def logs_hint(self, observed: Observation) -> str:
         """The path or the command that shows a person the replicas' logs."""
 
     def address_hint(self, observed: Observation) -> str:
         """What to look at where a deployment's address leads to another server: sentences for a message."""
+        return f"Look at what else listens there, and at {self.logs_hint(observed)}."
 
     def images_hint(self, name: str) -> str:
         """Where a deployment's images stay after it is removed; empty where it has none."""
+        return ""
 
     def logs(self, name: str, number: int | None = None, lines: int = 20) -> list[str]:
         """The last lines of the newest replica's log, also after it has exited.
@@ -267,9 +274,18 @@ class Deployer(Protocol):
         """Where the whole log of a revision's newest replica is: a path or a command."""
 
 
-def look_at_listener(logs: str) -> str:
-    """`Deployer.address_hint` where a deployment listens on a port of this machine. `logs`: its `logs_hint`."""
-    return f"Look at what else listens there, and at {logs}."
+def revision_in(record: Record, number: int) -> Revision:
+    """A revision of a record. Raises ValueError where it is not kept."""
+    found = record.revision(number)
+    if found is None:
+        raise ValueError(f"deployment '{record.name}' has no revision {number}")
+    return found
+
+
+def check_next(stored: Record | None, record: Record) -> None:
+    """Raise OvertakenError unless a record is the next one after what is stored, or the same once more."""
+    if record != stored and record.serial != (stored.serial if stored is not None else 0) + 1:
+        raise OvertakenError(record.name)
 
 
 def no_previous(name: str) -> InputError:

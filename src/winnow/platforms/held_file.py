@@ -25,7 +25,6 @@ class HeldFile:
     name: str
 
     def renew(self) -> None:
-        """See `Held.renew`."""
         if not self.lock.is_file():
             raise OvertakenError(self.name)
 
@@ -51,7 +50,6 @@ def held_file(lock: Path, name: str) -> Iterator[HeldFile]:
 
 
 def holder_of(lock: Path) -> str:
-    """See `Deployer.driver`."""
     if not lock.is_file():
         return ""
     with try_locked(lock) as is_free:

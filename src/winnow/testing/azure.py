@@ -44,7 +44,6 @@ class MemoryWorkspace:
     credit: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def endpoints(self) -> tuple[OnlineEndpoint, ...]:
-        """See `AzureOnline.endpoints`."""
         self._answer()
         return tuple(self.kept.values())
 
@@ -58,7 +57,6 @@ class MemoryWorkspace:
         return tuple(self.below.get(endpoint, {}).values())
 
     def put_endpoint(self, endpoint: OnlineEndpoint) -> None:
-        """See `AzureOnline.put_endpoint`."""
         self._answer()
         if endpoint.name in self.elsewhere:
             raise _refused(endpoint.name, "the name is in use in this region", "Name another by ENDPOINT_NAME.")
@@ -79,13 +77,11 @@ class MemoryWorkspace:
         self.kept[endpoint.name] = replace(endpoint, url=url, state=SUCCEEDED)
 
     def delete_endpoint(self, name: str) -> None:
-        """See `AzureOnline.delete_endpoint`."""
         self._answer()
         self.kept.pop(name, None)
         self.below.pop(name, None)
 
     def put_deployment(self, deployment: OnlineDeployment) -> None:
-        """See `AzureOnline.put_deployment`."""
         self._answer()
         if deployment.endpoint not in self.kept:
             raise _refused(deployment.endpoint, "no such endpoint", "Create it.")
@@ -104,19 +100,16 @@ class MemoryWorkspace:
             self._settle(below[deployment.name])
 
     def delete_deployment(self, endpoint: str, name: str) -> None:
-        """See `AzureOnline.delete_deployment`."""
         self._answer()
         if self.kept[endpoint].traffic.get(name, 0) or self.kept[endpoint].mirror.get(name, 0):
             raise _refused(name, "a deployment with traffic", "Send its traffic elsewhere first.")
         self.below.get(endpoint, {}).pop(name, None)
 
     def logs(self, endpoint: str, deployment: str, lines: int) -> list[str]:
-        """See `AzureOnline.logs`."""
         self._answer()
         return self.lines.get((endpoint, deployment), [])[-lines:]
 
     def key(self, endpoint: str) -> str:
-        """See `AzureOnline.key`."""
         return f"key of {endpoint}"
 
     def counts(self, endpoint: str, since: float) -> Mapping[str, RequestCounts]:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import msgspec
 
 from winnow.config.errors import InputError, WinnowError
-from winnow.platforms.deployer import Endpoint, OvertakenError, UnknownDeploymentError, look_at_listener
+from winnow.platforms.deployer import Deployer, OvertakenError, UnknownDeploymentError, check_next, revision_in
 from winnow.routing import (
     Counts,
     Observation,
     Record,
     ReplicaObserved,
-    Revision,
     Route,
     RouterReport,
     to_json,
@@ -151,12 +150,11 @@ class MemoryHeld:
     number: int
 
     def renew(self) -> None:
-        """See `Held.renew`."""
         if self.world.holders.get(self.name) != self.number:
             raise OvertakenError(self.name)
 
 
-class MemoryDeployer:
+class MemoryDeployer(Deployer):
     """`Deployer` in a `MemoryWorld`."""
 
     def __init__(self, world: MemoryWorld) -> None:
@@ -164,19 +162,9 @@ class MemoryDeployer:
 
     @property
     def place(self) -> str:
-        """See `Deployer.place`."""
         return "on this machine"
 
-    @property
-    def files(self) -> str:
-        """See `Deployer.files`: none."""
-        return ""
-
-    def check(self, *, is_read_only: bool = False) -> None:
-        """See `Deployer.check`."""
-
     def check_change(self, record: Record, number: int) -> None:
-        """See `Deployer.check_change`."""
         if record.entry.port is not None and record.entry.port in self._taken_ports(record.name):
             raise InputError(
                 f"port {record.entry.port}",
@@ -186,7 +174,6 @@ class MemoryDeployer:
             )
 
     def names(self) -> tuple[str, ...]:
-        """See `Deployer.names`."""
         return tuple(sorted(self._world.deployments))
 
     def observe(self, name: str) -> Observation:
@@ -211,7 +198,6 @@ class MemoryDeployer:
 
     @contextmanager
     def held(self, name: str) -> Iterator[MemoryHeld]:
-        """See `Deployer.held`."""
         if name in self._world.holders:
             raise InputError(
                 f"deployment '{name}'",
@@ -228,36 +214,29 @@ class MemoryDeployer:
                 del self._world.holders[name]
 
     def driver(self, name: str) -> str:
-        """See `Deployer.driver`."""
         return f"process {self._world.holders[name]}" if name in self._world.holders else ""
 
     def write(self, record: Record) -> None:
-        """See `Deployer.write`."""
         self._world.on_step("write", record.name)
         deployment = self._world.deployments.get(record.name)
-        stored = deployment.record if deployment is not None else Record(record.name)
-        if record.serial != stored.serial + 1 and record != stored:
-            raise OvertakenError(record.name)
+        check_next(deployment.record if deployment is not None else None, record)
         if deployment is None:
             self._world.deployments[record.name] = MemoryDeployment(record)
         else:
             deployment.record = record
 
     def wish(self, name: str, wish: str) -> None:
-        """See `Deployer.wish`."""
         self._deployment(name).wish = wish
 
     def key(self, record: Record) -> str | None:
-        """See `Deployer.key`."""
         serving = record.serving
         if serving is None or not serving.settings.key:
             return None
         return self._deployment(record.name).keys[serving.settings.key]
 
     def start(self, record: Record, number: int, key: str | None) -> None:
-        """See `Deployer.start`."""
         self._world.on_step("start", record.name)
-        deployment, revision = self._deployment(record.name), _revision(record, number)
+        deployment, revision = self._deployment(record.name), revision_in(record, number)
         if key is not None:
             deployment.keys[revision.settings.key] = key
         alive = [each for each in deployment.replicas if each.revision == number and not each.failure]
@@ -272,9 +251,8 @@ class MemoryDeployer:
             self._settle(deployment, each)
 
     def scale(self, record: Record, number: int, replicas: int) -> None:
-        """See `Deployer.scale`."""
         self._world.on_step("scale", record.name)
-        deployment, revision = self._deployment(record.name), _revision(record, number)
+        deployment, revision = self._deployment(record.name), revision_in(record, number)
         alive = [each for each in deployment.replicas if each.revision == number and not each.failure]
         others = [each for each in deployment.replicas if each.revision != number]
         deployment.replicas = [*others, *alive[:replicas]]
@@ -287,12 +265,10 @@ class MemoryDeployer:
             self.start(msgspec.structs.replace(record, revisions=revisions), number, None)
 
     def route(self, record: Record) -> None:
-        """See `Deployer.route`."""
         self._world.on_step("route", record.name)
         deployment = self._deployment(record.name)
         self.check_change(record, record.route.stable)
-        if record.serial != deployment.record.serial + 1 and record != deployment.record:
-            raise OvertakenError(record.name)
+        check_next(deployment.record, record)
         if not any(each.is_ready and each.revision == record.route.stable for each in deployment.replicas):
             raise WinnowError(f"deployment '{record.name}': no replica of revision {record.route.stable} is ready")
         routers = []
@@ -310,7 +286,6 @@ class MemoryDeployer:
         deployment.record, deployment.follows, deployment.routers = record, record.route, routers
 
     def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
-        """See `Deployer.renew`."""
         if not is_read_only:
             self._world.renewals[record.name] = self._world.renewals.get(record.name, 0) + 1
         if not record.route.needs_routers:
@@ -340,53 +315,28 @@ class MemoryDeployer:
         return found
 
     def retire(self, record: Record, number: int) -> None:
-        """See `Deployer.retire`."""
         self._world.on_step("retire", record.name)
         deployment = self._deployment(record.name)
         deployment.replicas = [each for each in deployment.replicas if each.revision != number]
 
     def remove(self, name: str) -> bool:
-        """See `Deployer.remove`."""
         self._world.on_step("remove", name)
         return self._world.deployments.pop(name, None) is not None
 
     def render(self, record: Record, number: int) -> str:
-        """See `Deployer.render`."""
-        revision = _revision(record, number)
+        revision = revision_in(record, number)
         return f"{record.name}: start {to_json(revision)}\n{record.name}: follow {to_json(record.route)}\n"
 
-    def difference(self, record: Record, number: int) -> str:
-        """See `Deployer.difference`."""
-        return self.render(record, number)
-
-    def endpoint(self, observed: Observation) -> AbstractContextManager[Endpoint]:
-        """See `Deployer.endpoint`."""
-        return nullcontext(Endpoint(observed.url))
-
-    def manual_access(self, observed: Observation) -> None:
-        """See `Deployer.manual_access`."""
-
     def logs_hint(self, observed: Observation) -> str:
-        """See `Deployer.logs_hint`."""
         return f"the log of {observed.record.name}"
 
-    def address_hint(self, observed: Observation) -> str:
-        """See `Deployer.address_hint`."""
-        return look_at_listener(self.logs_hint(observed))
-
-    def images_hint(self, name: str) -> str:
-        """See `Deployer.images_hint`."""
-        return ""
-
     def logs(self, name: str, number: int | None = None, lines: int = 20) -> list[str]:
-        """See `Deployer.logs`."""
         kept = self._world.logs.get(name, {})
         if not kept:
             raise UnknownDeploymentError(name, self.names())
         return kept.get(number if number is not None else max(kept), [])[-lines:]
 
     def log_place(self, name: str, number: int) -> str:
-        """See `Deployer.log_place`."""
         return f"the log of {name}'s revision {number}"
 
     def _deployment(self, name: str) -> MemoryDeployment:
@@ -411,13 +361,6 @@ class MemoryDeployer:
     def _taken_ports(self, name: str) -> set[int | None]:
         others = (each.port for other, each in self._world.deployments.items() if other != name)
         return {*self._world.taken_ports, *others}
-
-
-def _revision(record: Record, number: int) -> Revision:
-    found = record.revision(number)
-    if found is None:
-        raise ValueError(f"deployment '{record.name}' has no revision {number}")
-    return found
 
 
 def _observed(replica: MemoryReplica) -> ReplicaObserved:

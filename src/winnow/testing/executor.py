@@ -23,7 +23,6 @@ class MemoryExecutor:
 
     @property
     def place(self) -> str:
-        """See `Executor.place`."""
         return "on this machine"
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
@@ -86,7 +85,6 @@ class MemoryExecutor:
             self.finish(study, name, -15)
 
     def cancel_all(self, study: str, grace_s: float) -> None:
-        """See `Executor.cancel_all`."""
         cancel_each(self, study, grace_s)
 
     def clear(self, study: str) -> None:

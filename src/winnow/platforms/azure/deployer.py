@@ -22,7 +22,7 @@ from winnow.platforms.azure.online import (
 )
 from winnow.platforms.azure.revision_plan import revision_number
 from winnow.platforms.azure.workspace import ENDPOINT, Workspace
-from winnow.platforms.deployer import Endpoint, ManualAccess, OvertakenError, UnknownDeploymentError
+from winnow.platforms.deployer import Deployer, Endpoint, ManualAccess, UnknownDeploymentError, check_next, revision_in
 from winnow.platforms.held_file import HeldFile, held_file, holder_of
 from winnow.routing import Counts, Observation, Record, ReplicaObserved, Revision, RouterReport
 
@@ -32,7 +32,7 @@ KEPT_LINES = 2000
 """How much of a log is kept when its deployment is deleted."""
 
 
-class AzureDeployer:
+class AzureDeployer(Deployer):
     """`Deployer` on Azure ML.
 
     Args:
@@ -62,21 +62,14 @@ class AzureDeployer:
 
     @property
     def place(self) -> str:
-        """See `Deployer.place`."""
         return self._workspace.place
-
-    @property
-    def files(self) -> str:
-        """See `Deployer.files`: none."""
-        return ""
 
     def check(self, *, is_read_only: bool = False) -> None:
         """See `Deployer.check`: the workspace answers. Azure has no dry run that would show missing permissions."""
         self._online.endpoints()
 
     def check_change(self, record: Record, number: int) -> None:
-        """See `Deployer.check_change`."""
-        revision_plan.check(record, _revision(record, number))
+        revision_plan.check(record, revision_in(record, number))
         revision_plan.deployment_name(number, self._workspace.deployment)
         name = revision_plan.endpoint_name(record.name, self._workspace.endpoint)
         own = self._find(record.name)
@@ -88,12 +81,10 @@ class AzureDeployer:
             raise _too_many_tags(name, count)
 
     def names(self) -> tuple[str, ...]:
-        """See `Deployer.names`."""
         found = (each.tags.get(revision_plan.NAME) for each in self._online.endpoints())
         return tuple(sorted(name for name in found if name))
 
     def observe(self, name: str) -> Observation:
-        """See `Deployer.observe`."""
         endpoint = self._endpoint(name)
         record = _record(endpoint)
         is_followed = revision_plan.routed_since(endpoint.tags, record.route) is not None
@@ -114,7 +105,6 @@ class AzureDeployer:
         return holder_of(self._folder(name) / "driver")
 
     def write(self, record: Record) -> None:
-        """See `Deployer.write`."""
         endpoint = self._find(record.name)
         if endpoint is None:
             name = revision_plan.endpoint_name(record.name, self._workspace.endpoint)
@@ -133,14 +123,13 @@ class AzureDeployer:
         """See `Deployer.key`: replicas ask for none, since the endpoint does."""
 
     def start(self, record: Record, number: int, key: str | None) -> None:
-        """See `Deployer.start`."""
-        revision = _revision(record, number)
+        revision = revision_in(record, number)
         self._have(record, revision, revision.scale.replicas)
 
     def scale(self, record: Record, number: int, replicas: int) -> None:
         """See `Deployer.scale`. With 0 the deployment is deleted: Azure has none without instances."""
         if replicas:
-            self._have(record, _revision(record, number), replicas)
+            self._have(record, revision_in(record, number), replicas)
         else:
             self._delete(record.name, number)
 
@@ -205,12 +194,8 @@ class AzureDeployer:
             return revision_plan.deployment_name(number, chosen.deployment)
 
         endpoint = revision_plan.endpoint_of(record, name, f"{record.route.serial}@0", name_of)
-        deployment = revision_plan.deployment_of(record, _revision(record, number), name, name_of(number))
+        deployment = revision_plan.deployment_of(record, revision_in(record, number), name, name_of(number))
         return revision_plan.render(endpoint, (deployment,))
-
-    def difference(self, record: Record, number: int) -> str:
-        """See `Deployer.difference`."""
-        return self.render(record, number)
 
     @contextlib.contextmanager
     def endpoint(self, observed: Observation) -> Iterator[Endpoint]:
@@ -219,7 +204,6 @@ class AzureDeployer:
         yield Endpoint(observed.url, self.manual_access(observed), key=key, has_card=False)
 
     def manual_access(self, observed: Observation) -> ManualAccess:
-        """See `Deployer.manual_access`."""
         name, where = self._endpoint(observed.record.name).name, self._workspace
         return ManualAccess(
             "Azure asks for the endpoint's own key, which `az ml online-endpoint get-credentials` prints.",
@@ -230,20 +214,16 @@ class AzureDeployer:
         )
 
     def logs_hint(self, observed: Observation) -> str:
-        """See `Deployer.logs_hint`."""
         serving = observed.record.serving
         return self.log_place(observed.record.name, 1 if serving is None else serving.number)
 
     def address_hint(self, observed: Observation) -> str:
-        """See `Deployer.address_hint`."""
         return f"Look at the endpoint's traffic in Azure ML studio, and at {self.logs_hint(observed)}."
 
     def images_hint(self, name: str) -> str:
-        """See `Deployer.images_hint`."""
         return "Its images stay in the registry."
 
     def logs(self, name: str, number: int | None = None, lines: int = 20) -> list[str]:
-        """See `Deployer.logs`."""
         endpoint = self._find(name)
         found = [] if endpoint is None else self._online.deployments(endpoint.name)
         for each in sorted(found, key=lambda each: revision_number(each.tags) or 0, reverse=True):
@@ -256,7 +236,6 @@ class AzureDeployer:
         return chosen[-1].read_text(encoding="utf-8").splitlines()[-lines:] if chosen else []
 
     def log_place(self, name: str, number: int) -> str:
-        """See `Deployer.log_place`."""
         where, found = self._workspace, self._find(name)
         endpoint = revision_plan.endpoint_name(name, where.endpoint) if found is None else found.name
         deployment = self._names(endpoint)(number)
@@ -334,13 +313,6 @@ class AzureDeployer:
         return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def _revision(record: Record, number: int) -> Revision:
-    found = record.revision(number)
-    if found is None:
-        raise ValueError(f"deployment '{record.name}' has no revision {number}")
-    return found
-
-
 def _record(endpoint: OnlineEndpoint) -> Record:
     try:
         found = revision_plan.record_in(endpoint.tags)
@@ -354,8 +326,7 @@ def _record(endpoint: OnlineEndpoint) -> Record:
 def _replaced(endpoint: OnlineEndpoint, record: Record) -> Record:
     """The record that is stored. Raises OvertakenError where another one was stored since."""
     stored = _record(endpoint)
-    if record.serial != stored.serial + 1 and record != stored:
-        raise OvertakenError(record.name)
+    check_next(stored, record)
     return stored
 
 

@@ -54,7 +54,6 @@ class AzurePlatform:
         return is_named(self._environment)
 
     def deployer(self, *, say: Say) -> AzureDeployer:
-        """See `ServingPlatform.deployer`."""
         return AzureDeployer(
             self._settings.home, workspace=lambda: workspace_of(self._environment), online=self._online
         )
@@ -90,5 +89,4 @@ class AzurePlatform:
         return image.build(show)
 
     def find_image(self, image: ImageBuild) -> str:
-        """See `ServingPlatform.find_image`."""
         return image.find() or ""

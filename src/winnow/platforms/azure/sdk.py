@@ -68,23 +68,18 @@ class SdkOnline:
         return process
 
     def endpoints(self) -> tuple[OnlineEndpoint, ...]:
-        """See `AzureOnline.endpoints`."""
         return tuple(OnlineEndpoint(**each) for each in self._ask("endpoints"))
 
     def deployments(self, endpoint: str) -> tuple[OnlineDeployment, ...]:
-        """See `AzureOnline.deployments`."""
         return tuple(OnlineDeployment(**each) for each in self._ask("deployments", endpoint=endpoint))
 
     def put_endpoint(self, endpoint: OnlineEndpoint) -> None:
-        """See `AzureOnline.put_endpoint`."""
         self._ask("put_endpoint", endpoint=asdict(endpoint))
 
     def delete_endpoint(self, name: str) -> None:
-        """See `AzureOnline.delete_endpoint`."""
         self._ask("delete_endpoint", name=name)
 
     def put_deployment(self, deployment: OnlineDeployment) -> None:
-        """See `AzureOnline.put_deployment`."""
         routes = {name: {"port": PORT, "path": path} for name, path in ROUTES.items()}
         self._ask(
             "put_deployment",
@@ -92,19 +87,15 @@ class SdkOnline:
         )
 
     def delete_deployment(self, endpoint: str, name: str) -> None:
-        """See `AzureOnline.delete_deployment`."""
         self._ask("delete_deployment", endpoint=endpoint, name=name)
 
     def logs(self, endpoint: str, deployment: str, lines: int) -> list[str]:
-        """See `AzureOnline.logs`."""
         return list(self._ask("logs", endpoint=endpoint, deployment=deployment, lines=lines))
 
     def key(self, endpoint: str) -> str:
-        """See `AzureOnline.key`."""
         return str(self._ask("key", endpoint=endpoint))
 
     def counts(self, endpoint: str, since: float) -> Mapping[str, RequestCounts]:
-        """See `AzureOnline.counts`."""
         of, now = (endpoint, since), time.monotonic()
         if self._counted is None or self._counted[0] != of or now - self._counted[1] > COUNTED_EVERY_S:
             found = self._ask("counts", endpoint=endpoint, since=since)

@@ -61,7 +61,6 @@ class DockerAirflowPlan:
 
     @property
     def endpoints(self) -> Mapping[str, str]:
-        """See `AirflowPlan.endpoints`."""
         return {
             "Airflow": f"http://{ADDRESS}:{self.variables['AIRFLOW_PORT']}",
             "User": USER,
@@ -69,7 +68,6 @@ class DockerAirflowPlan:
         }
 
     def render(self) -> str:
-        """See `AirflowPlan.render`."""
         hidden = ("AIRFLOW_STORAGE",)
         shown = [f"{name}={'***' if name in hidden and text else text}" for name, text in self.variables.items()]
         return "\n".join(
@@ -131,7 +129,6 @@ class DockerAirflow:
         )
 
     def plan(self, request: AirflowRequest, *, is_dry_run: bool = False) -> DockerAirflowPlan:
-        """See `AirflowStack.plan`."""
         try:
             with asking(_WHAT):
                 containers, volumes = self._project.containers(), self._volumes()
@@ -152,7 +149,6 @@ class DockerAirflow:
 
     @asking(_WHAT)
     def start(self, plan: DockerAirflowPlan, timeout_s: float, show: Show = silent) -> None:
-        """See `AirflowStack.start`."""
         self._say("building Airflow's image (minutes the first time, seconds afterwards)")
         plan.image.build(show)
         keep_secrets(plan.secrets_file, plan.secrets)
@@ -168,7 +164,6 @@ class DockerAirflow:
 
     @asking(_WHAT)
     def plan_end(self, *, volumes: bool) -> StackEnd:
-        """See `AirflowStack.plan_end`."""
         name, other = self._project.name, self._project.other_owner(self._project.containers())
         steps = [f"remove the containers and networks of the project {name}"]
         if volumes:
@@ -187,13 +182,11 @@ class DockerAirflow:
 
     @asking(_WHAT)
     def end(self, *, volumes: bool) -> None:
-        """See `AirflowStack.end`."""
         self._project.down({**self._variables(AirflowRequest(), "none"), **self._any_secrets()}, volumes=volumes)
         if volumes:
             shutil.rmtree(self._secrets_file.parent, ignore_errors=True)
 
     def logs(self, service: str | None, lines: int, *, follow: bool) -> AirflowLogs:
-        """See `AirflowStack.logs`."""
         if service is not None and service not in ALL_SERVICES:
             raise InputError(
                 "--service",

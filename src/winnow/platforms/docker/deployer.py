@@ -28,7 +28,7 @@ from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
-from winnow.platforms.deployer import Endpoint, OvertakenError, Say, UnknownDeploymentError, look_at_listener, mute
+from winnow.platforms.deployer import Deployer, Say, UnknownDeploymentError, check_next, mute, revision_in
 from winnow.platforms.docker import containers, revision_plan, scraping, traefik
 from winnow.platforms.docker import engine_deployment as on_engine
 from winnow.platforms.docker.client import asking, connect
@@ -68,7 +68,7 @@ with urllib.request.urlopen("http://127.0.0.1:{traefik.SERVER_PORT}/metrics", ti
 _WHAT = "the deployments on Docker"
 
 
-class DockerDeployer:
+class DockerDeployer(Deployer):
     """`Deployer` with containers.
 
     Args:
@@ -93,23 +93,14 @@ class DockerDeployer:
 
     @property
     def place(self) -> str:
-        """See `Deployer.place`."""
         return "on the Docker engine"
-
-    @property
-    def files(self) -> str:
-        """See `Deployer.files`: none."""
-        return ""
-
-    def check(self, *, is_read_only: bool = False) -> None:
-        """See `Deployer.check`. An engine that answers permits everything."""
 
     @asking(_WHAT)
     def check_change(self, record: Record, number: int) -> None:
         """See `Deployer.check_change`. A revision without an image is one whose image is still to be built."""
         import docker
 
-        revision, found = _revision(record, number), self._find(record.name)
+        revision, found = revision_in(record, number), self._find(record.name)
         _refuse_too_many(revision, int(self._engine.info()["MemTotal"]))
         if revision.release.image:
             try:
@@ -125,7 +116,6 @@ class DockerDeployer:
 
     @asking(_WHAT)
     def names(self) -> tuple[str, ...]:
-        """See `Deployer.names`."""
         return tuple(sorted(on_engine.names(self._engine)))
 
     @asking(_WHAT)
@@ -149,20 +139,17 @@ class DockerDeployer:
 
     @contextlib.contextmanager
     def held(self, name: str) -> Iterator[HeldFile]:
-        """See `Deployer.held`."""
         with asking(_WHAT):
             lock = self._folder(name) / "lock"
         with held_file(lock, name) as held:
             yield held
 
     def driver(self, name: str) -> str:
-        """See `Deployer.driver`."""
         with asking(_WHAT):
             return holder_of(self._folder(name) / "lock")
 
     @asking(_WHAT)
     def write(self, record: Record) -> None:
-        """See `Deployer.write`."""
         found = self._find(record.name)
         if found is None or found.network is None:
             found = self._make_network(record.name, found)
@@ -170,12 +157,10 @@ class DockerDeployer:
 
     @asking(_WHAT)
     def wish(self, name: str, wish: str) -> None:
-        """See `Deployer.wish`."""
         replace_text(self._found(name).folder / "wish", wish)
 
     @asking(_WHAT)
     def key(self, record: Record) -> str | None:
-        """See `Deployer.key`."""
         serving = record.serving
         if serving is None or not serving.settings.key:
             return None
@@ -183,8 +168,7 @@ class DockerDeployer:
 
     @asking(_WHAT)
     def start(self, record: Record, number: int, key: str | None) -> None:
-        """See `Deployer.start`."""
-        revision = _revision(record, number)
+        revision = revision_in(record, number)
         self._bring(self._found(record.name), record, revision, revision.scale.replicas, key)
         self._scrape(record.name)
 
@@ -194,7 +178,7 @@ class DockerDeployer:
         found = self._found(record.name)
         missing = replicas - sum(is_alive(each) for each in found.of(number))
         if missing > 0:
-            self._bring(found, record, _revision(record, number), replicas, None)
+            self._bring(found, record, revision_in(record, number), replicas, None)
             self._scrape(record.name)
             return
         alive = [each for each in found.of(number) if is_alive(each)]
@@ -205,9 +189,8 @@ class DockerDeployer:
 
     @asking(_WHAT)
     def route(self, record: Record) -> None:
-        """See `Deployer.route`."""
         found = self._found(record.name)
-        _check_next(found.record, record)
+        check_next(found.record, record)
         if not found.ready(found.of(record.route.stable)):
             raise WinnowError(f"deployment '{record.name}': no replica of revision {record.route.stable} is ready.")
         with contextlib.ExitStack() as undo:
@@ -235,7 +218,6 @@ class DockerDeployer:
 
     @asking(_WHAT)
     def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
-        """See `Deployer.renew`."""
         if not record.route.needs_routers:
             return ()
         serial = record.route.serial
@@ -246,7 +228,6 @@ class DockerDeployer:
 
     @asking(_WHAT)
     def metrics(self, observed: Observation) -> dict[str, str]:
-        """See `Deployer.metrics`."""
         ready = {each.identifier for each in observed.replicas if each.is_ready}
         replicas = [each for each in self._found(observed.record.name).replicas if str(each.name) in ready]
         with ThreadPoolExecutor(max_workers=8) as pool:
@@ -255,7 +236,6 @@ class DockerDeployer:
 
     @asking(_WHAT)
     def retire(self, record: Record, number: int) -> None:
-        """See `Deployer.retire`."""
         found = self._found(record.name)
         containers.retire([*found.of(number), *_leftovers(found, record)], found.logs)
         used = {each.settings.key for each in record.revisions}
@@ -286,38 +266,19 @@ class DockerDeployer:
         return True
 
     def render(self, record: Record, number: int) -> str:
-        """See `Deployer.render`."""
         routes, image = self._root / record.name / "routes", record.router_image or ROUTER_IMAGE
         return revision_plan.render(record, number, routes, self._proxy_image, image)
 
-    def difference(self, record: Record, number: int) -> str:
-        """See `Deployer.difference`."""
-        return self.render(record, number)
-
-    def endpoint(self, observed: Observation) -> contextlib.AbstractContextManager[Endpoint]:
-        """See `Deployer.endpoint`."""
-        return contextlib.nullcontext(Endpoint(observed.url))
-
-    def manual_access(self, observed: Observation) -> None:
-        """See `Deployer.manual_access`."""
-
     def logs_hint(self, observed: Observation) -> str:
-        """See `Deployer.logs_hint`."""
         serving = observed.of(observed.record.route.stable) or observed.replicas
         name = observed.record.name
         return f"docker logs {serving[-1].identifier if serving else container_name(name, PROXY)}"
 
-    def address_hint(self, observed: Observation) -> str:
-        """See `Deployer.address_hint`."""
-        return look_at_listener(self.logs_hint(observed))
-
     def images_hint(self, name: str) -> str:
-        """See `Deployer.images_hint`."""
         return f"Its images stay: docker image ls 'winnow-prod-{name}'"
 
     @asking(_WHAT)
     def logs(self, name: str, number: int | None = None, lines: int = SHOWN_LINES) -> list[str]:
-        """See `Deployer.logs`."""
         found = self._find(name)
         replicas = [] if found is None else found.replicas if number is None else found.of(number)
         if replicas:
@@ -388,7 +349,7 @@ class DockerDeployer:
         self._prepare_folder(found)
         with locked(found.routes):
             text = _text_of(found.routes / traefik.FILE)
-            _check_next(replace(found, text=text).record, record)
+            check_next(replace(found, text=text).record, record)
             _write(found, make(text))
 
     def _refresh(self, name: str, leaving: Sequence[Container]) -> None:
@@ -500,13 +461,6 @@ class DockerDeployer:
         return build.build()
 
 
-def _revision(record: Record, number: int) -> Revision:
-    found = record.revision(number)
-    if found is None:
-        raise ValueError(f"deployment '{record.name}' has no revision {number}")
-    return found
-
-
 def _observed(containers: Sequence[Container], ready: frozenset[str]) -> tuple[ReplicaObserved, ...]:
     found = (on_engine.observed(each, is_ready=str(each.name) in ready) for each in containers)
     return tuple(each for each in found if each is not None)
@@ -561,11 +515,6 @@ def _keep_key(folder: Path, fingerprint: str, key: str) -> None:
     """Keep a key for the time when no replica has it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_text(folder / fingerprint, key, mode=0o600)
-
-
-def _check_next(stored: Record, record: Record) -> None:
-    if record != stored and record.serial != stored.serial + 1:
-        raise OvertakenError(record.name)
 
 
 def _write(found: EngineDeployment, text: str) -> None:

@@ -78,12 +78,10 @@ class DockerMonitoringPlan:
 
     @property
     def endpoints(self) -> Mapping[str, str]:
-        """See `MonitoringPlan.endpoints`."""
         found = {name.capitalize(): url for name, url in self.urls.items()}
         return {**found, "Hooks": f"http://{self.hooks_host}:{HOOKS_PORT}", "Token": str(self.folder / TOKEN)}
 
     def render(self) -> str:
-        """See `MonitoringPlan.render`."""
         variables = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
         return "\n".join(
             [
@@ -135,7 +133,6 @@ class DockerMonitoring:
         )
 
     def plan(self, request: MonitoringRequest, *, is_dry_run: bool = False) -> DockerMonitoringPlan:
-        """See `MonitoringStack.plan`."""
         try:
             with asking(_WHAT):
                 running, hooks_host = self._project.containers(), self._hooks_host()
@@ -149,7 +146,6 @@ class DockerMonitoring:
 
     @asking(_WHAT)
     def start(self, plan: DockerMonitoringPlan, timeout_s: float) -> None:
-        """See `MonitoringStack.start`."""
         before = {path: _text(self._folder / path) for path in plan.files}
         self._write(plan)
         self._say(f"starting {', '.join(plan.services)}")
@@ -172,7 +168,6 @@ class DockerMonitoring:
 
     @asking(_WHAT)
     def plan_end(self, *, volumes: bool) -> StackEnd:
-        """See `MonitoringStack.plan_end`."""
         name, other = self._project.name, self._project.other_owner(self._project.containers())
         steps = [f"remove the containers and networks of the project {name}"]
         if volumes:
@@ -188,7 +183,6 @@ class DockerMonitoring:
 
     @asking(_WHAT)
     def end(self, *, volumes: bool) -> None:
-        """See `MonitoringStack.end`."""
         self._project.down(self._variables(MonitoringRequest({})), volumes=volumes, profiles=(GRAFANA,))
         if volumes:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -79,7 +79,6 @@ class DockerPlatform:
         return DockerDeployer(self._settings.home)
 
     def prepare_router(self, show: Show = silent) -> str:
-        """See `Platform.prepare_router`."""
         options = replace(BuildOptions.from_environment(self._environment, base=PROD_BASE), registry="")
         return self._images.plan_router_image(Path.cwd(), options).build(show)
 
@@ -109,7 +108,6 @@ class DockerPlatform:
         )
 
     def airflow_stack(self, *, folder: Path, say: Say) -> DockerAirflow:
-        """See `Platform.airflow_stack`."""
         options = replace(BuildOptions.from_environment(self._environment, base=TRAIN_BASE), registry="")
         return DockerAirflow(
             self._settings,

@@ -23,6 +23,7 @@ from typing import Any
 
 from winnow.platforms.api_key import API_KEY
 from winnow.platforms.container import USER
+from winnow.platforms.deployer import revision_in
 from winnow.platforms.docker import traefik
 from winnow.platforms.docker.container_request import LOCKED_DOWN, cpu_limit, docker_command, memory_limit
 from winnow.platforms.docker.traefik import Backend
@@ -241,9 +242,7 @@ def render(record: Record, number: int, routes: Path, proxy_image: str, router_i
     Raises:
         ValueError: the record has no such revision.
     """
-    revision = record.revision(number)
-    if revision is None:
-        raise ValueError(f"deployment '{record.name}' has no revision {number}")
+    revision = revision_in(record, number)
     key = "" if revision.settings.key else None
     starts = [
         replica(record.name, revision, index, key, is_restarted=False) for index in range(revision.scale.replicas)

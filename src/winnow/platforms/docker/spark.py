@@ -52,12 +52,10 @@ class DockerSparkPlan:
 
     @property
     def endpoints(self) -> Mapping[str, str]:
-        """See `SparkPlan.endpoints`."""
         page = f"http://{ADDRESS}:{self.request.page_port}"
         return {"Master": f"spark://{ADDRESS}:{self.request.port}", "Page": page}
 
     def render(self) -> str:
-        """See `SparkPlan.render`."""
         variables = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
         steps = [self.image.render(), f"write {self.conf} unless it exists"]
         return "\n".join([*steps, f"run {' '.join(variables)} {shlex.join(self.command)}", ""])
@@ -89,7 +87,6 @@ class DockerSpark:
         self._clock = clock if clock is not None else Clock()
 
     def plan(self, request: SparkRequest, *, is_dry_run: bool = False) -> DockerSparkPlan:
-        """See `SparkCluster.plan`."""
         options = BuildOptions.from_environment(self._environment, base=BASE)
         base = options.base_image or f"python:{request.python}-slim-bookworm"
         image = BuildPlan(
@@ -108,7 +105,6 @@ class DockerSpark:
 
     @asking(_WHAT)
     def start(self, plan: DockerSparkPlan, timeout_s: float, show: Show = silent) -> None:
-        """See `SparkCluster.start`."""
         build(plan.image, show, environment=self._environment)
         self._data.mkdir(parents=True, exist_ok=True)  # Docker would create it as root
         if not self._conf.is_file():
@@ -123,7 +119,6 @@ class DockerSpark:
 
     @asking(_WHAT)
     def plan_end(self) -> StackEnd:
-        """See `SparkCluster.plan_end`."""
         other = self._other_home()
         return StackEnd(
             stack=f"the Spark {self._project}",
@@ -138,7 +133,6 @@ class DockerSpark:
 
     @asking(_WHAT)
     def end(self) -> None:
-        """See `SparkCluster.end`."""
         check_compose(self._environment)
         command = [*self._compose(), "down", "--remove-orphans", "--volumes"]
         self._run(command, self._variables(SparkRequest("", ""), "none"))

@@ -25,7 +25,7 @@ from winnow.config.errors import InputError, WinnowError
 from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
 from winnow.config.process_identity import ProcessIdentity
-from winnow.platforms.deployer import Endpoint, OvertakenError, UnknownDeploymentError, look_at_listener
+from winnow.platforms.deployer import Deployer, UnknownDeploymentError, check_next, revision_in
 from winnow.platforms.held_file import HeldFile, held_file, holder_of
 from winnow.platforms.local import process, revision_plan
 from winnow.platforms.local.processes import LOOK_S, Processes
@@ -51,7 +51,7 @@ EARLIER_DRAIN_S = 35.0
 NOT_STARTED = ProcessIdentity(0, "")
 
 
-class LocalDeployer:
+class LocalDeployer(Deployer):
     """`Deployer` with local processes.
 
     Args:
@@ -75,21 +75,11 @@ class LocalDeployer:
 
     @property
     def place(self) -> str:
-        """See `Deployer.place`."""
         return "on this machine"
 
-    @property
-    def files(self) -> str:
-        """See `Deployer.files`: none."""
-        return ""
-
-    def check(self, *, is_read_only: bool = False) -> None:
-        """See `Deployer.check`. Local serving needs no permission."""
-
     def check_change(self, record: Record, number: int) -> None:
-        """See `Deployer.check_change`."""
         folder = self._folder(record.name)
-        _bundle_of(_revision(record, number).release, self._models)
+        _bundle_of(revision_in(record, number).release, self._models)
         state = _read(folder)
         host, port = _host(record.entry), record.entry.port
         is_own = state is not None and (state.host, state.port) == (host, port) and self._processes(folder).running()
@@ -97,11 +87,9 @@ class LocalDeployer:
             bound(host, port).close()
 
     def names(self) -> tuple[str, ...]:
-        """See `Deployer.names`."""
         return tuple(sorted(path.parent.name for path in self._root.glob("*/state.json")))
 
     def observe(self, name: str) -> Observation:
-        """See `Deployer.observe`."""
         folder, state = self._folder(name), self._state(name)
         processes = self._processes(folder)
         kept = processes.kept()
@@ -117,34 +105,28 @@ class LocalDeployer:
         )
 
     def held(self, name: str) -> contextlib.AbstractContextManager[HeldFile]:
-        """See `Deployer.held`."""
         return held_file(self._folder(name).driver, name)
 
     def driver(self, name: str) -> str:
-        """See `Deployer.driver`."""
         return holder_of(self._folder(name).driver)
 
     def write(self, record: Record) -> None:
-        """See `Deployer.write`."""
         folder = self._folder(record.name)
         with locked(folder.lock):
             _write(folder, _replaced(_read(folder), record))
 
     def wish(self, name: str, wish: str) -> None:
-        """See `Deployer.wish`."""
         self._state(name)
         replace_text(self._folder(name).wish, wish)
 
     def key(self, record: Record) -> str | None:
-        """See `Deployer.key`."""
         serving = record.serving
         if serving is None or not serving.settings.key:
             return None
         return _key(self._folder(record.name), serving)
 
     def start(self, record: Record, number: int, key: str | None) -> None:
-        """See `Deployer.start`."""
-        folder, revision = self._folder(record.name), _revision(record, number)
+        folder, revision = self._folder(record.name), revision_in(record, number)
         with locked(folder.lock):
             state = self._state(record.name)
             if revision.settings.key and key is not None:
@@ -153,8 +135,7 @@ class LocalDeployer:
             self._fill(state, revision, revision.scale.replicas)
 
     def scale(self, record: Record, number: int, replicas: int) -> None:
-        """See `Deployer.scale`."""
-        folder, revision = self._folder(record.name), _revision(record, number)
+        folder, revision = self._folder(record.name), revision_in(record, number)
         processes = self._processes(folder)
         with locked(folder.lock):
             state = self._state(record.name)
@@ -164,7 +145,6 @@ class LocalDeployer:
             self._fill(state, revision, replicas)
 
     def route(self, record: Record) -> None:
-        """See `Deployer.route`."""
         folder = self._folder(record.name)
         processes = self._processes(folder)
         _check_gateway(record.route)
@@ -195,7 +175,6 @@ class LocalDeployer:
             processes.end((each for each in others if not each.revision), _end_s(record, 0))
 
     def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
-        """See `Deployer.renew`."""
         processes = self._processes(self._folder(record.name))
         routers = [each for each in processes.running() if _is_router_of(each, record.route)]
         return tuple(
@@ -203,7 +182,6 @@ class LocalDeployer:
         )
 
     def metrics(self, observed: Observation) -> dict[str, str]:
-        """See `Deployer.metrics`."""
         ready = {each.identifier for each in observed.replicas if each.is_ready}
         processes = self._processes(self._folder(observed.record.name))
         running = [(str(each.process.pid), each) for each in processes.running()]
@@ -242,34 +220,12 @@ class LocalDeployer:
         return True
 
     def render(self, record: Record, number: int) -> str:
-        """See `Deployer.render`."""
-        return revision_plan.render(record, _revision(record, number), self._folder(record.name), self._python)
-
-    def difference(self, record: Record, number: int) -> str:
-        """See `Deployer.difference`."""
-        return self.render(record, number)
-
-    def endpoint(self, observed: Observation) -> contextlib.AbstractContextManager[Endpoint]:
-        """See `Deployer.endpoint`."""
-        return contextlib.nullcontext(Endpoint(observed.url))
-
-    def manual_access(self, observed: Observation) -> None:
-        """See `Deployer.manual_access`."""
+        return revision_plan.render(record, revision_in(record, number), self._folder(record.name), self._python)
 
     def logs_hint(self, observed: Observation) -> str:
-        """See `Deployer.logs_hint`."""
         return str(self._folder(observed.record.name).logs)
 
-    def address_hint(self, observed: Observation) -> str:
-        """See `Deployer.address_hint`."""
-        return look_at_listener(self.logs_hint(observed))
-
-    def images_hint(self, name: str) -> str:
-        """See `Deployer.images_hint`."""
-        return ""
-
     def logs(self, name: str, number: int | None = None, lines: int = 20) -> list[str]:
-        """See `Deployer.logs`."""
         folder = self._folder(name)
         if not any(folder.logs.glob("*.log")):
             raise UnknownDeploymentError(name, self.names())
@@ -277,7 +233,6 @@ class LocalDeployer:
         return newest.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:] if newest is not None else []
 
     def log_place(self, name: str, number: int) -> str:
-        """See `Deployer.log_place`."""
         folder = self._folder(name)
         return str(_newest_log(folder, number) or folder.log(f"{number}-0"))
 
@@ -361,7 +316,7 @@ class LocalDeployer:
         """The routers of a route; those that run already, and new ones for those that do not."""
         folder, route = self._folder(record.name), record.route
         processes = self._processes(folder)
-        stable = _revision(record, route.stable)
+        stable = revision_in(record, route.stable)
         settings = RouterSettings(
             name=record.name,
             route=route,
@@ -462,18 +417,9 @@ def _end_s(record: Record, number: int) -> float:
     return revision_plan.settle_s(revision.settings) + revision.settings.drain_s
 
 
-def _revision(record: Record, number: int) -> Revision:
-    found = record.revision(number)
-    if found is None:
-        raise ValueError(f"deployment '{record.name}' has no revision {number}")
-    return found
-
-
 def _replaced(state: State | None, record: Record) -> State:
-    """The state with another record. Raises OvertakenError where it is neither the next one nor the same again."""
-    stored = state.record if state is not None else None
-    if not revision_plan.is_next(record, stored):
-        raise OvertakenError(record.name)
+    """The state with the next record, or the same once more. Raises OvertakenError where it is another."""
+    check_next(state.record if state is not None else None, record)
     return State(record) if state is None else msgspec.structs.replace(state, record=record)
 
 

@@ -70,7 +70,6 @@ class LocalExecutor:
 
     @property
     def place(self) -> str:
-        """See `Executor.place`."""
         return "on this machine"
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
@@ -175,7 +174,6 @@ class LocalExecutor:
         wait_until(lambda: self.status(study, name).state.is_over, _REAPED_WITHIN_S)
 
     def cancel_all(self, study: str, grace_s: float) -> None:
-        """See `Executor.cancel_all`."""
         cancel_each(self, study, grace_s)
 
     def clear(self, study: str) -> None:

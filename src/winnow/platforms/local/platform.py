@@ -57,7 +57,6 @@ class LocalPlatform:
         return LocalDeployer(self._settings.home)
 
     def prepare_router(self, show: Show = silent) -> str:
-        """See `Platform.prepare_router`."""
         return ""
 
     def prepare_driver(self) -> Callable[[str], RolloutDriver]:
@@ -102,9 +101,7 @@ class LocalPlatform:
         """See `Platform.image_route`."""
 
     def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
-        """See `Platform.prepare_image`."""
         return ""
 
     def find_image(self, image: ImageBuild) -> str:
-        """See `Platform.find_image`."""
         return ""

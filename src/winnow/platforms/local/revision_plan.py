@@ -149,11 +149,6 @@ def settle_s(settings: ReplicaSettings) -> float:
     return settings.settle_s if settings.settle_s is not None else SETTLE_S
 
 
-def is_next(record: Record, stored: Record | None) -> bool:
-    """Whether a record may replace the stored one: it is the next, or the same once more."""
-    return record == stored or record.serial == (stored.serial if stored is not None else 0) + 1
-
-
 def render(record: Record, revision: Revision, folder: Folder, python: str) -> str:
     """The processes of a revision as shell commands, and where requests go."""
     release = revision.release

@@ -33,19 +33,16 @@ class LocalSweep:
         )
 
     def warm_up(self, groups: int) -> None:
-        """See `SweepPlatform.warm_up`."""
         self.executor.warm_up(groups)
 
     def check_image(self) -> None:
         """Nothing to check: processes run no image."""
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
-        """See `SweepPlatform.plan`."""
         return self.executor.plan(groups)
 
     def validate(self, groups: Sequence[GroupSpec]) -> None:
         """Nothing to validate before a process is started."""
 
     def equip(self) -> LocalExecutor:
-        """See `SweepPlatform.equip`."""
         return self.executor
