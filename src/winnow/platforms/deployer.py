@@ -51,14 +51,17 @@ class Endpoint:
         manual: how a person reaches it without this program; None where `url` is the deployment's own address.
         diagnosis: says why the last connection failed; empty where none did.
         key: what the platform itself asks for; empty where it asks for none, and replicas may.
-        has_card: `/model` answers there, beside predictions.
     """
 
     url: str
     manual: ManualAccess | None = None
     diagnosis: Callable[[], str] = lambda: ""
     key: str = field(default="", repr=False)
-    has_card: bool = True
+
+    @property
+    def has_card(self) -> bool:
+        """Whether `/model` answers there, beside predictions."""
+        return self.manual is None or not self.manual.asks_for_key
 
 
 class UnknownDeploymentError(InputError):

@@ -19,7 +19,7 @@ from winnow.routing import Release
 from winnow.serving.signature import MODEL_HEADER
 
 READY_PATH = "/readyz"
-ASKED_WITHIN_S = METRICS_WITHIN_S = 5.0
+ASKED_WITHIN_S = 5.0
 _DIGEST = " sha256:"
 
 
@@ -98,13 +98,12 @@ def ask_own(url: str) -> ReadyAnswer | None:
     return answer if answer.is_ready else None
 
 
-def metrics_at(url: str) -> str | None:
-    """What a server at an address of this machine exposes at `/metrics`; None where it does not answer."""
+def own_answer(url: str, *, timeout_s: float = ASKED_WITHIN_S) -> str | None:
+    """What a server at an address of this machine answers; None where it does not, or with an error."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/metrics", timeout=METRICS_WITHIN_S) as response:
-            text: str = response.read().decode()
-            return text
+        with opener.open(url, timeout=timeout_s) as response:
+            return str(response.read().decode())
     except (OSError, http.client.HTTPException, ValueError):
         return None
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -27,6 +27,14 @@ ChoosePort: TypeAlias = Callable[[], int]
 def any_port() -> int:
     """Leave the choice to the system."""
     return 0
+
+
+def check_service(service: str | None, services: Sequence[str]) -> None:
+    """Raise InputError unless a stack whose logs are asked for has a service of that name."""
+    if service is not None and service not in services:
+        raise InputError(
+            "--service", expected=f"one of {', '.join(services)}", found=f"'{service}'", remedy="Name one of them."
+        )
 
 
 class StackError(WinnowError):

@@ -137,14 +137,15 @@ class AzureDeployer(Deployer):
         """See `Deployer.route`: the endpoint's traffic and the record change in one request."""
         endpoint = self._endpoint(record.name)
         _replaced(endpoint, record)
+        live = self._live(endpoint.name)
         for number in filter(None, (record.route.stable, record.route.candidate)):
-            found = self._deployment(endpoint.name, number)
+            found = live.get(number)
             if found is None or found.state != SUCCEEDED:
                 state = "gone" if found is None else f"'{found.state}'"
                 raise WinnowError(f"deployment '{record.name}': revision {number} is {state} on Azure")
         since = revision_plan.routed_since(endpoint.tags, record.route)
         routed = revision_plan.routed_tag(record.route, self._wall() if since is None else since)
-        wanted = revision_plan.endpoint_of(record, endpoint.name, routed, self._names(endpoint.name))
+        wanted = revision_plan.endpoint_of(record, endpoint.name, routed, self._names(live))
         wanted = replace(wanted, tags={**_users_tags(endpoint), **wanted.tags}, url=endpoint.url, state=endpoint.state)
         if wanted != endpoint:
             self._online.put_endpoint(wanted)
@@ -157,7 +158,7 @@ class AzureDeployer(Deployer):
         if route.candidate is None or since is None:
             return ()
         counts = self._online.counts(endpoint.name, since)
-        name_of = self._names(endpoint.name)
+        name_of = self._names(self._live(endpoint.name))
         stable, candidate = (
             Counts(requests=found.requests, errors=found.errors) if (found := counts.get(name_of(number))) else Counts()
             for number in (route.stable, route.candidate)
@@ -199,9 +200,9 @@ class AzureDeployer(Deployer):
 
     @contextlib.contextmanager
     def endpoint(self, observed: Observation) -> Iterator[Endpoint]:
-        """See `Deployer.endpoint`: Azure passes on requests for predictions alone, with the endpoint's key."""
+        """Azure passes on requests for predictions alone, with the endpoint's key."""
         key = self._online.key(self._endpoint(observed.record.name).name)
-        yield Endpoint(observed.url, self.manual_access(observed), key=key, has_card=False)
+        yield Endpoint(observed.url, self.manual_access(observed), key=key)
 
     def manual_access(self, observed: Observation) -> ManualAccess:
         name, where = self._endpoint(observed.record.name).name, self._workspace
@@ -238,7 +239,7 @@ class AzureDeployer(Deployer):
     def log_place(self, name: str, number: int) -> str:
         where, found = self._workspace, self._find(name)
         endpoint = revision_plan.endpoint_name(name, where.endpoint) if found is None else found.name
-        deployment = self._names(endpoint)(number)
+        deployment = self._names(self._live(endpoint))(number)
         return (
             f"`az ml online-deployment get-logs --endpoint-name {endpoint} --name {deployment} --resource-group "
             f"{where.group} --workspace-name {where.name}`"
@@ -255,17 +256,18 @@ class AzureDeployer(Deployer):
     def _have(self, record: Record, revision: Revision, instances: int) -> None:
         """Bring a revision's deployment to a number of instances."""
         endpoint = self._endpoint(record.name).name
-        found = self._deployment(endpoint, revision.number)
+        live = self._live(endpoint)
+        found = live.get(revision.number)
         if found is not None and found.state == DELETING:
             raise UnreachableError(f"Azure ML: deployment '{found.name}' of '{endpoint}' is still being deleted")
-        wanted = revision_plan.deployment_of(record, revision, endpoint, self._names(endpoint)(revision.number))
+        wanted = revision_plan.deployment_of(record, revision, endpoint, self._names(live)(revision.number))
         if found is not None and found.state not in ENDED_BADLY and found.instances == instances:
             return
         self._online.put_deployment(replace(wanted, instances=instances))
 
     def _delete(self, name: str, number: int) -> None:
         endpoint = self._find(name)
-        found = None if endpoint is None else self._deployment(endpoint.name, number)
+        found = None if endpoint is None else self._live(endpoint.name).get(number)
         if found is not None:
             self._keep_log(name, found)
             self._online.delete_deployment(found.endpoint, found.name)
@@ -278,15 +280,15 @@ class AzureDeployer(Deployer):
             if lines and number is not None:
                 self._keep(name, f"{number}.log", "".join(f"{line}\n" for line in lines))
 
-    def _deployment(self, endpoint: str, number: int) -> OnlineDeployment | None:
-        found = self._online.deployments(endpoint)
-        return next((each for each in found if revision_number(each.tags) == number), None)
+    def _live(self, endpoint: str) -> dict[int, OnlineDeployment]:
+        """The Azure deployments of an endpoint, by the revision that each runs."""
+        found = ((revision_number(each.tags), each) for each in self._online.deployments(endpoint))
+        return {number: each for number, each in found if number is not None}
 
-    def _names(self, endpoint: str) -> Callable[[int], str]:
-        """The Azure deployment of each revision: the one that runs it, also under an earlier DEPLOYMENT_NAME."""
-        live = {revision_number(each.tags): each.name for each in self._online.deployments(endpoint)}
+    def _names(self, live: Mapping[int, OnlineDeployment]) -> Callable[[int], str]:
+        """The name of each revision's deployment, which may be `live` under an earlier DEPLOYMENT_NAME."""
         chosen = self._workspace.deployment
-        return lambda number: live.get(number) or revision_plan.deployment_name(number, chosen)
+        return lambda number: live[number].name if number in live else revision_plan.deployment_name(number, chosen)
 
     def _find(self, name: str) -> OnlineEndpoint | None:
         found = self._online.endpoints()

@@ -10,7 +10,6 @@ import math
 import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -21,6 +20,7 @@ from winnow.config.settings import Settings
 from winnow.config.stack_record import StackRecord
 from winnow.platforms.airflow_stack import (
     PASSWORD,
+    SECRETS,
     SERVICES,
     USER,
     AirflowRequest,
@@ -31,11 +31,20 @@ from winnow.platforms.airflow_stack import (
 )
 from winnow.platforms.deployer import Say
 from winnow.platforms.docker.client import asking
-from winnow.platforms.docker.compose_project import ADDRESS, SERVICE, ComposeProject, compose_file
+from winnow.platforms.docker.compose_project import (
+    ADDRESS,
+    SERVICE,
+    ComposeLogs,
+    ComposeProject,
+    compose_file,
+    is_up,
+    logs_arguments,
+    volumes_of,
+)
 from winnow.platforms.docker.engine_deployment import log
 from winnow.platforms.images import ImageBuild, Show, silent
 from winnow.platforms.labels import AIRFLOW
-from winnow.platforms.stack import LOG_LINES, StackEnd, StackError, redacted
+from winnow.platforms.stack import LOG_LINES, StackEnd, StackError, check_service, redacted
 
 COMPOSE_FILE = "compose.airflow.yaml"
 PROJECT_IN_IMAGE, WINNOW_IN_IMAGE = PurePosixPath("/workspace"), "/opt/venv/bin/winnow"
@@ -82,17 +91,6 @@ class DockerAirflowPlan:
         )
 
 
-@dataclass(frozen=True)
-class AirflowLogs:
-    """Implements `winnow.platforms.stack.StackLogs`."""
-
-    command: list[str]
-    print: Callable[[], int]
-
-    def render(self) -> str:
-        return shlex.join(self.command)
-
-
 class DockerAirflow:
     """Implements `winnow.platforms.airflow_stack.AirflowStack`: one for a home.
 
@@ -122,7 +120,7 @@ class DockerAirflow:
             name=f"{project}-airflow",
             file=compose_file(folder, COMPOSE_FILE),
             what=_WHAT,
-            remove="airflow-remove",
+            verb="airflow",
             label=AIRFLOW,
             owner=str(settings.home.absolute()),
             environment=environment,
@@ -136,7 +134,7 @@ class DockerAirflow:
             if not is_dry_run:
                 raise
             return self._planned(request, ("whether the port is free: no Docker engine answers",))
-        self._project.check(containers, {"api-server": (request.port, "port")})
+        self._project.check(containers, [("api-server", request.port, "port")])
         if volumes and not self._secrets_file.is_file():
             raise InputError(
                 str(self._secrets_file),
@@ -164,52 +162,30 @@ class DockerAirflow:
 
     @asking(_WHAT)
     def plan_end(self, *, volumes: bool) -> StackEnd:
-        name, other = self._project.name, self._project.other_owner(self._project.containers())
-        steps = [f"remove the containers and networks of the project {name}"]
+        steps = [f"remove the containers and networks of the project {self._project.name}"]
         if volumes:
             steps += [
                 f"delete the volumes {', '.join(self._volumes()) or '(there are none)'}",
                 f"delete {self._secrets_file}",
             ]
         kept = "Its runs, and what its tasks have made, are gone." if volumes else "Its volumes stay."
-        return StackEnd(
-            stack=f"the Airflow {name}",
-            steps=tuple(steps),
-            outcome=f"The Airflow {name} is removed. {kept}",
-            owner=other,
-            refusal=self._project.taken(other) if other else None,
-        )
+        return self._project.plan_end(steps, kept)
 
     @asking(_WHAT)
     def end(self, *, volumes: bool) -> None:
-        self._project.down({**self._variables(AirflowRequest(), "none"), **self._any_secrets()}, volumes=volumes)
+        self._project.down(self._any_variables(), volumes=volumes)
         if volumes:
             shutil.rmtree(self._secrets_file.parent, ignore_errors=True)
 
-    def logs(self, service: str | None, lines: int, *, follow: bool) -> AirflowLogs:
-        if service is not None and service not in ALL_SERVICES:
-            raise InputError(
-                "--service",
-                expected=f"one of {', '.join(ALL_SERVICES)}",
-                found=f"'{service}'",
-                remedy="Name one of them.",
-            )
-        wanted = ["logs", "--tail", str(lines), *(["--follow"] if follow else []), *([service] if service else [])]
-        command = self._project.command(*wanted)
-        return AirflowLogs(command, lambda: self._print(command))
-
-    def _print(self, command: list[str]) -> int:
-        with asking(_WHAT):
-            self._project.check_compose()
-            if not self._project.containers():
-                raise InputError(
-                    f"the Airflow {self._project.name}",
-                    expected="containers",
-                    found="none",
-                    remedy=f"Start it: `{next_command('airflow-init')}`.",
-                )
-        variables = {**self._variables(AirflowRequest(), "none"), **self._any_secrets()}
-        return subprocess.run(command, env=self._project.subprocess_environment(variables), check=False).returncode
+    def logs(self, service: str | None, lines: int, *, follow: bool) -> ComposeLogs:
+        check_service(service, ALL_SERVICES)
+        return ComposeLogs(
+            f"the Airflow {self._project.name}",
+            "airflow-init",
+            self._project.command(*logs_arguments(service, lines, follow=follow)),
+            self._project.containers,
+            lambda: self._project.subprocess_environment(self._any_variables()),
+        )
 
     def _planned(self, request: AirflowRequest, unknown: tuple[str, ...] = ()) -> DockerAirflowPlan:
         image = self._image()
@@ -243,22 +219,17 @@ class DockerAirflow:
             "AIRFLOW_STORAGE": self._settings.worker_storage_url,
         }
 
-    def _any_secrets(self) -> Mapping[str, str]:
+    def _any_variables(self) -> Mapping[str, str]:
         """Values for a command that only asks whether they are set."""
-        return dict.fromkeys(known_secrets(self._secrets_file), "none")
+        return {**self._variables(AirflowRequest(), "none"), **dict.fromkeys(SECRETS, "none")}
 
     def _volumes(self) -> list[str]:
-        found = self._project.engine.volumes.list(filters={"label": f"{AIRFLOW}={self._project.owner}"})
-        return sorted(str(volume.name) for volume in found)
+        return volumes_of(self._project.engine, f"{AIRFLOW}={self._project.owner}")
 
     def _said(self) -> str:
         """The ends of the logs of services that are not healthy."""
         said = []
         for each in self._project.containers():
-            state = each.attrs["State"]
-            is_up = (state.get("Health") or {}).get("Status") == "healthy" or (
-                (state["Status"], state["ExitCode"]) == ("exited", 0)
-            )
-            if not is_up and state["Status"] != "created":
+            if not is_up(each) and each.status != "created":
                 said += [f"{each.labels[SERVICE]}:", *(f"    {line}" for line in log(each, LOG_LINES))]
         return "\n".join(said)

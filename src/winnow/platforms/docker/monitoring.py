@@ -11,10 +11,10 @@ import os
 import secrets
 import shlex
 import shutil
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -25,7 +25,7 @@ from winnow.platforms.deployer import Say
 from winnow.platforms.docker import engine_deployment as on_engine
 from winnow.platforms.docker import scraping
 from winnow.platforms.docker.client import asking
-from winnow.platforms.docker.compose_project import ADDRESS, ComposeProject, compose_file
+from winnow.platforms.docker.compose_project import ADDRESS, SERVICE, ComposeProject, compose_file
 from winnow.platforms.labels import MONITORING
 from winnow.platforms.monitoring_stack import (
     ALERTMANAGER,
@@ -39,7 +39,11 @@ from winnow.platforms.monitoring_stack import (
     TOKEN_FILE,
     MonitoringRequest,
 )
+from winnow.platforms.readiness import own_answer
 from winnow.platforms.stack import LOG_LINES, StackEnd, StackError
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
 
 COMPOSE_FILE = "compose.monitoring.yaml"
 TOKEN = CONFIGURATION.with_name(PurePosixPath(TOKEN_FILE).name)
@@ -126,7 +130,7 @@ class DockerMonitoring:
             name=f"{project}-monitoring",
             file=compose_file(folder, COMPOSE_FILE),
             what=_WHAT,
-            remove="monitoring-remove",
+            verb="monitoring",
             label=MONITORING,
             owner=str(self._deployments),
             environment=environment,
@@ -141,7 +145,7 @@ class DockerMonitoring:
                 raise
             return self._planned(request, "HOST", ("whether ports are free: no Docker engine answers",))
         plan = self._planned(request, hooks_host)
-        self._project.check(running, {each: (_port(request, each), f"{each}-port") for each in plan.services})
+        self._project.check(running, [(each, _port(request, each), f"{each}-port") for each in plan.services])
         return plan
 
     @asking(_WHAT)
@@ -168,18 +172,11 @@ class DockerMonitoring:
 
     @asking(_WHAT)
     def plan_end(self, *, volumes: bool) -> StackEnd:
-        name, other = self._project.name, self._project.other_owner(self._project.containers())
-        steps = [f"remove the containers and networks of the project {name}"]
+        steps = [f"remove the containers and networks of the project {self._project.name}"]
         if volumes:
             steps += ["delete its volumes", f"delete {self._folder}"]
         kept = "Its measurements and rules are gone." if volumes else "Its measurements and rules stay."
-        return StackEnd(
-            stack=f"the monitoring {name}",
-            steps=tuple(steps),
-            outcome=f"The monitoring {name} is removed. {kept} Deployments go on serving.",
-            owner=other,
-            refusal=self._project.taken(other) if other else None,
-        )
+        return self._project.plan_end(steps, f"{kept} Deployments go on serving.")
 
     @asking(_WHAT)
     def end(self, *, volumes: bool) -> None:
@@ -223,7 +220,7 @@ class DockerMonitoring:
 
     def _await_ready(self, plan: DockerMonitoringPlan, deadline: float) -> None:
         for service, url in plan.urls.items():
-            while _answer(f"{url}{_READY[service]}") is None:
+            while own_answer(f"{url}{_READY[service]}", timeout_s=_ANSWER_S) is None:
                 if self._clock.now() > deadline or self._is_failing(service):
                     raise StackError(self._said(service, "is not ready"))
                 self._clock.sleep(0.1)
@@ -232,9 +229,7 @@ class DockerMonitoring:
         """Have a service read its configuration anew, and wait until it has."""
         succeeded_at = f"{service}_config_last_reload_success_timestamp_seconds"
         before = _value(url, succeeded_at)
-        for each in self._project.containers():
-            if each.labels[scraping.SERVICE] == service:
-                scraping.reload(each)
+        scraping.reload(self._container(service))
         while _value(url, succeeded_at) == before:
             if _value(url, f"{service}_config_last_reload_successful") == "0" or self._clock.now() > deadline:
                 raise StackError(self._said(service, "refuses its configuration"))
@@ -242,14 +237,17 @@ class DockerMonitoring:
 
     def _is_failing(self, service: str) -> bool:
         """Whether the engine starts a service again and again."""
-        found = [each for each in self._project.containers() if each.labels[scraping.SERVICE] == service]
-        return any(each.status == "restarting" for each in found)
+        found = self._container(service)
+        return found is not None and found.status == "restarting"
 
     def _said(self, service: str, what: str) -> str:
         """A sentence about a service, and the end of its log."""
-        found = next((each for each in self._project.containers() if each.labels[scraping.SERVICE] == service), None)
+        found = self._container(service)
         lines = [] if found is None else on_engine.log(found, LOG_LINES)
         return f"monitoring: {service} {what}. The end of its log:\n" + "\n".join(f"    {line}" for line in lines)
+
+    def _container(self, service: str) -> Container | None:
+        return next((each for each in self._project.containers() if each.labels[SERVICE] == service), None)
 
     def _hooks_host(self) -> str:
         """The address that Docker gives `host.docker.internal`: the gateway of its default network."""
@@ -311,18 +309,9 @@ def _make(folder: Path, path: PurePosixPath) -> None:
             (folder / each).chmod(0o755)  # despite the umask
 
 
-def _answer(url: str) -> str | None:
-    """What is answered with status 200; None where nothing is."""
-    try:
-        with urllib.request.urlopen(url, timeout=_ANSWER_S) as answer:  # nosec B310 (a container of winnow)
-            return str(answer.read().decode())
-    except OSError:
-        return None
-
-
 def _value(url: str, metric: str) -> str:
     """The value of a metric without labels; empty where the service does not answer."""
-    lines = (_answer(f"{url}/metrics") or "").splitlines()
+    lines = (own_answer(f"{url}/metrics", timeout_s=_ANSWER_S) or "").splitlines()
     return next((line.partition(" ")[2] for line in lines if line.startswith(f"{metric} ")), "")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.config.atomic_write import replace_text
 from winnow.platforms.docker import traefik
+from winnow.platforms.docker.compose_project import SERVICE
 from winnow.platforms.docker.engine_deployment import EngineDeployment, number_of
 from winnow.platforms.labels import MONITORING
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from winnow.platforms.docker.client import Engine
 
-SERVICE = "com.docker.compose.service"
 SHORT_ID = 12
 
 

@@ -10,10 +10,8 @@ import contextlib
 import functools
 import math
 import os
-import shlex
-import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,6 +25,20 @@ from winnow.platforms.docker import env_file
 from winnow.platforms.docker import stack_owner as owner
 from winnow.platforms.docker.build import build
 from winnow.platforms.docker.client import asking, connect
+from winnow.platforms.docker.compose_project import (
+    PROJECT,
+    SERVICE,
+    ComposeLogs,
+    check_compose,
+    containers_of,
+    health,
+    is_up,
+    logs_arguments,
+    published,
+    run,
+    tail,
+    volumes_of,
+)
 from winnow.platforms.docker.env_file import EnvFile
 from winnow.platforms.docker.stack_plan import (
     BUCKET,
@@ -41,30 +53,18 @@ from winnow.platforms.docker.stack_settings import choose, choose_ports
 from winnow.platforms.images import TRAIN_BASE, BuildOptions, Show, silent
 from winnow.platforms.labels import STACK, STUDY
 from winnow.platforms.ports import is_free
-from winnow.platforms.stack import LOG_LINES, MINIO, MLFLOW, POSTGRES, StackEnd, StackError, redacted
+from winnow.platforms.stack import LOG_LINES, MINIO, MLFLOW, POSTGRES, StackEnd, StackError, check_service, redacted
 from winnow.tracking import store_check
 
 if TYPE_CHECKING:
     import docker
+    from docker.models.containers import Container
 
 SERVICES = (MLFLOW, POSTGRES, MINIO, BUCKET)
 START_TIMEOUT_S = 180.0
 
 _WHAT = "the stack"
-_OLDEST_COMPOSE = (2, 20)
-_PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _OPENED_BY = "com.docker.compose.project.environment_file"
-
-
-@dataclass(frozen=True)
-class ComposeLogs:
-    """Implements `winnow.platforms.stack.StackLogs`."""
-
-    command: list[str]
-    print: Callable[[], int]
-
-    def render(self) -> str:
-        return shlex.join(self.command)
 
 
 class DockerStack:
@@ -138,22 +138,22 @@ class DockerStack:
         self._check_store(plan)
         for container in self._containers():
             # Compose would keep an unhealthy container and fail again. Data is in volumes.
-            if _health(container) == "unhealthy":
+            if health(container) == "unhealthy":
                 container.remove(force=True)
         self._say(f"starting {', '.join(plan.services)} and waiting until they are healthy")
         limit = str(math.ceil(timeout_s or START_TIMEOUT_S))
         environment = subprocess_environment(self._environment)
-        done = _run([*plan.starts, "--wait-timeout", limit], environment)
+        done = run([*plan.starts, "--wait-timeout", limit], environment)
         if not done.returncode:
             return
-        waiting = [one.labels[_SERVICE] for one in self._containers() if not _is_up(one)] or [MLFLOW]
-        tail = ("logs", "--no-color", "--tail", str(LOG_LINES), *waiting)
-        logs = _run(self.project.command(*tail, profiles=plan.profiles), environment)
+        waiting = [one.labels[SERVICE] for one in self._containers() if not is_up(one)] or [MLFLOW]
+        wanted = ("logs", "--no-color", "--tail", str(LOG_LINES), *waiting)
+        logs = run(self.project.command(*wanted, profiles=plan.profiles), environment)
         raise StackError(
             f"the stack: {', '.join(waiting)} failed, or did not become healthy within {limit} s. "
             f"`{next_command('compose-logs')}` shows more, `{next_command('mlflow-init')}` tries again, "
             f"`{next_command('mlflow-remove')}` removes the stack.\n"
-            + redacted(f"{_tail(done)}\n{logs.stdout}", secrets_of(plan.file)).rstrip()
+            + redacted(f"{tail(done)}\n{logs.stdout}", secrets_of(plan.file)).rstrip()
         )
 
     def plan_end(self, *, volumes: bool) -> StackEnd:
@@ -180,9 +180,9 @@ class DockerStack:
         left = self._ended_workers()
         file = env_file.read(self.project.env_file)
         arguments = ["down", "--remove-orphans", *(["--volumes"] if volumes else [])]
-        done = _run(self._reading(*arguments), to_end(self._environment, file))
+        done = run(self._reading(*arguments), to_end(self._environment, file))
         if done.returncode:
-            raise StackError(f"`docker compose down` failed:\n{redacted(_tail(done), secrets_of(file or EnvFile()))}")
+            raise StackError(f"`docker compose down` failed:\n{redacted(tail(done), secrets_of(file or EnvFile()))}")
         forget_stack(self._home, lambda used: owner.is_of(used, self.project))
         if volumes and file is not None:
             self._drop_secrets(file)
@@ -198,13 +198,14 @@ class DockerStack:
         )
 
     def logs(self, service: str | None, lines: int, *, follow: bool) -> ComposeLogs:
-        if service is not None and service not in SERVICES:
-            raise InputError(
-                "--service", expected=f"one of {', '.join(SERVICES)}", found=f"'{service}'", remedy="Name one of them."
-            )
-        wanted = ["logs", "--tail", str(lines), *(["--follow"] if follow else []), *([service] if service else [])]
-        command = self._reading(*wanted)
-        return ComposeLogs(command, lambda: self._print(command))
+        check_service(service, SERVICES)
+        return ComposeLogs(
+            f"the stack {self.project.name}",
+            "mlflow-init",
+            self._reading(*logs_arguments(service, lines, follow=follow)),
+            self._containers,
+            lambda: to_end(self._environment, env_file.read(self.project.env_file)),
+        )
 
     def secrets(self) -> NoReturn:
         """Raises InputError: only `mlflow-init` makes them."""
@@ -217,14 +218,11 @@ class DockerStack:
 
     @asking(_WHAT)
     def _volumes(self) -> list[str]:
-        found = self._engine.volumes.list(filters={"label": f"{STACK}={self.project.name}"})
-        return sorted(str(volume.name) for volume in found)
+        return volumes_of(self._engine, f"{STACK}={self.project.name}")
 
     @asking(_WHAT)
-    def _containers(self) -> list[Any]:
-        """All containers of the project, including those that have exited."""
-        filters: dict[str, str | list[str] | bool] = {"label": f"{_PROJECT}={self.project.name}"}
-        return list(self._engine.containers.list(all=True, filters=filters, ignore_removed=True))
+    def _containers(self) -> list[Container]:
+        return containers_of(self._engine, self.project.name)
 
     def _opened_by(self) -> Path | None:
         """The environment file that Compose noted on the containers; None without containers."""
@@ -253,7 +251,7 @@ class DockerStack:
 
     def _check_ports(self, plan: DockerStackPlan) -> None:
         """Refuse ports that are taken by anything but the stack itself, all in one error."""
-        own = {one.labels.get(_SERVICE): _published(one) for one in self._containers() if one.status == "running"}
+        own = {one.labels.get(SERVICE): published(one) for one in self._containers() if one.status == "running"}
         planned = [each for each in plan.ports if each.number not in own.get(each.service, ())]
         taken = [each for each in planned if not is_free(each.address, each.number)]
         if taken:
@@ -272,17 +270,17 @@ class DockerStack:
         if not variables.can_check(destination):
             return
         self._say(f"opening {destination}")
-        done = _run(plan.checks_store, subprocess_environment(self._environment))
+        done = run(plan.checks_store, subprocess_environment(self._environment))
         if done.returncode in (1, store_check.NO_PACKAGE):
-            said = redacted(done.stdout.strip() or _tail(done), secrets_of(plan.file)).splitlines()[-1]
+            said = redacted(done.stdout.strip() or tail(done), secrets_of(plan.file)).splitlines()[-1]
             raise variables.closed_store(destination, said, lacks_package=done.returncode == store_check.NO_PACKAGE)
         if done.returncode:
-            raise StackError(f"`docker compose run` failed:\n{redacted(_tail(done), secrets_of(plan.file))}")
+            raise StackError(f"`docker compose run` failed:\n{redacted(tail(done), secrets_of(plan.file))}")
 
     def _check_unused(self) -> None:
         for network in self._networks():
             network.reload()
-            others = [one for one in network.containers if one.labels.get(_PROJECT) != self.project.name]
+            others = [one for one in network.containers if one.labels.get(PROJECT) != self.project.name]
             if others:
                 raise InputError(
                     f"the network {network.name}",
@@ -295,18 +293,6 @@ class DockerStack:
         """A Compose command that also works without the environment file."""
         file = self.project.env_file
         return self.project.command(*arguments, env_file=file if file.is_file() else Path(os.devnull))
-
-    def _print(self, command: list[str]) -> int:
-        check_compose(self._environment)
-        if not self._containers():
-            raise InputError(
-                f"the stack {self.project.name}",
-                expected="containers",
-                found="none",
-                remedy=f"Start it: `{next_command('mlflow-init')}`.",
-            )
-        environment = to_end(self._environment, env_file.read(self.project.env_file))
-        return subprocess.run(command, env=environment, check=False).returncode
 
     def _planned(self, volumes: list[str]) -> DockerStackPlan:
         """The plan. Raises InputError where volumes exist and the environment file does not open them."""
@@ -329,52 +315,3 @@ class DockerStack:
             env_file.write(self.project.env_file, kept)
         else:
             self.project.env_file.unlink(missing_ok=True)
-
-
-def check_compose(environment: Mapping[str, str]) -> None:
-    """Refuse a machine without Compose, or with one that is too old.
-
-    Raises:
-        InputError: says what is missing.
-    """
-    try:
-        done = _run(["docker", "compose", "version", "--short"], environment)
-        found = done.stdout.strip() if done.returncode == 0 else "a docker command without it"
-        numbers = tuple(int(part) for part in found.removeprefix("v").split("-")[0].split(".")[:2])
-        if numbers >= _OLDEST_COMPOSE:
-            return
-    except FileNotFoundError:
-        found = "no docker command"
-    except ValueError:
-        pass  # no version number
-    raise InputError(
-        "docker compose",
-        expected="Docker Compose 2.20 or newer",
-        found=found,
-        remedy="Install Docker's Compose plugin; `docker compose version` has to work.",
-    )
-
-
-def _run(command: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
-
-
-def _tail(done: subprocess.CompletedProcess[str]) -> str:
-    """The last lines that a command printed."""
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return "\n".join(lines[-LOG_LINES:])
-
-
-def _health(container: Any) -> str | None:
-    return (container.attrs["State"].get("Health") or {}).get("Status")
-
-
-def _is_up(container: Any) -> bool:
-    """Whether a service is healthy, or has done its work and exited without an error."""
-    state = container.attrs["State"]
-    return _health(container) == "healthy" or (state["Status"], state["ExitCode"]) == ("exited", 0)
-
-
-def _published(container: Any) -> set[int]:
-    bindings = container.attrs["NetworkSettings"]["Ports"] or {}
-    return {int(binding["HostPort"]) for found in bindings.values() for binding in found or ()}

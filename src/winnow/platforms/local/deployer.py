@@ -31,7 +31,7 @@ from winnow.platforms.local import process, revision_plan
 from winnow.platforms.local.processes import LOOK_S, Processes
 from winnow.platforms.local.revision_plan import OWN_HOST, EarlierState, Folder, Process, State
 from winnow.platforms.ports import bound, url_for_clients
-from winnow.platforms.readiness import metrics_at
+from winnow.platforms.readiness import own_answer
 from winnow.routing import (
     Entry,
     Observation,
@@ -185,7 +185,7 @@ class LocalDeployer(Deployer):
         ready = {each.identifier for each in observed.replicas if each.is_ready}
         processes = self._processes(self._folder(observed.record.name))
         running = [(str(each.process.pid), each) for each in processes.running()]
-        found = {pid: metrics_at(f"http://{OWN_HOST}:{each.port}") for pid, each in running if pid in ready}
+        found = {pid: own_answer(f"http://{OWN_HOST}:{each.port}/metrics") for pid, each in running if pid in ready}
         return {pid: text for pid, text in found.items() if text is not None}
 
     def retire(self, record: Record, number: int) -> None:

@@ -309,6 +309,19 @@ def test_another_deployment_name_does_not_lose_what_serves(site: Site) -> None:
     assert (site.versions(), list(site.workspace.below[NAME])) == ({"2"}, ["churn-2"])
 
 
+def test_a_step_lists_the_deployments_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.serve("1")
+    deployer = site.deployer()
+    record, listed = deployer.observe(NAME).record, []
+    deployments = site.workspace.deployments
+    monkeypatch.setattr(
+        site.workspace, "deployments", lambda endpoint: listed.append(endpoint) or deployments(endpoint)
+    )
+    deployer.start(record, 1, None)
+    deployer.route(record)
+    assert listed == [NAME, NAME]
+
+
 def test_a_deployment_without_a_log_can_be_removed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object) -> list[str]:
         raise InputError("Azure ML, logs", expected="a container", found="none", remedy="Wait.")

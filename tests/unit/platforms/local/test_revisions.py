@@ -12,7 +12,7 @@ from winnow.bundle.manifest import ONNX, read_manifest
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.config.process_identity import identity_of, is_running
-from winnow.platforms.deployer import OvertakenError
+from winnow.platforms.deployer import OvertakenError, check_next
 from winnow.platforms.local import revision_plan
 from winnow.platforms.local.deployer import LocalDeployer
 from winnow.platforms.local.revision_plan import EarlierProcess, EarlierState, Folder, Process
@@ -70,11 +70,12 @@ def test_a_route_with_a_candidate_is_shown_with_its_shares() -> None:
 
 def test_a_record_is_replaced_by_the_next_one_or_by_itself() -> None:
     record = Record("cells", 3)
-    assert revision_plan.is_next(record, record)
-    assert revision_plan.is_next(Record("cells", 4), record)
-    assert revision_plan.is_next(Record("cells", 1), None)
-    assert not revision_plan.is_next(Record("cells", 3, history=5), record)
-    assert not revision_plan.is_next(Record("cells", 5), record)
+    check_next(record, record)
+    check_next(record, Record("cells", 4))
+    check_next(None, Record("cells", 1))
+    for another in (Record("cells", 3, history=5), Record("cells", 5)):
+        with pytest.raises(OvertakenError):
+            check_next(record, another)
 
 
 def _recorded(home: Path, release: Release) -> tuple[LocalDeployer, Record]:
