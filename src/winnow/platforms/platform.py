@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class ServingCapabilities:
     """What a platform that serves models has; code above asks for these facts instead of comparing names.
 
+    Defaults are those of containers on this machine.
+
     Attributes:
         shares_files: replicas and workers see this machine's files and run this installation of winnow. Elsewhere
             they run an image, and need stores that answer over the network.
@@ -41,9 +43,9 @@ class ServingCapabilities:
             splits all requests and routers are never needed; None where it has none.
     """
 
-    shares_files: bool
-    has_ingress: bool
-    is_remote: bool
+    shares_files: bool = False
+    has_ingress: bool = False
+    is_remote: bool = False
     replica: str
     ready_within_s: float
     gateway_conditions: tuple[str, ...] | None = None
@@ -64,16 +66,19 @@ class Capabilities(ServingCapabilities):
     """
 
     workers: str
-    has_nodes: bool
-    limits_resources: bool
-    schedules_machines: bool
-    is_left_by_interrupt: bool
+    has_nodes: bool = True
+    limits_resources: bool = True
+    schedules_machines: bool = False
+    is_left_by_interrupt: bool = True
     group_prefix: str
-    poll_s: float
+    poll_s: float = 1.0
 
 
 class ServingPlatform(Protocol):
-    """Serves models. Every method raises InputError where the platform is not there."""
+    """Serves models. Every method raises InputError where the platform is not there.
+
+    Implementations inherit the answers of a platform whose routers and images need nothing beside this machine.
+    """
 
     @property
     def name(self) -> str:
@@ -93,12 +98,14 @@ class ServingPlatform(Protocol):
     def prepare_router(self, show: Show = silent) -> str:
         """Build the image of the routers between two revisions unless it exists, and return its name there.
 
-        Empty where routers need none of their own: they run this installation.
+        Empty where routers need none of their own: they run this installation, or the platform's gateway splits
+        requests.
 
         Raises:
             InputError: no engine answers, or no route leads to the nodes.
             BuildFailedError: the build or the delivery failed.
         """
+        return ""
 
     def prepare_driver(self) -> Callable[[str], RolloutDriver]:
         """Check and deliver what it takes to go on with a rollout without this process.
@@ -112,6 +119,7 @@ class ServingPlatform(Protocol):
 
     def image_route(self) -> ImageRoute | None:
         """How images of this machine's engine reach the nodes; None where the platform needs no delivery."""
+        return None
 
     def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
         """Build a model's image unless it exists, deliver it, and return the name by which replicas run it.
@@ -122,13 +130,16 @@ class ServingPlatform(Protocol):
             InputError: no engine answers, or no route leads to the nodes.
             BuildFailedError: the build or the delivery failed.
         """
+        return "" if self.capabilities.shares_files else image.build(show)
 
     def find_image(self, image: ImageBuild) -> str:
         """The name by which replicas run an image that was built and delivered before; empty where there is none."""
+        return "" if self.capabilities.shares_files else image.find() or ""
 
     @property
     def documents(self) -> PlatformDocuments:
         """What the documents say about the platform, as the code declares it."""
+        return PlatformDocuments()
 
 
 class Platform(ServingPlatform, Protocol):
@@ -200,6 +211,7 @@ class Platform(ServingPlatform, Protocol):
 
     def silent_stack(self) -> str | None:
         """What to do about the platform's stack in use where it takes no connections; None where it does."""
+        return None
 
 
 @dataclass(frozen=True)

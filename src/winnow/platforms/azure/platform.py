@@ -12,12 +12,12 @@ from winnow.platforms.azure.deployer import AzureDeployer
 from winnow.platforms.azure.online import AzureOnline
 from winnow.platforms.azure.workspace import Workspace, is_named, workspace_of
 from winnow.platforms.deployer import Say
-from winnow.platforms.images import REGISTRY, ImageBuild, ImageRoute, Images, Show, silent
-from winnow.platforms.platform import PlatformDocuments, ServingCapabilities
+from winnow.platforms.images import REGISTRY, ImageBuild, Images, Show, silent
+from winnow.platforms.platform import ServingCapabilities, ServingPlatform
 from winnow.platforms.rollout_driver import RolloutDriver, start_process
 
 
-class AzurePlatform:
+class AzurePlatform(ServingPlatform):
     """Serves models on Azure ML; sweeps do not run there.
 
     Args:
@@ -28,7 +28,6 @@ class AzurePlatform:
 
     name = "azure"
     capabilities = ServingCapabilities(
-        shares_files=False,
         has_ingress=True,
         is_remote=True,
         replica="instance",
@@ -36,7 +35,6 @@ class AzurePlatform:
         ready_within_s=1800,
         gateway_conditions=("errors",),
     )
-    documents = PlatformDocuments()
 
     def __init__(
         self,
@@ -50,7 +48,6 @@ class AzurePlatform:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether the environment names a workspace."""
         return is_named(self._environment)
 
     def deployer(self, *, say: Say) -> AzureDeployer:
@@ -66,20 +63,12 @@ class AzurePlatform:
 
         return SdkOnline(workspace, self._settings.home, self._environment)
 
-    def prepare_router(self, show: Show = silent) -> str:
-        """See `ServingPlatform.prepare_router`: Azure splits requests itself."""
-        return ""
-
     def prepare_driver(self) -> Callable[[str], RolloutDriver]:
-        """See `ServingPlatform.prepare_driver`: a process of this machine."""
         return lambda name: start_process(name, self.name, self._settings.home)
 
-    def image_route(self) -> None:
-        """See `ServingPlatform.image_route`: images are pushed, and nothing is loaded."""
-
     def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
-        """See `ServingPlatform.prepare_image`. It is pushed to the registry."""
-        if not ImageRoute.from_environment(self._environment, cluster="", home=self._settings.home).registry:
+        """Build it, and push it to the registry."""
+        if not self._environment.get(REGISTRY):
             raise InputError(
                 "the model's image",
                 expected="a registry that the workspace pulls from, such as NAME.azurecr.io/winnow",
@@ -87,6 +76,3 @@ class AzurePlatform:
                 remedy=f"Name it with {next_flag('registry')}, or {REGISTRY}; docs/azure.md says how to log in.",
             )
         return image.build(show)
-
-    def find_image(self, image: ImageBuild) -> str:
-        return image.find() or ""

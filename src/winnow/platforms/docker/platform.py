@@ -24,13 +24,12 @@ from winnow.platforms.images import (
     PROD_BASE,
     TRAIN_BASE,
     BuildOptions,
-    ImageBuild,
     Show,
     TrainImagesRequest,
     silent,
 )
 from winnow.platforms.lookup import Lookup
-from winnow.platforms.platform import Capabilities, PlatformDocuments
+from winnow.platforms.platform import Capabilities, Platform
 from winnow.platforms.rollout_driver import RolloutDriver, start_process
 from winnow.platforms.stack import ChoosePort, any_port
 from winnow.platforms.stack_variables import PROJECT, default
@@ -39,43 +38,32 @@ _ANSWER_S = 2.0
 """How long a connection to a port of this machine may take."""
 
 
-class DockerPlatform:
+class DockerPlatform(Platform):
     """`Platform` of containers on the Docker engine that the environment names."""
 
     name = "docker"
     capabilities = Capabilities(
-        shares_files=False,
-        has_ingress=False,
         workers="containers on this machine",
-        is_remote=False,
         replica="container",
         ready_within_s=60,
-        has_nodes=True,
-        limits_resources=True,
-        schedules_machines=False,
-        is_left_by_interrupt=True,
         group_prefix="c",
-        poll_s=1.0,
     )
-    documents = PlatformDocuments()
 
     def __init__(self, settings: Settings, images: DockerImages, environment: Mapping[str, str] = os.environ) -> None:
         self._settings, self._images, self._environment = settings, images, environment
 
     @property
     def is_in_use(self) -> bool:
-        """Whether the stack in use runs on a Docker engine."""
         return self._settings.stack is not None and self._settings.stack.platform == self.name
 
     def executor(self) -> DockerExecutor:
-        """The executor that finds groups by their labels. Raises InputError where no engine answers."""
         return DockerExecutor(DockerWorkers(image="", network=self._settings.network), self._settings.home)
 
     def sweep(self, image: str | None, lookup: Lookup) -> DockerSweep:
         return DockerSweep(self, self._settings, self._images, image, lookup)
 
     def deployer(self, *, say: Say) -> DockerDeployer:
-        """The deployer; its changes are too short to tell of."""
+        # Its changes are too short to tell of.
         return DockerDeployer(self._settings.home)
 
     def prepare_router(self, show: Show = silent) -> str:
@@ -83,11 +71,9 @@ class DockerPlatform:
         return self._images.plan_router_image(Path.cwd(), options).build(show)
 
     def prepare_driver(self) -> Callable[[str], RolloutDriver]:
-        """See `Platform.prepare_driver`: a process of this machine."""
         return lambda name: start_process(name, self.name, self._settings.home)
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> DockerStack:
-        """The stack of the Compose project that is meant."""
         return DockerStack(
             given,
             home=self._settings.home,
@@ -98,7 +84,6 @@ class DockerPlatform:
         )
 
     def monitoring_stack(self, *, folder: Path, say: Say) -> DockerMonitoring:
-        """What watches the deployments of this home."""
         return DockerMonitoring(
             self._settings.home,
             project=stack_project(self._settings, self._environment),
@@ -119,11 +104,9 @@ class DockerPlatform:
         )
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
-        """The settings as they are: a stack on this engine publishes its ports on this machine."""
-        return self._settings
+        return self._settings  # a stack on this engine publishes its ports on this machine
 
     def silent_stack(self) -> str | None:
-        """What to do about a stack in use that takes no connections at an address that the settings use."""
         stack = self._settings.stack
         if not isinstance(stack, StackRecord):
             return None
@@ -140,15 +123,6 @@ class DockerPlatform:
                     f"Start it again with `{next_command('mlflow-init')}`, or end its use with `{stack.ending}`."
                 )
         return None
-
-    def image_route(self) -> None:
-        """See `Platform.image_route`."""
-
-    def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
-        return image.build(show)
-
-    def find_image(self, image: ImageBuild) -> str:
-        return image.find() or ""
 
 
 def stack_project(settings: Settings, environment: Mapping[str, str]) -> str:

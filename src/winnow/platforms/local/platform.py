@@ -10,57 +10,46 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.platforms.deployer import Say
-from winnow.platforms.images import ImageBuild, Show, silent
 from winnow.platforms.local.deployer import LocalDeployer
 from winnow.platforms.local.executor import LocalExecutor
 from winnow.platforms.local.sweep import LocalSweep
 from winnow.platforms.lookup import Lookup
-from winnow.platforms.platform import Capabilities, PlatformDocuments
+from winnow.platforms.platform import Capabilities, Platform
 from winnow.platforms.rollout_driver import RolloutDriver, start_process
 from winnow.platforms.stack import ChoosePort, any_port
 
 
-class LocalPlatform:
+class LocalPlatform(Platform):
     """`Platform` with local processes."""
 
     name = "local"
     capabilities = Capabilities(
         shares_files=True,
-        has_ingress=False,
         workers="processes on this machine",
-        is_remote=False,
         replica="process",
         ready_within_s=60,
         has_nodes=False,
         limits_resources=False,
-        schedules_machines=False,
         is_left_by_interrupt=False,
         group_prefix="w",
         poll_s=0.25,
     )
-    documents = PlatformDocuments()
     is_in_use = True
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def executor(self) -> LocalExecutor:
-        """The executor."""
         return LocalExecutor(self._settings.home)
 
     def sweep(self, image: str | None, lookup: Lookup) -> LocalSweep:
-        """See `Platform.sweep`. Nothing is looked up."""
         return LocalSweep(self, self._settings)
 
     def deployer(self, *, say: Say) -> LocalDeployer:
-        """The deployer. Its changes are too short to report on."""
+        # Its changes are too short to report on.
         return LocalDeployer(self._settings.home)
 
-    def prepare_router(self, show: Show = silent) -> str:
-        return ""
-
     def prepare_driver(self) -> Callable[[str], RolloutDriver]:
-        """See `Platform.prepare_driver`: a process of this machine."""
         return lambda name: start_process(name, self.name, self._settings.home)
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> NoReturn:
@@ -91,17 +80,4 @@ class LocalPlatform:
         )
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
-        """The unchanged settings: there is no local stack."""
         return self._settings
-
-    def silent_stack(self) -> None:
-        """None: there is no local stack."""
-
-    def image_route(self) -> None:
-        """See `Platform.image_route`."""
-
-    def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
-        return ""
-
-    def find_image(self, image: ImageBuild) -> str:
-        return ""

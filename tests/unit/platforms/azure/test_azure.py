@@ -17,7 +17,7 @@ from winnow.orchestrators.drive import Driver, End, observe
 from winnow.orchestrators.judge import StepJudge
 from winnow.platforms.azure import revision_plan
 from winnow.platforms.azure.deployer import AzureDeployer
-from winnow.platforms.azure.online import OnlineEndpoint
+from winnow.platforms.azure.online import OnlineDeployment, OnlineEndpoint
 from winnow.platforms.azure.platform import AzurePlatform
 from winnow.platforms.azure.workspace import Workspace, workspace_of
 from winnow.platforms.deployer import DeploymentFailedError
@@ -312,14 +312,18 @@ def test_another_deployment_name_does_not_lose_what_serves(site: Site) -> None:
 def test_a_step_lists_the_deployments_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.serve("1")
     deployer = site.deployer()
-    record, listed = deployer.observe(NAME).record, []
+    record, listed = deployer.observe(NAME).record, 0
     deployments = site.workspace.deployments
-    monkeypatch.setattr(
-        site.workspace, "deployments", lambda endpoint: listed.append(endpoint) or deployments(endpoint)
-    )
+
+    def counted(endpoint: str) -> tuple[OnlineDeployment, ...]:
+        nonlocal listed
+        listed += 1
+        return deployments(endpoint)
+
+    monkeypatch.setattr(site.workspace, "deployments", counted)
     deployer.start(record, 1, None)
     deployer.route(record)
-    assert listed == [NAME, NAME]
+    assert listed == 2
 
 
 def test_a_deployment_without_a_log_can_be_removed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
