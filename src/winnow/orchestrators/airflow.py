@@ -40,7 +40,6 @@ from winnow.platforms.airflow_stack import (
     PLUGINS,
     SECRETS,
     USER,
-    AirflowPlan,
     AirflowRequest,
     AirflowStack,
     connection,
@@ -52,7 +51,7 @@ from winnow.platforms.deployer import Say
 from winnow.platforms.images import Show, silent, with_route
 from winnow.platforms.interrupts import uninterrupted
 from winnow.platforms.ports import is_free
-from winnow.platforms.stack import LOG_LINES, StackEnd, StackLogs
+from winnow.platforms.stack import LOG_LINES, Plan, StackEnd, StackLogs
 from winnow.platforms.table import platform_for
 
 
@@ -65,7 +64,7 @@ def init(
     registry: str = "",
     is_dry_run: bool = False,
     show: Show = silent,
-) -> AirflowPlan:
+) -> Plan:
     """Start Airflow beside a project. See `winnow.api.airflow_init`."""
     environment = with_route(os.environ, registry=registry)
     stack = _stack(platform, say, environment)

@@ -25,10 +25,9 @@ from winnow.platforms.monitoring_stack import (
     GENERAL_RULES,
     RULES,
     TOKEN_FILE,
-    MonitoringPlan,
     MonitoringRequest,
 )
-from winnow.platforms.stack import StackEnd
+from winnow.platforms.stack import Plan, StackEnd
 from winnow.platforms.table import platform_for
 
 
@@ -85,7 +84,7 @@ def init(
     say: Say,
     timeout_s: float,
     is_dry_run: bool = False,
-) -> MonitoringPlan:
+) -> Plan:
     """Start what watches a platform's deployments. See `winnow.api.monitoring_init`."""
     settings = Settings.from_environment()
     chosen = platform_for(platform, settings)

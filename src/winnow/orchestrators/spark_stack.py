@@ -10,8 +10,8 @@ from winnow.config.private import make_home
 from winnow.config.settings import Settings
 from winnow.data.stage.engines.spark_engine import version
 from winnow.platforms.images import Show, silent
-from winnow.platforms.spark import SparkPlan, SparkRequest
-from winnow.platforms.stack import StackEnd
+from winnow.platforms.spark import SparkRequest
+from winnow.platforms.stack import Plan, StackEnd
 from winnow.platforms.table import spark_cluster
 
 
@@ -24,7 +24,7 @@ def init(
     timeout_s: float,
     is_dry_run: bool = False,
     show: Show = silent,
-) -> SparkPlan:
+) -> Plan:
     """Start it. See `winnow.api.spark_init`."""
     settings = Settings.from_environment()
     cluster = spark_cluster(settings, Path(), os.environ)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from winnow.config.atomic_write import replace_text
 from winnow.config.env_file import read_variables
 from winnow.platforms.images import Show, silent
-from winnow.platforms.stack import StackEnd, StackLogs
+from winnow.platforms.stack import Plan, StackEnd, StackLogs
 
 CONFIG, DAGS, PLUGINS = Path("airflow/config/airflow.cfg"), Path("airflow/dags"), Path("airflow/plugins")
 """Airflow's settings, a project's DAGs, and winnow's operators, in a clone of winnow."""
@@ -78,28 +78,13 @@ def connection(project: PurePath, winnow: str) -> dict[str, str]:
     return {"AIRFLOW_CONN_WINNOW_DEFAULT": json.dumps({"conn_type": "generic", "extra": extra})}
 
 
-class AirflowPlan(Protocol):
-    """An Airflow that is planned and not started."""
-
-    @property
-    def endpoints(self) -> Mapping[str, str]:
-        """Where its page is, and its password, by what they are. Empty where the plan is to be applied by hand."""
-
-    @property
-    def unknown(self) -> tuple[str, ...]:
-        """Facts that the plan lacks because the platform did not answer, a sentence each."""
-
-    def render(self) -> str:
-        """The plan for a person, without secrets."""
-
-
 class AirflowStack(Protocol):
     """The Airflow of a platform, started or not. Making one contacts nothing.
 
     Every method raises InputError where the platform refuses, is not there, or leaves it to another program.
     """
 
-    def plan(self, request: AirflowRequest, *, is_dry_run: bool = False) -> AirflowPlan:
+    def plan(self, request: AirflowRequest, *, is_dry_run: bool = False) -> Plan:
         """Plan a start; nothing is changed.
 
         Args:

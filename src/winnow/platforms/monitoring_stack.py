@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
-from winnow.platforms.stack import StackEnd
+from winnow.platforms.stack import Plan, StackEnd
 
 PROMETHEUS, ALERTMANAGER, GRAFANA = "prometheus", "alertmanager", "grafana"
 """Names of its services."""
@@ -47,21 +47,6 @@ class MonitoringRequest:
     ports: Mapping[str, int] = field(default_factory=lambda: PORTS)
 
 
-class MonitoringPlan(Protocol):
-    """A monitoring stack that is planned and not started."""
-
-    @property
-    def endpoints(self) -> Mapping[str, str]:
-        """The addresses of its parts, and where the token of `serve-hooks` is, by what they are."""
-
-    @property
-    def unknown(self) -> tuple[str, ...]:
-        """Facts that the plan lacks because the platform did not answer, a sentence each."""
-
-    def render(self) -> str:
-        """The plan for a person, without secrets."""
-
-
 class MonitoringStack(Protocol):
     """The monitoring stack of one platform, started or not. Making one contacts nothing.
 
@@ -74,7 +59,7 @@ class MonitoringStack(Protocol):
 
     hook: str
 
-    def plan(self, request: MonitoringRequest, *, is_dry_run: bool = False) -> MonitoringPlan:
+    def plan(self, request: MonitoringRequest, *, is_dry_run: bool = False) -> Plan:
         """Plan a start; nothing is changed.
 
         Args:

@@ -48,23 +48,28 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-class StackPlan(Protocol):
-    """A stack that is planned and not started."""
-
-    @property
-    def record(self) -> AnyStack:
-        """What other verbs will read."""
+class Plan(Protocol):
+    """Services that are planned and not started: a tracking stack, monitoring, Airflow or Spark."""
 
     @property
     def endpoints(self) -> Mapping[str, str]:
-        """The addresses of its parts once it is started, by what they are."""
+        """The addresses of its parts once it is started, and where its secrets are, by what they are."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
         """Facts that the plan lacks because the platform did not answer, a sentence each."""
+        return ()
 
     def render(self) -> str:
-        """The plan for a person, every secret starred."""
+        """The plan for a person, without secrets."""
+
+
+class StackPlan(Plan, Protocol):
+    """A tracking stack that is planned and not started."""
+
+    @property
+    def record(self) -> AnyStack:
+        """What other verbs will read."""
 
 
 class StackSecrets(Protocol):

@@ -8,14 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from winnow.config.platforms import PLATFORMS, SERVING_PLATFORMS, unknown_platform
 from winnow.config.settings import Settings
 from winnow.platforms.images import Images
 from winnow.platforms.platform import Platform, ServingPlatform
 from winnow.platforms.regular_calls import RegularCalls
-from winnow.platforms.spark import SparkCluster
+
+if TYPE_CHECKING:
+    from winnow.platforms.docker.spark import DockerSpark
 
 CallKind = Literal["timer", "cronjob"]
 _Factory: TypeAlias = Callable[[Settings, Mapping[str, str]], Platform]
@@ -66,7 +68,7 @@ def images(environment: Mapping[str, str] = os.environ) -> Images:
     return DockerImages(environment)
 
 
-def spark_cluster(settings: Settings, folder: Path, environment: Mapping[str, str] = os.environ) -> SparkCluster:
+def spark_cluster(settings: Settings, folder: Path, environment: Mapping[str, str] = os.environ) -> DockerSpark:
     """The standalone Spark on this machine's engine; nothing is contacted.
 
     Args:

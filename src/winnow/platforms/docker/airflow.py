@@ -54,7 +54,7 @@ _WHAT = "Airflow"
 
 @dataclass(frozen=True)
 class DockerAirflowPlan:
-    """Implements `winnow.platforms.airflow_stack.AirflowPlan`.
+    """Implements `winnow.platforms.stack.Plan`.
 
     Attributes:
         secrets: by the variable that holds each.

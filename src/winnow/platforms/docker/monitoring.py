@@ -55,7 +55,7 @@ _ANSWER_S = 2.0
 
 @dataclass(frozen=True)
 class DockerMonitoringPlan:
-    """Implements `winnow.platforms.monitoring_stack.MonitoringPlan`.
+    """Implements `winnow.platforms.stack.Plan`.
 
     Attributes:
         folder: where the configuration is written.

@@ -23,7 +23,7 @@ from winnow.platforms.docker.compose_project import ADDRESS, ComposeProject
 from winnow.platforms.images import BuildOptions, Show, silent
 from winnow.platforms.readiness import own_answer
 from winnow.platforms.spark import SparkRequest
-from winnow.platforms.stack import LOG_LINES, StackEnd, StackError
+from winnow.platforms.stack import LOG_LINES, Plan, StackEnd, StackError
 
 COMPOSE_FILE, DOCKERFILE = "compose.spark.yaml", "Dockerfile.spark"
 LABEL = "winnow.spark"
@@ -33,8 +33,8 @@ _ANSWER_S = 2.0
 
 
 @dataclass(frozen=True)
-class DockerSparkPlan:
-    """Implements `winnow.platforms.spark.SparkPlan`."""
+class DockerSparkPlan(Plan):
+    """The image, and the command that starts the containers."""
 
     request: SparkRequest
     image: BuildPlan
@@ -54,7 +54,9 @@ class DockerSparkPlan:
 
 
 class DockerSpark:
-    """Implements `winnow.platforms.spark.SparkCluster`.
+    """The standalone Spark of a home, started or not. Making one contacts nothing.
+
+    Every method raises InputError where no engine answers, and UnreachableError where it stops answering.
 
     Args:
         project: name of the tracking stack's Compose project, from which this one's is made.
@@ -87,6 +89,11 @@ class DockerSpark:
         )
 
     def plan(self, request: SparkRequest, *, is_dry_run: bool = False) -> DockerSparkPlan:
+        """Plan a start; nothing is changed, and for a dry run nothing is asked.
+
+        Raises:
+            InputError: a port is taken, or it runs for another home.
+        """
         options = BuildOptions.from_environment(self._environment, base=BASE)
         base = options.base_image or f"python:{request.python}-slim-bookworm"
         image = BuildPlan(
@@ -108,6 +115,12 @@ class DockerSpark:
 
     @asking(_WHAT)
     def start(self, plan: DockerSparkPlan, timeout_s: float, show: Show = silent) -> None:
+        """Build its image, start it, and wait until the worker has registered; harmless where it runs already.
+
+        Raises:
+            BuildFailedError: the image was not built.
+            StackError: it does not become ready.
+        """
         build(plan.image, show, environment=self._environment)
         self._data.mkdir(parents=True, exist_ok=True)  # Docker would create it as root
         if not self._conf.is_file():
@@ -124,12 +137,14 @@ class DockerSpark:
             self._clock.sleep(0.2)
 
     def plan_end(self) -> StackEnd:
+        """Plan a removal; nothing is changed."""
         name = self._project.name
         steps = (f"remove the containers and the volume of the project {name}", f"delete {self._conf.parent}")
         return self._project.plan_end(steps, "Prepared rows stay.")
 
     @asking(_WHAT)
     def end(self) -> None:
+        """Remove it, with its secret. Raises StackError where that fails."""
         self._project.down(self._variables(SparkRequest("", ""), "none"), volumes=True)
         shutil.rmtree(self._conf.parent, ignore_errors=True)
 
