@@ -1,4 +1,4 @@
-"""The right to change a deployment, as a locked file: the system unlocks it when its process ends, however that is."""
+"""Files of a deployment: the right to change it is a locked file, which the system unlocks when its process ends."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def held_file(lock: Path, name: str) -> Iterator[HeldFile]:
             raise InputError(
                 f"deployment '{name}'",
                 expected="no other process that changes it",
-                found=f"{_text(lock) or 'one'}, which does",
+                found=f"{text_of(lock) or 'one'}, which does",
                 remedy=f"Wait until it has ended (`{next_command('rollout-status', name=name)}`).",
             )
         lock.write_text(this_process(), encoding="utf-8")
@@ -53,11 +53,12 @@ def holder_of(lock: Path) -> str:
     if not lock.is_file():
         return ""
     with try_locked(lock) as is_free:
-        return "" if is_free else _text(lock)
+        return "" if is_free else text_of(lock)
 
 
-def _text(lock: Path) -> str:
+def text_of(file: Path) -> str:
+    """The text of a file; empty where there is none."""
     try:
-        return lock.read_text(encoding="utf-8").strip()
-    except OSError:
+        return file.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
         return ""

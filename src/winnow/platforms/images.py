@@ -1,8 +1,4 @@
-"""Images as code outside `platforms/docker` sees them: how they are built, found and delivered.
-
-A Docker engine on this machine builds the images that containers and pods run. `platforms/docker` implements `Images`;
-`winnow.platforms.table` passes it to the platforms that need one.
-"""
+"""Images as code outside `platforms/docker` sees them: how this machine's engine builds, finds and delivers them."""
 
 from __future__ import annotations
 
@@ -41,9 +37,6 @@ class BuildOptions:
         network: Docker's `--network` for the steps that install (`host` where only the host's VPN reaches an index).
         pip_config: a pip.conf that those steps see and that no layer keeps.
         extras: pyproject.toml's extras that a server's image has besides what every server needs.
-
-    Raises:
-        InputError: the registry is a web address.
     """
 
     base_image: str = ""
@@ -57,11 +50,7 @@ class BuildOptions:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, *, base: str) -> BuildOptions:
-        """The options that the environment sets. `base`: the variable of the base image.
-
-        Raises:
-            InputError: the pip.conf is no file.
-        """
+        """The options that the environment sets. `base`: the variable of the base image."""
         config = environment.get(PIP_CONFIG, "")
         return cls(
             base_image=environment.get(base, ""),
@@ -94,13 +83,7 @@ def checked_pip_config(path: Path, place: str) -> Path:
 
 @dataclass(frozen=True)
 class BuildStep:
-    """One step of a build.
-
-    Attributes:
-        name: what it does, as the build names it.
-        took_s: how long it took; None while it runs.
-        line: the last line that it printed.
-    """
+    """One step of a build, the last line that it printed, and how long it took: None while it runs."""
 
     name: str
     took_s: float | None = None
@@ -115,12 +98,7 @@ def silent(step: BuildStep) -> None:
 
 
 class BuildFailedError(WinnowError):
-    """A build, a push or a load failed.
-
-    Args:
-        lines: the last lines of its output.
-        remedy: what to do about it, where that is known.
-    """
+    """A build, a push or a load failed. `lines`: the last ones of its output."""
 
     def __init__(self, tag: str, lines: Iterable[str], *, what: str = "built", remedy: str = "") -> None:
         shown = "".join(f"\n    {line}" for line in lines) or " (empty)"
@@ -142,9 +120,6 @@ class ImageRoute:
         load: a command that is given an image's name.
         cluster: the cluster's identity: an image on one cluster is not on another.
         notes: the file that records what was loaded; None records nothing.
-
-    Raises:
-        InputError: the registry is a web address.
     """
 
     registry: str = ""
@@ -160,12 +135,8 @@ class ImageRoute:
         cls, environment: Mapping[str, str] = os.environ, *, cluster: str = "", home: Path | None = None
     ) -> ImageRoute:
         """The route that the environment sets; an empty variable counts as not set."""
-        return cls(
-            registry=environment.get(REGISTRY, ""),
-            load=environment.get(LOAD, ""),
-            cluster=cluster,
-            notes=None if home is None else home / NOTES,
-        )
+        notes = None if home is None else home / NOTES
+        return cls(environment.get(REGISTRY, ""), environment.get(LOAD, ""), cluster, notes)
 
     def check(self) -> None:
         """Raises InputError where an image that was only just built could not reach the nodes."""
@@ -244,9 +215,10 @@ class ImageBuild(Protocol):
         """The id of the image that was built from the same inputs before; None where there is none."""
 
     def build(self, show: Show = silent) -> str:
-        """Build it unless `find` finds it, push it where a registry is named, and return the name by which it runs.
+        """Build it unless `find` finds it, and push it where a registry is named.
 
-        That is the image's id, or `REPOSITORY@sha256:…` after a push.
+        Returns:
+            The name by which it runs: its id, or `REPOSITORY@sha256:…` after a push.
 
         Raises:
             InputError: there is no `docker` command.
@@ -274,8 +246,7 @@ class Images(Protocol):
     def plan_train_images(self, request: TrainImagesRequest) -> tuple[ImageBuild, ...]:
         """The images of a sweep as they would be built; no engine is contacted.
 
-        Raises:
-            InputError: the folder is no winnow project, or has no such file or extra.
+        Raises InputError where the folder is no winnow project, or has no such file or extra.
         """
 
     def plan_tracking_image(self, folder: Path, options: BuildOptions, extras: Sequence[str]) -> ImageBuild:
@@ -285,11 +256,7 @@ class Images(Protocol):
         """Airflow's image, with the project's code, as `plan_train_images` plans the workers'."""
 
     def plan_model_image(self, request: ModelImageRequest) -> ImageBuild:
-        """The image of a model as it would be built; where no engine answers, with `ImageBuild.unknown`.
-
-        Raises:
-            InputError: the bundle is damaged, or the project's files are not in the folder.
-        """
+        """The image of a model as it would be built. Raises InputError where its bundle is damaged."""
 
     def plan_router_image(self, folder: Path, options: BuildOptions, *, is_cached: bool = True) -> ImageBuild:
         """The image of the routers between two revisions, which holds no model; else as `plan_model_image`."""
@@ -301,11 +268,7 @@ class Images(Protocol):
         """The names of the images on the engine that were built for a project, sorted; ids of those without a name."""
 
     def sbom(self, reference: str) -> str:
-        """What an image holds, as a CycloneDX document; equal images give equal text.
-
-        Raises:
-            InputError: there is no such image, or it has no Python in /opt/venv, as winnow's images have.
-        """
+        """What an image of winnow's holds, as a CycloneDX document; equal images give equal text."""
 
     def deliver(
         self, identifier: str, name: str, route: ImageRoute, show: Show = silent, *, is_forced: bool = False

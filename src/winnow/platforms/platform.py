@@ -1,7 +1,4 @@
-"""A platform: where models are served, and mostly sweeps run, too. Code above `platforms/` meets it in a protocol.
-
-`winnow.platforms.table` maps names to platforms. Making one contacts nothing.
-"""
+"""A platform: where models are served, and mostly sweeps run, too. Making one contacts nothing."""
 
 from __future__ import annotations
 
@@ -57,7 +54,7 @@ class Capabilities(ServingCapabilities):
 
     Attributes:
         workers: what messages call the workers.
-        has_nodes: a worker group may have several nodes.
+        has_nodes: worker groups may have several nodes.
         limits_resources: it holds groups to the CPUs and the memory that they are given.
         schedules_machines: a scheduler finds a machine for each group, and gives it GPUs of its own.
         is_left_by_interrupt: Ctrl-C leaves groups at work.
@@ -169,33 +166,17 @@ class Platform(ServingPlatform, Protocol):
 
         Args:
             given: settings by name (`winnow.platforms.stack_variables`); an empty one restores the default.
-            folder: the project's, with compose.yaml and k8s/.
-            say: receives what is being done, a line each.
+            folder: the project's, with compose files and k8s/. It is the same for the stacks below.
 
         Raises:
-            InputError: the platform has no stack, or a file of it is missing.
+            InputError: the platform has no stack, or a file of it is missing. So do the next two.
         """
 
     def monitoring_stack(self, *, folder: Path, say: Say) -> MonitoringStack:
-        """What watches the platform's deployments, started or not; nothing is contacted.
-
-        Args:
-            folder: the project's, with compose.monitoring.yaml and k8s/.
-            say: receives what is being done, a line each.
-
-        Raises:
-            InputError: the platform has none, or a file of it is missing.
-        """
+        """What watches the platform's deployments, started or not; nothing is contacted."""
 
     def airflow_stack(self, *, folder: Path, say: Say) -> AirflowStack:
-        """Airflow on the platform, started or not; nothing is contacted.
-
-        Args:
-            folder: the project's, with compose.airflow.yaml or k8s/airflow.
-
-        Raises:
-            InputError: the platform has none, or a file of it is missing.
-        """
+        """Airflow on the platform, started or not; nothing is contacted."""
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
         """The settings, with addresses of the platform's stack in use that answer on this machine.
@@ -216,12 +197,7 @@ class Platform(ServingPlatform, Protocol):
 
 @dataclass(frozen=True)
 class PlatformDocuments:
-    """Documents that are generated from a platform's code.
-
-    Attributes:
-        parts: the text for each `<!-- generated: NAME -->`, by name.
-        files: the content of each file that is generated as a whole, by its path in the project.
-    """
+    """What is generated from a platform's code: parts of documents by their name, whole files by their path."""
 
     parts: Mapping[str, Callable[[], str]] = field(default_factory=dict)
     files: Mapping[str, Callable[[], str]] = field(default_factory=dict)

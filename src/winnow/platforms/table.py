@@ -24,11 +24,7 @@ _Factory: TypeAlias = Callable[[Settings, Mapping[str, str]], Platform]
 
 
 def platform_for(name: str, settings: Settings, environment: Mapping[str, str] = os.environ) -> Platform:
-    """The platform of a name, which runs sweeps; nothing is contacted.
-
-    Raises:
-        InputError: there is no such platform.
-    """
+    """The platform of a name, which runs sweeps; nothing is contacted. Raises InputError where there is none."""
     factory = _TABLE.get(name)
     if factory is None:
         raise unknown_platform(name)
@@ -36,11 +32,7 @@ def platform_for(name: str, settings: Settings, environment: Mapping[str, str] =
 
 
 def serving_platform_for(name: str, settings: Settings, environment: Mapping[str, str] = os.environ) -> ServingPlatform:
-    """The platform of a name, which may be one that only serves; nothing is contacted.
-
-    Raises:
-        InputError: there is no such platform.
-    """
+    """The platform of a name, which may be one that only serves; else as `platform_for`."""
     factory = _SERVING_ONLY.get(name)
     return platform_for(name, settings, environment) if factory is None else factory(settings, environment)
 
@@ -58,11 +50,7 @@ def all_platforms(settings: Settings, environment: Mapping[str, str] = os.enviro
 
 
 def images(environment: Mapping[str, str] = os.environ) -> Images:
-    """The images of this machine's engine; nothing is contacted.
-
-    Args:
-        environment: names the engine.
-    """
+    """The images of this machine's engine, which the environment names; nothing is contacted."""
     from winnow.platforms.docker.images import DockerImages
 
     return DockerImages(environment)
@@ -71,11 +59,7 @@ def images(environment: Mapping[str, str] = os.environ) -> Images:
 def spark_cluster(settings: Settings, folder: Path, environment: Mapping[str, str] = os.environ) -> DockerSpark:
     """The standalone Spark on this machine's engine; nothing is contacted.
 
-    Args:
-        folder: the project's.
-
-    Raises:
-        InputError: a file of winnow's is missing.
+    Raises InputError where a file of winnow's is missing.
     """
     from winnow.platforms.docker.platform import stack_project
     from winnow.platforms.docker.spark import DockerSpark
@@ -87,8 +71,7 @@ def spark_cluster(settings: Settings, folder: Path, environment: Mapping[str, st
 def regular_calls(kind: CallKind, calls: RegularCalls, settings: Settings) -> str:
     """What calls `winnow monitor` and `winnow retrain` again and again: systemd units, or CronJobs as YAML.
 
-    Raises:
-        InputError: a CronJob cannot make these calls.
+    Raises InputError where a CronJob cannot make these calls.
     """
     if kind == "timer":
         from winnow.platforms.systemd import units
@@ -131,7 +114,4 @@ def _kserve(settings: Settings, environment: Mapping[str, str]) -> ServingPlatfo
 
 
 _TABLE: Mapping[str, _Factory] = {"local": _local, "docker": _docker, "kubernetes": _kubernetes}
-_SERVING_ONLY: Mapping[str, Callable[[Settings, Mapping[str, str]], ServingPlatform]] = {
-    "azure": _azure,
-    "kserve": _kserve,
-}
+_SERVING_ONLY: Mapping[str, Callable[..., ServingPlatform]] = {"azure": _azure, "kserve": _kserve}

@@ -23,7 +23,7 @@ from winnow.platforms.azure.online import (
 from winnow.platforms.azure.revision_plan import revision_number
 from winnow.platforms.azure.workspace import ENDPOINT, Workspace
 from winnow.platforms.deployer import Deployer, Endpoint, ManualAccess, UnknownDeploymentError, check_next, revision_in
-from winnow.platforms.held_file import HeldFile, held_file, holder_of
+from winnow.platforms.held_file import HeldFile, held_file, holder_of, text_of
 from winnow.routing import Counts, Observation, Record, ReplicaObserved, Revision, RouterReport
 
 OTHER_TAGS = 5
@@ -92,7 +92,7 @@ class AzureDeployer(Deployer):
             record=record,
             replicas=tuple(replica for each in self._online.deployments(endpoint.name) for replica in _replicas(each)),
             entry_serial=record.route.serial if record.route.stable and is_followed else None,
-            wish=self._text(name, "wish"),
+            wish=text_of(self._folder(name) / "wish"),
             url=endpoint.url.removesuffix(revision_plan.ROUTES["scoring_route"]) if record.route.stable else "",
         )
 
@@ -101,7 +101,6 @@ class AzureDeployer(Deployer):
         return held_file(self._folder(name) / "driver", name)
 
     def driver(self, name: str) -> str:
-        """See `Deployer.driver`: of this home."""
         return holder_of(self._folder(name) / "driver")
 
     def write(self, record: Record) -> None:
@@ -111,7 +110,8 @@ class AzureDeployer(Deployer):
             tags = {revision_plan.NAME: record.name, **revision_plan.record_tags(record)}
             self._online.put_endpoint(OnlineEndpoint(name, tags))
         elif _replaced(endpoint, record) != record:
-            tags = {**_other_tags(endpoint), **revision_plan.record_tags(record)}
+            others = {n: text for n, text in endpoint.tags.items() if not n.startswith(f"{revision_plan.RECORD}.")}
+            tags = {**others, **revision_plan.record_tags(record)}
             self._online.put_endpoint(replace(endpoint, tags=tags))
 
     def wish(self, name: str, wish: str) -> None:
@@ -172,11 +172,9 @@ class AzureDeployer(Deployer):
         return {}
 
     def retire(self, record: Record, number: int) -> None:
-        """See `Deployer.retire`. Logs stay."""
         self._delete(record.name, number)
 
     def remove(self, name: str) -> bool:
-        """See `Deployer.remove`. Logs stay."""
         endpoint = self._find(name)
         if endpoint is None:
             return False
@@ -310,10 +308,6 @@ class AzureDeployer(Deployer):
         folder.mkdir(parents=True, exist_ok=True)
         replace_text(folder / file, text)
 
-    def _text(self, name: str, file: str) -> str:
-        path = self._folder(name) / file
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
-
 
 def _record(endpoint: OnlineEndpoint) -> Record:
     try:
@@ -334,11 +328,6 @@ def _replaced(endpoint: OnlineEndpoint, record: Record) -> Record:
 
 def _users_tags(endpoint: OnlineEndpoint) -> Mapping[str, str]:
     return {name: value for name, value in endpoint.tags.items() if not name.startswith("winnow.")}
-
-
-def _other_tags(endpoint: OnlineEndpoint) -> Mapping[str, str]:
-    """All tags but those of the record."""
-    return {n: value for n, value in endpoint.tags.items() if not n.startswith(f"{revision_plan.RECORD}.")}
 
 
 def _replicas(deployment: OnlineDeployment) -> tuple[ReplicaObserved, ...]:

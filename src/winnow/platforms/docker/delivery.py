@@ -30,20 +30,13 @@ _ID_LENGTH = 12
 def deliver(
     engine: Engine, identifier: str, name: str, route: ImageRoute, show: Show = silent, *, is_forced: bool = False
 ) -> str:
-    """The name under which the cluster's nodes can run an image of the engine; the image is delivered if necessary.
-
-    Args:
-        identifier: the image's id.
-        name: what it is called, as `winnow-train`; a registry and a tag in it are passed over.
-        is_forced: load it again where it was loaded before: a node may be new, or have made room.
-
-    Raises:
-        InputError: there is no way to the cluster, or the command for it is not there.
-        BuildFailedError: the registry did not take it, or the command failed.
-    """
+    """See `Images.deliver`."""
     repository = repository_of(name)
     if route.registry:
-        return _pushed(engine, identifier, f"{route.registry.rstrip('/')}/{repository}", show)
+        repository = f"{route.registry.rstrip('/')}/{repository}"
+        # Pushing an image that is there takes a second, and the registry may have been emptied since the last push.
+        push(_tagged(engine, identifier, repository), show)
+        return pushed_digest(engine, identifier, repository)
     loaded = _read(route.notes).get(route.cluster, {}).get(identifier)
     if loaded is not None and not (route.load and is_forced):
         return loaded
@@ -55,11 +48,7 @@ def deliver(
 
 
 def pushed_digest(engine: Engine, identifier: str, repository: str) -> str:
-    """`REPOSITORY@sha256:…` of an image that was pushed there.
-
-    Raises:
-        BuildFailedError: the engine does not know it by such a name.
-    """
+    """`REPOSITORY@sha256:…` of an image that was pushed. Raises BuildFailedError where the engine knows none."""
     from docker.auth import resolve_repository_name
 
     # Docker names repositories of its hub without a host, even where they were given with one.
@@ -82,12 +71,6 @@ def _tagged(engine: Engine, identifier: str, repository: str) -> str:
     tag = identifier.removeprefix("sha256:")[:_ID_LENGTH]
     engine.images.get(identifier).tag(repository, tag)
     return f"{repository}:{tag}"
-
-
-def _pushed(engine: Engine, identifier: str, repository: str, show: Show) -> str:
-    # Pushing an image that is there takes a second, and the registry may have been emptied since the last push.
-    push(_tagged(engine, identifier, repository), show)
-    return pushed_digest(engine, identifier, repository)
 
 
 def _loaded(engine: Engine, identifier: str, repository: str, route: ImageRoute, show: Show) -> str:
@@ -124,12 +107,9 @@ def _loaded(engine: Engine, identifier: str, repository: str, route: ImageRoute,
 
 
 def _read(notes: Path | None) -> dict[str, dict[str, str]]:
-    """What was loaded: cluster → image's id → tag."""
-    if notes is None or not notes.is_file():
-        return {}
+    """What was loaded: cluster → image's id → tag. A truncated file costs one more load."""
     try:
-        found = json.loads(notes.read_text(encoding="utf-8"))
+        found = json.loads(notes.read_text(encoding="utf-8")) if notes is not None and notes.is_file() else {}
     except ValueError:
-        # A truncated file costs one more load.
         return {}
     return found if isinstance(found, dict) else {}

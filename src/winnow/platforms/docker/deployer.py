@@ -37,7 +37,7 @@ from winnow.platforms.docker.entry import PROXY_IMAGE, TAKEOVER_S, Address, addr
 from winnow.platforms.docker.images import DockerImages
 from winnow.platforms.docker.prod_image import ROUTER as ROUTER_IMAGE
 from winnow.platforms.docker.revision_plan import PROXY, ROUTER_SETTINGS, ContainerRequest, container_name
-from winnow.platforms.held_file import HeldFile, held_file, holder_of
+from winnow.platforms.held_file import HeldFile, held_file, holder_of, text_of
 from winnow.platforms.images import PROD_BASE, BuildOptions
 from winnow.platforms.labels import DEPLOYMENT, FOLDER
 from winnow.routing import Observation, Record, ReplicaObserved, Revision, RouterReport
@@ -97,7 +97,7 @@ class DockerDeployer(Deployer):
 
     @asking(_WHAT)
     def check_change(self, record: Record, number: int) -> None:
-        """See `Deployer.check_change`. A revision without an image is one whose image is still to be built."""
+        # A revision without an image is one whose image is still to be built.
         import docker
 
         revision, found = revision_in(record, number), self._find(record.name)
@@ -120,7 +120,7 @@ class DockerDeployer(Deployer):
 
     @asking(_WHAT)
     def observe(self, name: str) -> Observation:
-        """See `Deployer.observe`. Where the route file is lost, the record has the replicas' revisions and no route."""
+        # Where the route file is lost, the record has the replicas' revisions and no route.
         found = self._found(name)
         record, routers = found.record, found.current_routers
         ready = found.ready((*found.replicas, *routers))
@@ -133,7 +133,7 @@ class DockerDeployer(Deployer):
             replicas=_observed(found.replicas, ready),
             routers=_observed(routers, ready),
             entry_serial=serial,
-            wish=_text_of(found.folder / "wish"),
+            wish=text_of(found.folder / "wish"),
             url=url,
         )
 
@@ -174,7 +174,7 @@ class DockerDeployer(Deployer):
 
     @asking(_WHAT)
     def scale(self, record: Record, number: int, replicas: int) -> None:
-        """See `Deployer.scale`. The entry sends no further requests to replicas before they are asked to end."""
+        # The entry sends no further requests to replicas before they are asked to end.
         found = self._found(record.name)
         missing = replicas - sum(is_alive(each) for each in found.of(number))
         if missing > 0:
@@ -246,7 +246,7 @@ class DockerDeployer(Deployer):
 
     @asking(_WHAT)
     def remove(self, name: str) -> bool:
-        """See `Deployer.remove`. Images and the ends of logs stay. Removes deployments of earlier versions too."""
+        # Images and the ends of logs stay. Deployments of earlier versions are removed, too.
         found = self._find(name)
         if found is None:
             return False
@@ -290,7 +290,7 @@ class DockerDeployer(Deployer):
 
     @asking(_WHAT)
     def log_place(self, name: str, number: int) -> str:
-        """See `Deployer.log_place`. The log of a replica that failed is kept when the replica is removed."""
+        # The log of a replica that failed is kept when the replica is removed.
         found = self._find(name)
         if found is not None and found.of(number):
             newest = found.of(number)[-1]
@@ -312,7 +312,6 @@ class DockerDeployer(Deployer):
         return on_engine.find(self._engine, name, self._root / name)
 
     def _found(self, name: str) -> EngineDeployment:
-        """The deployment. Raises UnknownDeploymentError, and InputError where an earlier version made it."""
         found = self._find(name)
         if found is None:
             raise UnknownDeploymentError(name, self.names())
@@ -341,14 +340,10 @@ class DockerDeployer(Deployer):
         found.routes.chmod(0o755)  # despite the umask: the entry runs as another user
 
     def _replace(self, found: EngineDeployment, record: Record, make: Callable[[str], str]) -> None:
-        """Replace the route file, in one step, unless another process has since it was read.
-
-        Raises:
-            OvertakenError: another process has.
-        """
+        """Replace the route file, in one step. Raises OvertakenError where another process has since it was read."""
         self._prepare_folder(found)
         with locked(found.routes):
-            text = _text_of(found.routes / traefik.FILE)
+            text = text_of(found.routes / traefik.FILE)
             check_next(replace(found, text=text).record, record)
             _write(found, make(text))
 
@@ -373,7 +368,9 @@ class DockerDeployer(Deployer):
         """Start the replicas that a revision lacks, and those anew that ended."""
         if revision.settings.key:
             key = key if key is not None else _kept_key(found, revision)
-            _keep_key(found.folder / "keys", revision.settings.key, key)
+            keys = found.folder / "keys"  # for the time when no replica has it
+            keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_text(keys / revision.settings.key, key, mode=0o600)
         is_routed = revision.number in (found.record.route.stable, found.record.route.candidate)
         requests = [
             revision_plan.replica(record.name, revision, index, key, is_restarted=is_routed) for index in range(count)
@@ -394,19 +391,15 @@ class DockerDeployer(Deployer):
             self._say(f"warning: replicas are not scraped: {error}")
 
     def _start_routers(self, found: EngineDeployment, record: Record, undo: contextlib.ExitStack) -> None:
-        """Start the routers of a route, and wait until they are ready.
-
-        Raises:
-            WinnowError: they do not become ready.
-        """
+        """Start the routers of a route, and wait until they are ready. Raises WinnowError where they do not become."""
         if not record.route.needs_routers:
             return
         image = record.router_image or self._router_image()
-        requests = {
-            each.name: each
+        wanted = [
+            revision_plan.router(record, index, image, secrets.token_urlsafe(32))
             for index in range(record.router_replicas)
-            for each in [revision_plan.router(record, index, image, secrets.token_urlsafe(32))]
-        }
+        ]
+        requests = {each.name: each for each in wanted}
         present = [each for each in found.routers if str(each.name) in requests]
         kept = {str(each.name): each for each in present if _is_router_of(each, requests[str(each.name)])}
         containers.retire([each for each in present if str(each.name) not in kept], found.logs)
@@ -511,12 +504,6 @@ def _kept_key(found: EngineDeployment, revision: Revision) -> str:
     return key
 
 
-def _keep_key(folder: Path, fingerprint: str, key: str) -> None:
-    """Keep a key for the time when no replica has it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    replace_text(folder / fingerprint, key, mode=0o600)
-
-
 def _write(found: EngineDeployment, text: str) -> None:
     """Replace the route file. Traefik runs as another user, and skips the draft, whose name does not end in `.yaml`."""
     replace_text(found.routes / traefik.FILE, text, mode=0o644)
@@ -529,13 +516,6 @@ def _restore(found: EngineDeployment) -> None:
             _write(found, found.text)
         else:
             (found.routes / traefik.FILE).unlink(missing_ok=True)
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
 
 
 def _refuse_too_many(revision: Revision, memory_bytes: int) -> None:

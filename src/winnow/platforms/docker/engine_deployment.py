@@ -13,6 +13,7 @@ from winnow.config.next_command import next_command, next_flag
 from winnow.platforms.api_key import API_KEY
 from winnow.platforms.docker import revision_plan, traefik
 from winnow.platforms.docker.revision_plan import PROXY, REPLICA, ROUTER
+from winnow.platforms.held_file import text_of
 from winnow.platforms.labels import DEPLOYMENT, FOLDER, REVISION, REVISION_JSON, ROLE, SERIAL
 from winnow.platforms.readiness import READY_PATH
 from winnow.routing import Record, ReplicaObserved, Revision, revision_of
@@ -47,12 +48,7 @@ FEWEST_RESTARTS = 3
 
 @dataclass(frozen=True)
 class EngineDeployment:
-    """What an engine has of a deployment.
-
-    Attributes:
-        folder: where its files are, `HOME/deployments/docker/NAME`.
-        text: of its route file; empty where that is lost.
-    """
+    """What an engine has of a deployment, and the text of its route file, which is empty where that is lost."""
 
     name: str
     folder: Path
@@ -64,8 +60,7 @@ class EngineDeployment:
     def record(self) -> Record:
         """The record; where the route file is lost, the revisions that replicas name, and a route to none.
 
-        Raises:
-            ValueError: the route file is not one of this version's.
+        Raises ValueError where the route file is not one of this version's.
         """
         if self.text:
             return traefik.record_in(self.text)
@@ -136,8 +131,19 @@ class EngineDeployment:
             return None
 
     def ready(self, containers: Sequence[Container]) -> frozenset[str]:
-        """Names of the containers that take requests."""
-        return ready_names(containers, revision_plan.network_name(self.name))
+        """Names of the containers that take requests. One that runs asks all, each at its address."""
+        import docker
+
+        running, network = [each for each in containers if is_running(each)], revision_plan.network_name(self.name)
+        addresses = {_address(each, network): str(each.name) for each in running}
+        for each in running:
+            try:
+                printed = run_in(each, PROBE, *sorted(addresses))
+            except docker.errors.APIError:  # it has ended since
+                continue
+            if printed is not None:
+                return frozenset(addresses[line] for line in printed.split() if line in addresses)
+        return frozenset()
 
 
 def find(engine: Engine, name: str, folder: Path) -> EngineDeployment | None:
@@ -149,21 +155,20 @@ def find(engine: Engine, name: str, folder: Path) -> EngineDeployment | None:
     Raises:
         InputError: the network's name is taken by another.
     """
-    network = _network(engine, name)
+    wanted = revision_plan.network_name(name)
+    network = next((each for each in engine.networks.list(names=[wanted]) if each.name == wanted), None)
+    if network is not None and labels_of(network).get(DEPLOYMENT) != name:
+        raise taken("network", wanted)
     containers = tuple(_labelled(engine, f"{DEPLOYMENT}={name}"))
     if network is None and not containers:
         return None
     given = labels_of(network).get(FOLDER) if network is not None else None
     place = Path(given) if given is not None else folder
-    return EngineDeployment(name, place, network, containers, _read(place / "routes" / traefik.FILE))
+    return EngineDeployment(name, place, network, containers, text_of(place / "routes" / traefik.FILE))
 
 
 def checked(found: EngineDeployment) -> EngineDeployment:
-    """The same deployment, which is one of this version's.
-
-    Raises:
-        InputError: an earlier version made it, or its route file cannot be read.
-    """
+    """The same deployment. Raises InputError where an earlier version made it, or its route file cannot be read."""
     if found.is_previous:
         raise InputError(
             f"deployment '{found.name}'",
@@ -202,27 +207,8 @@ def images_of(engine: Engine) -> set[str]:
     return found
 
 
-def ready_names(containers: Sequence[Container], network: str) -> frozenset[str]:
-    """Names of the containers that take requests. One that runs asks all, each at its address."""
-    import docker
-
-    addresses = {_address(each, network): str(each.name) for each in containers if is_running(each)}
-    for each in (each for each in containers if is_running(each)):
-        try:
-            printed = run_in(each, PROBE, *sorted(addresses))
-        except docker.errors.APIError:  # it has ended since
-            continue
-        if printed is not None:
-            return frozenset(addresses[line] for line in printed.split() if line in addresses)
-    return frozenset()
-
-
 def run_in(container: Container, program: str, *arguments: str) -> str | None:
-    """What a Python program prints in a container; None where it failed, or was ended with the container.
-
-    Raises:
-        docker.errors.APIError: the container does not run.
-    """
+    """What a Python program prints in a running container; None where it failed, or was ended with the container."""
     status, output = container.exec_run([PYTHON, "-IS", "-c", program, *arguments])
     return output.decode() if status == 0 and isinstance(output, bytes) else None
 
@@ -307,23 +293,8 @@ def taken(kind: str, name: str) -> InputError:
     )
 
 
-def _network(engine: Engine, name: str) -> Network | None:
-    wanted = revision_plan.network_name(name)
-    found = next((each for each in engine.networks.list(names=[wanted]) if each.name == wanted), None)
-    if found is not None and labels_of(found).get(DEPLOYMENT) != name:
-        raise taken("network", wanted)
-    return found
-
-
 def _labelled(engine: Engine, label: str) -> Iterable[Container]:
     return engine.containers.list(all=True, filters={"label": label}, ignore_removed=True)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
 
 
 def _revision(container: Container) -> Revision:

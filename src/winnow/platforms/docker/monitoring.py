@@ -26,6 +26,7 @@ from winnow.platforms.docker import engine_deployment as on_engine
 from winnow.platforms.docker import scraping
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.compose_project import ADDRESS, SERVICE, ComposeProject, compose_file
+from winnow.platforms.held_file import text_of
 from winnow.platforms.labels import MONITORING
 from winnow.platforms.monitoring_stack import (
     ALERTMANAGER,
@@ -72,7 +73,6 @@ class DockerMonitoringPlan:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """What runs."""
         return (PROMETHEUS, ALERTMANAGER, *((GRAFANA,) if self.request.has_grafana else ()))
 
     @property
@@ -150,7 +150,7 @@ class DockerMonitoring:
 
     @asking(_WHAT)
     def start(self, plan: DockerMonitoringPlan, timeout_s: float) -> None:
-        before = {path: _text(self._folder / path) for path in plan.files}
+        before = {path: text_of(self._folder / path) for path in plan.files}
         self._write(plan)
         self._say(f"starting {', '.join(plan.services)}")
         self._project.run(plan.command, plan.environment)
@@ -313,7 +313,3 @@ def _value(url: str, metric: str) -> str:
     """The value of a metric without labels; empty where the service does not answer."""
     lines = (own_answer(f"{url}/metrics", timeout_s=_ANSWER_S) or "").splitlines()
     return next((line.partition(" ")[2] for line in lines if line.startswith(f"{metric} ")), "")
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""

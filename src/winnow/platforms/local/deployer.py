@@ -26,7 +26,7 @@ from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
 from winnow.config.process_identity import ProcessIdentity
 from winnow.platforms.deployer import Deployer, UnknownDeploymentError, check_next, revision_in
-from winnow.platforms.held_file import HeldFile, held_file, holder_of
+from winnow.platforms.held_file import HeldFile, held_file, holder_of, text_of
 from winnow.platforms.local import process, revision_plan
 from winnow.platforms.local.processes import LOOK_S, Processes
 from winnow.platforms.local.revision_plan import OWN_HOST, EarlierState, Folder, Process, State
@@ -100,7 +100,7 @@ class LocalDeployer(Deployer):
             replicas=tuple(processes.observed(each) for each in kept if each.revision),
             routers=tuple(processes.observed(each) for each in kept if _is_router_of(each, route)),
             entry_serial=state.entry_serial if ahead and all(each.is_told for each in ahead) else None,
-            wish=_text(folder.wish),
+            wish=text_of(folder.wish),
             url=url_for_clients(state.host, state.port) if state.port is not None else "",
         )
 
@@ -189,7 +189,6 @@ class LocalDeployer(Deployer):
         return {pid: text for pid, text in found.items() if text is not None}
 
     def retire(self, record: Record, number: int) -> None:
-        """See `Deployer.retire`. Logs stay."""
         folder = self._folder(record.name)
         with locked(folder.lock):
             state = self._state(record.name)
@@ -200,7 +199,6 @@ class LocalDeployer(Deployer):
                     path.unlink()
 
     def remove(self, name: str) -> bool:
-        """See `Deployer.remove`. Logs stay."""
         folder = self._folder(name)
         if not folder.state.is_file():
             return False
@@ -450,15 +448,8 @@ def _write(folder: Folder, state: State) -> None:
     replace_bytes(folder.state, msgspec.json.format(msgspec.json.encode(state, enc_hook=str), indent=2))
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return ""
-
-
 def _key(folder: Folder, revision: Revision) -> str:
-    key = _text(folder.key(revision.settings.key))
+    key = text_of(folder.key(revision.settings.key)).strip()
     if not key:
         raise InputError(
             f"deployment '{folder.path.name}'",
