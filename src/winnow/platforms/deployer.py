@@ -277,7 +277,7 @@ class Deployer(Protocol):
         """Where the whole log of a revision's newest replica is: a path or a command."""
 
 
-def revision_in(record: Record, number: int) -> Revision:
+def revision_in(record: Record, number: int | None) -> Revision:
     """A revision of a record. Raises ValueError where it is not kept."""
     found = record.revision(number)
     if found is None:

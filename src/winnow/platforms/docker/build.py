@@ -1,8 +1,4 @@
-"""Builds an image: plans the `docker build` command in a pure function and runs it in a thin one.
-
-The command and not the SDK, since only it speaks BuildKit, which cache mounts and secrets need. What the images hold is
-left to `train_image` and `prod_image`.
-"""
+"""Builds an image by the `docker build` command: only it, not the SDK, speaks BuildKit (cache mounts, secrets)."""
 
 from __future__ import annotations
 
@@ -45,8 +41,7 @@ def project_id(folder: Path) -> str:
 def source_folder(folder: Path, dockerfile: str, clone: Path = CLONE) -> Path:
     """The absolute path of the clone of winnow that a project's images are built from, which may be the project.
 
-    Raises:
-        InputError: the project is no clone, and winnow is not installed from one.
+    Raises InputError where the project is no clone, and winnow is not installed from one.
     """
     names = (dockerfile, *CLONE_FILES)
     source = own_folder(folder.absolute(), *names, clone=clone)
@@ -88,7 +83,6 @@ class BuildPlan:
     @property
     def argv(self) -> tuple[str, ...]:
         """The command without the place for the image's id."""
-        secret = (f"--secret=id=pip-config,src={self.pip_config}",) if self.pip_config is not None else ()
         return (
             "docker",
             "build",
@@ -99,7 +93,7 @@ class BuildPlan:
             *(f"--build-arg={name}={value}" for name, value in self.arguments.items()),
             *(f"--label={name}={value}" for name, value in self.labels.items()),
             *((f"--network={self.network}",) if self.network else ()),
-            *secret,
+            *((f"--secret=id=pip-config,src={self.pip_config}",) if self.pip_config is not None else ()),
             *(() if self.is_cached else ("--no-cache",)),
             str(self.context),
         )
@@ -110,16 +104,11 @@ class BuildPlan:
 
 
 def build(plan: BuildPlan, show: Show = silent, *, environment: Mapping[str, str] = os.environ) -> str:
-    """Build an image and return its id.
-
-    Args:
-        show: is given every step as it prints and ends.
-        environment: the command's; where it is found, and which engine it talks to.
+    """Build an image and return its id; Ctrl-C stops the build.
 
     Raises:
         InputError: there is no `docker` command.
         BuildFailedError: the build failed.
-        KeyboardInterrupt: Ctrl-C; the build was stopped.
     """
     with tempfile.TemporaryDirectory(prefix="winnow-build-") as folder:
         identifier = Path(folder) / "image-id"
@@ -136,12 +125,7 @@ def build(plan: BuildPlan, show: Show = silent, *, environment: Mapping[str, str
 
 
 def push(tag: str, show: Show = silent, *, environment: Mapping[str, str] = os.environ) -> None:
-    """Push a tag to the registry that it names; `environment` as for `build`.
-
-    Raises:
-        InputError: there is no `docker` command.
-        BuildFailedError: the registry did not take it.
-    """
+    """Push a tag to the registry that it names. Raises BuildFailedError where the registry refuses it."""
     name = f"push {tag}"
     show(BuildStep(name))
     began = time.monotonic()

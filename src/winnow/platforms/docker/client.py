@@ -1,8 +1,4 @@
-"""The connection to the Docker engine.
-
-The SDK is optional and imported when an engine is asked for. This module turns its errors into errors for people.
-Executors, deployers and the stack decide what runs on the engine.
-"""
+"""The connection to the Docker engine, and its errors as errors for people. The SDK is optional, and imported late."""
 
 from __future__ import annotations
 
@@ -29,11 +25,7 @@ class EngineError(WinnowError):
 
 
 def connect(environment: Mapping[str, str] = os.environ) -> docker.DockerClient:
-    """The engine that the `docker` command would talk to (`DOCKER_HOST`, else the local one).
-
-    Raises:
-        UnavailableError: the SDK is not installed, or no engine answers.
-    """
+    """The engine that `docker` would talk to. Raises UnavailableError without the SDK, or where none answers."""
     _check_sdk()
     import docker
 
@@ -44,7 +36,7 @@ def connect(environment: Mapping[str, str] = os.environ) -> docker.DockerClient:
         raise UnavailableError(
             f"the Docker engine at {environment.get('DOCKER_HOST') or 'its default address'}",
             expected="one that answers",
-            found=_first_line(error),
+            found=(str(error).strip() or type(error).__name__).splitlines()[0],
             remedy="Start Docker, or set DOCKER_HOST to the engine to use; `docker info` has to work.",
         ) from error
     return client
@@ -52,13 +44,10 @@ def connect(environment: Mapping[str, str] = os.environ) -> docker.DockerClient:
 
 @contextmanager
 def asking(what: str) -> Iterator[None]:
-    """Turn the SDK's errors into errors for people; the request that was sent is never shown.
-
-    Args:
-        what: what the engine is asked for, or about.
+    """Turn the SDK's errors into errors for people about `what`; the request that was sent is never shown.
 
     Raises:
-        InputError: it refuses, or the SDK is not installed.
+        InputError: the engine refuses, or the SDK is not installed.
         EngineError: it fails.
         UnreachableError: it does not answer.
     """
@@ -92,8 +81,3 @@ def _check_sdk() -> None:
             found="none",
             remedy="Install it: pip install 'docker>=7.1'.",
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -25,11 +25,7 @@ KEPT_LINES, KEPT_LOGS = 1000, 20
 
 
 def start(engine: Engine, requests: Sequence[ContainerRequest]) -> list[Container]:
-    """Create and start containers in parallel; of one that is refused, none is left.
-
-    Raises:
-        WinnowError: the engine refuses one. The others are started.
-    """
+    """Create and start containers in parallel. Raises WinnowError where one is refused, of which nothing is left."""
     with uninterrupted(), ThreadPoolExecutor(max_workers=8) as pool:
         return list(pool.map(lambda each: _start(engine, each), requests))
 

@@ -90,11 +90,8 @@ def check_address(record: Record, current: Address | None) -> None:
 def entry(engine: Engine, found: EngineDeployment, record: Record, image: str) -> Iterator[Address]:
     """Yield the address of the wanted entry. The one before is removed only when the new one has worked.
 
-    Args:
-        image: of Traefik.
-
     Raises:
-        InputError: the image is nowhere, or there is no free port.
+        InputError: Traefik's image is nowhere, or there is no free port.
         WinnowError: the engine refuses it.
     """
     current = found.proxies[0] if found.proxies else None
@@ -172,11 +169,7 @@ def _pull(engine: Engine, image: str) -> None:
 
 
 def _free_port(host: str) -> int:
-    """A free port of this machine.
-
-    Raises:
-        InputError: there is none, or the address is none of this machine's.
-    """
+    """A free port. Raises InputError where there is none, or the address is none of this machine's."""
     bound(host, None).close()
     free = next((port for port in PORTS if is_free(host, port)), None)
     if free is None:

@@ -12,7 +12,7 @@ import contextlib
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,6 @@ from winnow.platforms.docker.group_plan import (
     NODES,
     DockerWorkers,
     GroupRequest,
-    NetworkRequest,
     container_body,
     container_labels,
     container_name,
@@ -42,11 +41,7 @@ from winnow.platforms.log_archive import Archive
 from winnow.platforms.log_streams import merged
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import docker
-
-__all__ = ["DockerExecutor", "DockerWorkers"]
 
 _CONFLICT = 409
 _TRIES, _PAUSE_S = 50, 0.2
@@ -58,16 +53,12 @@ class _AnotherStartsItError(Exception):
 
 
 class DockerExecutor:
-    """Implements `Executor` on a Docker engine.
+    """Implements `Executor` on a Docker engine. Making it raises InputError where no engine answers.
 
     Args:
-        workers: what all workers have in common.
         home: winnow's folder, for logs that outlive their containers.
         engine: None for the one that the `docker` command would talk to.
         start_within_s: how long another process may take to start the nodes of a group that it has begun.
-
-    Raises:
-        InputError: the SDK is not installed, or no engine answers.
     """
 
     def __init__(
@@ -93,13 +84,7 @@ class DockerExecutor:
         return [line for group in groups for line in render(plan_group(group, self._workers))]
 
     def start(self, group: GroupSpec) -> None:
-        """Start a group, or what it lacks.
-
-        Raises:
-            InputError: the image, the network or a volume is missing, a name is taken by something that is not
-                winnow's, or the engine cannot give what the group asks for. Nothing is left of the try.
-            EngineError, UnreachableError: the engine fails, or does not answer.
-        """
+        """Start a group, or what it lacks. Raises InputError where that cannot work; nothing is left of the try."""
         request = plan_group(group, self._workers)
         deadline = time.monotonic() + self._start_within_s
         with asking(f"worker {group.name} of study {group.study!r}"):
@@ -129,7 +114,6 @@ class DockerExecutor:
 
     @contextlib.contextmanager
     def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
-        """See `Executor.watch`: a list costs little here."""
         yield lambda: self.groups(study)
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
@@ -169,9 +153,16 @@ class DockerExecutor:
         """Save the logs of groups that are over here, and remove their containers and networks."""
         with asking(f"what is left of study {study!r}"):
             for group in self.groups(study):
-                if group.state.is_over:
-                    with self._archive.locked(study, group.name):
-                        self._clear(study, group.name)
+                if not group.state.is_over:
+                    continue
+                with self._archive.locked(study, group.name):
+                    nodes = self._nodes(study, group.name)
+                    if nodes and not group_status(nodes).state.is_over:
+                        continue
+                    for node in nodes.values():
+                        self._retire(node)
+                    for network in self._networks(study, group.name):
+                        self._remove_network(network)
 
     # Reading
 
@@ -242,10 +233,8 @@ class DockerExecutor:
     def _bring_up(self, request: GroupRequest, *, takes_over: bool) -> None:
         """Make and start what is not there.
 
-        The process that makes the first node makes the rest: its name is then taken for every other process.
-
-        Args:
-            takes_over: the process that made the containers that never started is taken for dead.
+        The process that makes the first node makes the rest: its name is then taken for every other process. If this
+        one takes over, the process that made containers which never started is taken for dead.
         """
         first = request.nodes[0]
         nodes = self._nodes(first.study, first.group)
@@ -292,14 +281,16 @@ class DockerExecutor:
                 undo.callback(self._remove, container_id)
                 return container_id
             found = self._inspect(name)
-            if found is not None and not _is_same(found["Config"]["Labels"], container_labels(node)):
-                raise _taken("container", name, "rm")
-            if found is not None and found["State"]["Status"] != "removing":
-                return _of_another(found["Id"], found["State"]["Status"], node)
+            if found is not None:
+                labels, wanted = found["Config"]["Labels"] or {}, container_labels(node)
+                if any(labels.get(each) != wanted[each] for each in (STUDY, GROUP, NODE)):
+                    raise _taken("container", name, "rm")
+                if found["State"]["Status"] != "removing":
+                    return _of_another(found["Id"], found["State"]["Status"], node)
             time.sleep(_PAUSE_S)
         raise EngineError(f"container {name}: expected the engine to remove it, found that it does not end.")
 
-    def _network(self, first: ContainerSpec, request: NetworkRequest, undo: contextlib.ExitStack) -> str:
+    def _network(self, first: ContainerSpec, name: str, undo: contextlib.ExitStack) -> str:
         """The id of a group's network, made where there is none."""
         import docker.errors
 
@@ -308,11 +299,11 @@ class DockerExecutor:
             return found[0]
         try:
             made: str = self._api.create_network(
-                request.name, driver="bridge", internal=True, check_duplicate=True, labels=dict(request.labels)
+                name, driver="bridge", internal=True, check_duplicate=True, labels=dict(first.labels)
             )["Id"]
         except docker.errors.APIError as error:
             if error.status_code == _CONFLICT:
-                raise _taken("network", request.name, "network rm") from error
+                raise _taken("network", name, "network rm") from error
             raise
         undo.callback(self._remove_network, made)
         return made
@@ -343,15 +334,6 @@ class DockerExecutor:
             return
         with contextlib.suppress(docker.errors.NotFound):
             self._api.stop(node.id, timeout=math.ceil(grace_s))
-
-    def _clear(self, study: str, name: str) -> None:
-        nodes = self._nodes(study, name)
-        if nodes and not group_status(nodes).state.is_over:
-            return
-        for node in nodes.values():
-            self._retire(node)
-        for network in self._networks(study, name):
-            self._remove_network(network)
 
     def _retire(self, node: Node) -> None:
         """Keep a container's log, then remove the container."""
@@ -396,10 +378,6 @@ def _of_another(container_id: str, state: str, node: ContainerSpec) -> str | Non
         # It must be connected first, to a network that only one process may make: network names are not unique.
         raise _AnotherStartsItError
     return container_id
-
-
-def _is_same(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> bool:
-    return all((found or {}).get(label) == wanted[label] for label in (STUDY, GROUP, NODE))
 
 
 def _missing(kind: str, name: str, remedy: str) -> InputError:

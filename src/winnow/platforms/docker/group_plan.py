@@ -42,19 +42,14 @@ class DockerWorkers:
 
 
 @dataclass(frozen=True)
-class NetworkRequest:
-    """A bridge between the nodes of one group; internal: nothing outside it is reached through it."""
-
-    name: str
-    labels: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class GroupRequest:
-    """A whole group: its network, if it needs one, and its nodes by index."""
+    """A whole group: its nodes by index, and the name of the bridge between them, if it needs one.
+
+    The bridge has the nodes' labels. It is internal: nothing outside it is reached through it.
+    """
 
     workers: DockerWorkers
-    network: NetworkRequest | None
+    network: str | None
     nodes: tuple[ContainerSpec, ...]
 
 
@@ -62,7 +57,7 @@ def plan_group(group: GroupSpec, workers: DockerWorkers) -> GroupRequest:
     """The requests that start a group."""
     master = hostname(_name(group.study, group.name, 0))
     nodes = plan_containers(group, workers.image, master, {})
-    network = NetworkRequest(f"winnow-{group.study}-{group.name}", nodes[0].labels) if group.nodes > 1 else None
+    network = f"winnow-{group.study}-{group.name}" if group.nodes > 1 else None
     return GroupRequest(workers, network, nodes)
 
 
@@ -138,17 +133,17 @@ def _mount(volume: Volume) -> dict[str, Any]:
 
 def render(request: GroupRequest) -> list[str]:
     """The group as `docker` commands that can be pasted, without passwords and secrets."""
-    network = request.network
 
     def command(verb: str, node: ContainerSpec) -> str:
         return docker_command(verb, container_name(node), container_body(node, request.workers), node.secrets.keys())
 
-    if network is None:
+    if request.network is None:
         return [command("docker run --detach", node) for node in request.nodes]
-    labels = (part for name, value in network.labels.items() for part in ("--label", f"{name}={value}"))
-    lines = [shlex.join(("docker", "network", "create", "--internal", *labels, network.name))]
+    found = request.nodes[0].labels.items()
+    labels = (part for name, value in found for part in ("--label", f"{name}={value}"))
+    lines = [shlex.join(("docker", "network", "create", "--internal", *labels, request.network))]
     names = [container_name(node) for node in request.nodes]
     for node, name in zip(request.nodes, names, strict=True):
-        join = ("docker", "network", "connect", "--alias", hostname(name), network.name, name)
+        join = ("docker", "network", "connect", "--alias", hostname(name), request.network, name)
         lines += [command("docker create", node), shlex.join(join)]
     return [*lines, shlex.join(("docker", "start", *names))]

@@ -15,7 +15,8 @@ from winnow.config.stack_record import StackRecord
 from winnow.platforms.deployer import Say
 from winnow.platforms.docker.airflow import DockerAirflow
 from winnow.platforms.docker.deployer import DockerDeployer
-from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
+from winnow.platforms.docker.executor import DockerExecutor
+from winnow.platforms.docker.group_plan import DockerWorkers
 from winnow.platforms.docker.images import DockerImages
 from winnow.platforms.docker.monitoring import DockerMonitoring
 from winnow.platforms.docker.stack import DockerStack

@@ -73,7 +73,6 @@ class ProdImage:
 
     @property
     def is_pushed(self) -> bool:
-        """The tag names a registry."""
         return bool(self.options.registry)
 
     def command(self, context: Path) -> BuildPlan:
@@ -102,13 +101,10 @@ class ProdImage:
 
 
 def plan(request: ModelImageRequest, base_id: str = "") -> ProdImage:
-    """Work out the image of a bundle.
+    """Work out the image of a bundle. Raises InputError where the bundle is damaged, or there is no clone of winnow.
 
     Args:
         base_id: id of the base where it is known: a newer base under the same name makes another image.
-
-    Raises:
-        InputError: the bundle is damaged, or there is no clone of winnow.
     """
     folder, version, options = source_folder(request.folder, DOCKERFILE), request.version, request.options
     manifest = _manifest(request.bundle)
@@ -132,14 +128,7 @@ def plan(request: ModelImageRequest, base_id: str = "") -> ProdImage:
 
 
 def plan_router(project: Path, options: BuildOptions, base_id: str = "") -> ProdImage:
-    """Work out the router's image, which depends on no model; the packages are those of a model's image.
-
-    Args:
-        base_id: as for `plan`.
-
-    Raises:
-        InputError: there is no clone of winnow.
-    """
+    """Work out the router's image as `plan` does. It depends on no model; its packages are those of a model's image."""
     folder, base_image = source_folder(project, DOCKERFILE), options.base_image or BASE_IMAGE
     requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), ["serve", *options.extras]), ""))
     labels = {
@@ -201,32 +190,19 @@ def full_tag(tag: str, name: str, version: str, registry: str, inputs: str) -> s
 
 
 def build(engine: Engine, image: ProdImage, show: Show = silent, *, is_cached: bool = True) -> str:
-    """The image's id: of the one that was built from the same inputs before, else of a new one.
-
-    Args:
-        is_cached: False builds every layer again.
-
-    Raises:
-        InputError: there is no `docker` command.
-        BuildFailedError: the build failed.
-    """
+    """The image's id: of the one that was built from the same inputs before, else of a new one; raises as `build`."""
     found = find(engine, image)
     if is_cached and found is not None:
         return found
-    if found is not None:
-        _keep_name(engine, image, found)
+    repository, _, tag = image.tag.rpartition(":")
+    with asking("a model's image"):
+        if found is not None and found in images_of(engine):
+            # A deployment serves it, or may roll back to it: without a name, it would be removed.
+            engine.images.get(found).tag(repository, f"{tag}-{found.removeprefix('sha256:')[:8]}")
     with tempfile.TemporaryDirectory(prefix="winnow-prod-") as place:
         context = Path(place)
         lay_out(image, context)
         return docker_build.build(dataclasses.replace(image.command(context), is_cached=is_cached), show)
-
-
-@asking("a model's image")
-def _keep_name(engine: Engine, image: ProdImage, identifier: str) -> None:
-    """Give a second name to an image that is to be built again and that a deployment serves, or may roll back to."""
-    if identifier in images_of(engine):
-        repository, _, tag = image.tag.rpartition(":")
-        engine.images.get(identifier).tag(repository, f"{tag}-{identifier.removeprefix('sha256:')[:8]}")
 
 
 @asking("a model's image")

@@ -131,14 +131,12 @@ def router_hosts(record: Record) -> tuple[str, ...]:
 
 
 def replica(name: str, revision: Revision, index: int, key: str | None, *, is_restarted: bool) -> ContainerRequest:
-    """Replica number `index` of a revision.
+    """Replica number `index` of a revision. The engine is not to start one again that was never ready.
 
     Args:
         key: the API key that it asks for; None for none.
-        is_restarted: whether the engine starts it again; one that was never ready is not to be.
     """
-    settings = revision.settings
-    number = str(revision.number)
+    settings, number = revision.settings, str(revision.number)
     return ContainerRequest(
         name=container_name(name, f"{number}-{index}"),
         image=revision.release.image,
@@ -158,14 +156,8 @@ def replica(name: str, revision: Revision, index: int, key: str | None, *, is_re
 
 
 def router_settings(record: Record) -> RouterSettings:
-    """What the routers of a record's route are given; they reach replicas by name.
-
-    Raises:
-        ValueError: the record lacks a revision of its route.
-    """
-    stable, candidate = record.revision(record.route.stable), record.revision(record.route.candidate)
-    if stable is None or candidate is None:
-        raise ValueError(f"deployment '{record.name}' has not both revisions of its route")
+    """What the routers of a record's route are given; they reach replicas by name."""
+    stable, candidate = revision_in(record, record.route.stable), revision_in(record, record.route.candidate)
     addresses, others = (
         tuple(f"{host}:{traefik.SERVER_PORT}" for host in hosts_of(each)) for each in (stable, candidate)
     )
@@ -174,9 +166,7 @@ def router_settings(record: Record) -> RouterSettings:
 
 def router(record: Record, index: int, image: str, token: str) -> ContainerRequest:
     """Router number `index` of a record's route; it limits clients as the stable revision does."""
-    given = router_settings(record)
-    stable = record.revision(record.route.stable)
-    settings = stable.settings if stable is not None else ReplicaSettings()
+    settings = revision_in(record, record.route.stable).settings
     return ContainerRequest(
         name=container_name(record.name, f"{ROUTER}-{record.route.serial}-{index}"),
         image=image,
@@ -189,7 +179,7 @@ def router(record: Record, index: int, image: str, token: str) -> ContainerReque
         stop_within_s=_stop_within_s(settings),
         environment={
             SERVING: server_settings(settings.of_routers, settle_s=SETTLE_S),
-            ROUTER_SETTINGS: to_json(given),
+            ROUTER_SETTINGS: to_json(router_settings(record)),
             ROUTER_TOKEN: token,
         },
     )
@@ -199,8 +189,7 @@ def proxy(name: str, routes: Path, folder_id: str, image: str, published: tuple[
     """The entry. It outlives revisions, so its labels name none.
 
     Args:
-        routes: the folder with the route file.
-        folder_id: what tells that folder from one that was removed.
+        folder_id: what tells the folder `routes` from one that was removed.
         published: address and port, or range of ports, of this machine.
     """
     return ContainerRequest(
@@ -221,8 +210,7 @@ def proxy(name: str, routes: Path, folder_id: str, image: str, published: tuple[
 def backends(route: Route, hosts: Mapping[int, Sequence[str]], routers: Sequence[str]) -> tuple[Backend, ...]:
     """Where a route sends requests; past routers that are all gone to the stable revision.
 
-    Args:
-        hosts: host names of replicas, by the number of their revision.
+    `hosts`: host names of replicas, by the number of their revision.
     """
     if route.needs_routers:
         spare = tuple(hosts.get(route.stable, ()))
@@ -237,11 +225,7 @@ def backends(route: Route, hosts: Mapping[int, Sequence[str]], routers: Sequence
 
 
 def render(record: Record, number: int, routes: Path, proxy_image: str, router_image: str) -> str:
-    """The `docker run` commands of a revision's replicas and of what stands before them, and the route file.
-
-    Raises:
-        ValueError: the record has no such revision.
-    """
+    """The `docker run` commands of a revision's replicas and of what stands before them, and the route file."""
     revision = revision_in(record, number)
     key = "" if revision.settings.key else None
     starts = [
@@ -256,9 +240,6 @@ def render(record: Record, number: int, routes: Path, proxy_image: str, router_i
     return "\n".join([*(each.render() for each in starts), f"# {routes / traefik.FILE}", text])
 
 
-def _settle_s(settings: ReplicaSettings) -> float:
-    return SETTLE_S if settings.settle_s is None else settings.settle_s
-
-
 def _stop_within_s(settings: ReplicaSettings) -> float:
-    return _settle_s(settings) + settings.drain_s + SPARE_S
+    settle_s = SETTLE_S if settings.settle_s is None else settings.settle_s
+    return settle_s + settings.drain_s + SPARE_S

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from winnow.config.settings import Settings
 from winnow.platforms.docker.client import asking
-from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
-from winnow.platforms.docker.group_plan import plan_group, render
+from winnow.platforms.docker.executor import DockerExecutor
+from winnow.platforms.docker.group_plan import DockerWorkers, plan_group, render
 from winnow.platforms.docker.train_image import image_name
 from winnow.platforms.executor import GroupSpec
 from winnow.platforms.lookup import Lookup

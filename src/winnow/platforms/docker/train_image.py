@@ -50,11 +50,7 @@ _NO_CODE_AT_TOP = frozenset({"build", "data", "dist", "docs"})
 
 
 def plan(request: TrainImagesRequest, target: Target) -> BuildPlan:
-    """Work out the build of one of the images.
-
-    Raises:
-        InputError: there is no clone of winnow, or no such file or extra.
-    """
+    """Work out the build of one of the images. Raises InputError where there is no such file or extra, or no clone."""
     folder, options = request.folder.absolute(), request.options
     source = source_folder(folder, DOCKERFILE)
     project = read_project(source / "pyproject.toml")
@@ -120,15 +116,7 @@ def image_name(image: str | None, folder: Path) -> str:
 
 @asking("the workers' image")
 def check(engine: Engine, image: str | None, folder: Path) -> str:
-    """The id of the image that workers are to run.
-
-    Args:
-        image: one that a person named, with any content; None for the one that was built here.
-        folder: the project whose code the image has to hold.
-
-    Raises:
-        InputError: there is no such image, or it was built from other code than the folder's.
-    """
+    """See `Images.train_image`."""
     import docker.errors
 
     name = image_name(image, folder)
@@ -180,13 +168,11 @@ def _code(folder: Path) -> Iterator[Path]:
         here = Path(place)
         is_top = here == folder
         folders[:] = [name for name in folders if _has_code(here / name, is_top=is_top)]
-        yield from (here / name for name in files if _is_code(name, is_top=is_top))
-
-
-def _is_code(name: str, *, is_top: bool) -> bool:
-    if name.startswith("requirements") and name.endswith(".txt"):
-        return True
-    return (name.endswith(".py") and not name.startswith(".")) or (is_top and name in _CODE_NAMES)
+        for name in files:
+            is_python = name.endswith(".py") and not name.startswith(".")
+            is_requirements = name.startswith("requirements") and name.endswith(".txt")
+            if is_python or is_requirements or (is_top and name in _CODE_NAMES):
+                yield here / name
 
 
 def _has_code(folder: Path, *, is_top: bool) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from winnow.platforms.docker.group_plan import (
     DockerWorkers,
-    NetworkRequest,
     container_body,
     container_labels,
     container_name,
@@ -84,7 +83,7 @@ def test_what_is_not_asked_for_is_not_limited() -> None:
 
 def test_nodes_have_a_network_of_their_own_and_know_the_first() -> None:
     request = plan_group(of_nodes(2), WORKERS)
-    assert request.network == NetworkRequest("winnow-a-study-c0", LABELS)
+    assert (request.network, request.nodes[0].labels) == ("winnow-a-study-c0", LABELS)
     found = [(container_name(node), node.environment, container_labels(node)) for node in request.nodes]
     assert found == [
         (
