@@ -54,11 +54,7 @@ _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]")
 
 
 def endpoint_name(name: str, chosen: str = "") -> str:
-    """The endpoint of a deployment; `chosen`: ENDPOINT_NAME.
-
-    Raises:
-        InputError: Azure does not take the name.
-    """
+    """The endpoint of a deployment; `chosen`: ENDPOINT_NAME. Raises InputError where Azure does not take the name."""
     found = chosen or name.replace("_", "-").replace(".", "-")
     if _NAME.fullmatch(found) is None:
         raise InputError(
@@ -71,11 +67,7 @@ def endpoint_name(name: str, chosen: str = "") -> str:
 
 
 def deployment_name(number: int, chosen: str = "") -> str:
-    """The Azure deployment of a revision; `chosen`: DEPLOYMENT_NAME.
-
-    Raises:
-        InputError: Azure does not take the name.
-    """
+    """The Azure deployment of a revision; `chosen`: DEPLOYMENT_NAME. Raises InputError as `endpoint_name` does."""
     found = f"{chosen or COLORS[(number - 1) % len(COLORS)]}-{number}"
     if _NAME.fullmatch(found) is None:
         raise InputError(
@@ -88,11 +80,7 @@ def deployment_name(number: int, chosen: str = "") -> str:
 
 
 def machine_of(settings: ReplicaSettings) -> str:
-    """The smallest machine type that has a replica's CPUs and memory.
-
-    Raises:
-        InputError: none is large enough.
-    """
+    """The smallest machine type that has a replica's CPUs and memory. Raises InputError where none has."""
     gib = settings.memory_bytes / 2**30
     for name, (cpus, memory) in MACHINES.items():
         if cpus >= settings.cpus and memory >= gib:
@@ -132,12 +120,7 @@ def deployment_of(record: Record, revision: Revision, endpoint: str, name: str) 
 
 
 def endpoint_of(record: Record, name: str, routed: str, name_of: NameOf = deployment_name) -> OnlineEndpoint:
-    """The endpoint with the record, and the traffic of its route.
-
-    Args:
-        routed: `routed_tag` of that route.
-        name_of: the Azure deployment of a revision.
-    """
+    """The endpoint with the record, and the traffic of its route. `routed`: `routed_tag` of that route."""
     tags = {NAME: record.name, ROUTED: routed, **record_tags(record)}
     return OnlineEndpoint(name, tags, traffic_of(record.route, name_of), mirror_of(record.route, name_of))
 
@@ -161,11 +144,7 @@ def mirror_of(route: Route, name_of: NameOf = deployment_name) -> dict[str, int]
 
 
 def record_tags(record: Record) -> dict[str, str]:
-    """The tags that hold a record.
-
-    Raises:
-        InputError: it is too long.
-    """
+    """The tags that hold a record. Raises InputError where it is too long."""
     text = base64.b64encode(zlib.compress(to_json(record).encode(), 9)).decode()
     parts = [text[at : at + TAG_LENGTH] for at in range(0, len(text), TAG_LENGTH)]
     if len(parts) > MOST_PARTS:
@@ -205,11 +184,7 @@ def routed_since(tags: Mapping[str, str], route: Route) -> float | None:
 
 
 def check(record: Record, revision: Revision) -> None:
-    """Check what Azure would refuse, or take and ignore.
-
-    Raises:
-        InputError: a setting cannot be had on Azure.
-    """
+    """Raise InputError for a setting that Azure would refuse, or take and ignore."""
     machine_of(revision.settings)
     for place, expected, found, remedy in _faults(record, revision):
         raise InputError(place, expected=expected, found=found, remedy=remedy)
@@ -217,12 +192,8 @@ def check(record: Record, revision: Revision) -> None:
 
 def _faults(record: Record, revision: Revision) -> Iterator[tuple[str, str, str, str]]:
     if record.entry.port is not None:
-        yield (
-            "serving.port",
-            "none on Azure",
-            str(record.entry.port),
-            "Leave it out: an endpoint has an address of its own.",
-        )
+        remedy = "Leave it out: an endpoint has an address of its own."
+        yield "serving.port", "none on Azure", str(record.entry.port), remedy
     if revision.settings.key:
         remedy = "Remove it: the endpoint has keys of its own, and `make inference-one` fetches one."
         yield "serving.api_key", "none on Azure", "one", remedy
@@ -245,12 +216,7 @@ def _faults(record: Record, revision: Revision) -> Iterator[tuple[str, str, str,
 
 def render(endpoint: OnlineEndpoint, deployments: Iterable[OnlineDeployment]) -> str:
     """YAML as `az ml online-endpoint` and `az ml online-deployment` take it, one document each."""
-    documents = [_endpoint_yaml(endpoint), *map(_deployment_yaml, deployments)]
-    return "---\n".join(yaml.safe_dump(each, sort_keys=False, width=120) for each in documents)
-
-
-def _endpoint_yaml(endpoint: OnlineEndpoint) -> dict[str, Any]:
-    return {
+    head = {
         "$schema": "https://azuremlschemas.azureedge.net/latest/managedOnlineEndpoint.schema.json",
         "name": endpoint.name,
         "auth_mode": "key",
@@ -258,6 +224,8 @@ def _endpoint_yaml(endpoint: OnlineEndpoint) -> dict[str, Any]:
         "mirror_traffic": dict(endpoint.mirror),
         "tags": dict(endpoint.tags),
     }
+    documents = [head, *map(_deployment_yaml, deployments)]
+    return "---\n".join(yaml.safe_dump(each, sort_keys=False, width=120) for each in documents)
 
 
 def _deployment_yaml(deployment: OnlineDeployment) -> dict[str, Any]:

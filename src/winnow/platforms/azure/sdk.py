@@ -57,14 +57,8 @@ class SdkOnline:
         )
         atexit.register(_end, process)
         where = self._workspace
-        _ask(
-            process,
-            "connect",
-            subscription=where.subscription,
-            group=where.group,
-            name=where.name,
-            has_principal=where.has_principal,
-        )
+        names = {"subscription": where.subscription, "group": where.group, "name": where.name}
+        _ask(process, "connect", **names, has_principal=where.has_principal)
         return process
 
     def endpoints(self) -> tuple[OnlineEndpoint, ...]:

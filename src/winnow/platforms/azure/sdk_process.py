@@ -93,11 +93,8 @@ class Workspace:
     """
 
     def __init__(self, client: Any, credential: Any = None) -> None:
-        self._endpoints, self._deployments, self._credential = (
-            client.online_endpoints,
-            client.online_deployments,
-            credential,
-        )
+        self._endpoints, self._deployments = client.online_endpoints, client.online_deployments
+        self._credential = credential
 
     def endpoints(self) -> list[dict[str, Any]]:
         return [endpoint_values(each) for each in self._endpoints.list()]

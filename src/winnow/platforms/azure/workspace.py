@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from winnow.config.errors import InputError, UnavailableError
 
@@ -26,7 +26,7 @@ class Workspace:
     subscription: str
     group: str
     name: str
-    has_principal: bool = field(default=False)
+    has_principal: bool = False
     endpoint: str = ""
     deployment: str = ""
 
@@ -42,12 +42,7 @@ def is_named(environment: Mapping[str, str]) -> bool:
 
 
 def workspace_of(environment: Mapping[str, str]) -> Workspace:
-    """The workspace that the environment names.
-
-    Raises:
-        UnavailableError: a variable is missing.
-        InputError: a service principal is only half given.
-    """
+    """The workspace that the environment names. Raises UnavailableError where a variable is missing."""
     missing = [each for each in (SUBSCRIPTION, GROUP, WORKSPACE) if not environment.get(each)]
     if missing:
         raise UnavailableError(

@@ -105,11 +105,8 @@ class DockerStack:
         return connect(self._environment)
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
-        """See `Stack.lock`.
-
-        Two simultaneous first starts would each generate secrets, and the volumes open with only one set. The lock is
-        on the folder of the secrets, so it leaves no file behind.
-        """
+        # Two simultaneous first starts would each generate secrets, and the volumes open with only one set. The lock
+        # is on the folder of the secrets, so it leaves no file behind.
         folder = next(each for each in self.project.env_file.parents if each.is_dir())
         sentence = f"waiting for another command that is changing the stack {self.project.name}"
         return locked(folder, on_wait=lambda: self._say(sentence))
@@ -185,7 +182,11 @@ class DockerStack:
             raise StackError(f"`docker compose down` failed:\n{redacted(tail(done), secrets_of(file or EnvFile()))}")
         forget_stack(self._home, lambda used: owner.is_of(used, self.project))
         if volumes and file is not None:
-            self._drop_secrets(file)
+            kept = env_file.without(file, frozenset({*variables.SECRETS, variables.USER}))
+            if kept.own_text:
+                env_file.write(self.project.env_file, kept)
+            else:
+                self.project.env_file.unlink(missing_ok=True)
         return [f"left on the engine, since another home started them: {', '.join(left)}"] if left else []
 
     def difference(self) -> NoReturn:
@@ -307,11 +308,3 @@ class DockerStack:
             self._say(line)
         file = choose({**self._given, **ports}, file, variables.new_password)
         return plan_stack(self.project, file, BuildOptions.from_environment(self._environment, base=TRAIN_BASE))
-
-    def _drop_secrets(self, file: EnvFile) -> None:
-        """Remove the secrets of deleted volumes, and the file where nothing else is in it."""
-        kept = env_file.without(file, frozenset({*variables.SECRETS, variables.USER}))
-        if kept.own_text:
-            env_file.write(self.project.env_file, kept)
-        else:
-            self.project.env_file.unlink(missing_ok=True)

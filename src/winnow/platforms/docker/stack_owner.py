@@ -23,7 +23,6 @@ def other_folder(project: Project, opened_by: Path | None, volumes: Sequence[str
 
     Args:
         opened_by: the environment file that its containers were started with; None without containers.
-        volumes: names of its volumes.
         file: this project's environment file.
     """
     has_secrets = file is not None and not missing_secrets(file.variables())

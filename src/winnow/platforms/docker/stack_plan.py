@@ -141,8 +141,7 @@ class DockerStackPlan:
 def project_for(environment: Mapping[str, str], record: AnyStack | None, folder: Path) -> Project:
     """The project that the settings name, else the one in use, else the one of this folder.
 
-    Raises:
-        InputError: the environment file is another project's.
+    Raises InputError where the environment file is another project's.
     """
     asked = environment.get(ENV_FILE)
     in_use = record if isinstance(record, StackRecord) else None
@@ -167,11 +166,7 @@ def project_for(environment: Mapping[str, str], record: AnyStack | None, folder:
 def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> DockerStackPlan:
     """The plan for a project whose environment file is complete, ports included.
 
-    Args:
-        options: how images are built on this machine.
-
-    Raises:
-        InputError: the project's folder has no Dockerfile, or an extra is none of pyproject.toml's.
+    Raises InputError where the project's folder has no Dockerfile, or an extra is none of pyproject.toml's.
     """
     values = file.variables()
     has_postgres = not (values.get(BACKEND) and values.get(OWN_STORAGE))

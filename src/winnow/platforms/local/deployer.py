@@ -78,11 +78,11 @@ class LocalDeployer(Deployer):
         return "on this machine"
 
     def check_change(self, record: Record, number: int) -> None:
-        folder = self._folder(record.name)
         _bundle_of(revision_in(record, number).release, self._models)
-        state = _read(folder)
+        processes = self._processes(record.name)
+        state = _read(processes.folder)
         host, port = _host(record.entry), record.entry.port
-        is_own = state is not None and (state.host, state.port) == (host, port) and self._processes(folder).running()
+        is_own = state is not None and (state.host, state.port) == (host, port) and processes.running()
         if port is not None and not is_own:
             bound(host, port).close()
 
@@ -90,8 +90,7 @@ class LocalDeployer(Deployer):
         return tuple(sorted(path.parent.name for path in self._root.glob("*/state.json")))
 
     def observe(self, name: str) -> Observation:
-        folder, state = self._folder(name), self._state(name)
-        processes = self._processes(folder)
+        processes, state = self._processes(name), self._state(name)
         kept = processes.kept()
         route = state.record.route
         ahead = [each for each in kept if _accepts(each, state.record) and processes.is_listening(each)]
@@ -100,7 +99,7 @@ class LocalDeployer(Deployer):
             replicas=tuple(processes.observed(each) for each in kept if each.revision),
             routers=tuple(processes.observed(each) for each in kept if _is_router_of(each, route)),
             entry_serial=state.entry_serial if ahead and all(each.is_told for each in ahead) else None,
-            wish=text_of(folder.wish),
+            wish=text_of(processes.folder.wish),
             url=url_for_clients(state.host, state.port) if state.port is not None else "",
         )
 
@@ -135,9 +134,8 @@ class LocalDeployer(Deployer):
             self._fill(state, revision, revision.scale.replicas)
 
     def scale(self, record: Record, number: int, replicas: int) -> None:
-        folder, revision = self._folder(record.name), revision_in(record, number)
-        processes = self._processes(folder)
-        with locked(folder.lock):
+        processes, revision = self._processes(record.name), revision_in(record, number)
+        with locked(processes.folder.lock):
             state = self._state(record.name)
             mine = [each for each in processes.kept() if each.revision == number]
             mine.sort(key=lambda each: not processes.is_listening(each))
@@ -145,9 +143,15 @@ class LocalDeployer(Deployer):
             self._fill(state, revision, replicas)
 
     def route(self, record: Record) -> None:
-        folder = self._folder(record.name)
-        processes = self._processes(folder)
-        _check_gateway(record.route)
+        processes = self._processes(record.name)
+        folder = processes.folder
+        if record.route.is_gateway:
+            raise InputError(
+                "serving.rollout.traffic",
+                expected="router, since this machine has no gateway",
+                found="gateway",
+                remedy="Leave it out.",
+            )
         with locked(folder.lock):
             state = self._state(record.name)
             following = _replaced(state, record)
@@ -175,7 +179,7 @@ class LocalDeployer(Deployer):
             processes.end((each for each in others if not each.revision), _end_s(record, 0))
 
     def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
-        processes = self._processes(self._folder(record.name))
+        processes = self._processes(record.name)
         routers = [each for each in processes.running() if _is_router_of(each, record.route)]
         return tuple(
             report for each in routers if (report := processes.renew(each, is_read_only=is_read_only)) is not None
@@ -183,7 +187,7 @@ class LocalDeployer(Deployer):
 
     def metrics(self, observed: Observation) -> dict[str, str]:
         ready = {each.identifier for each in observed.replicas if each.is_ready}
-        processes = self._processes(self._folder(observed.record.name))
+        processes = self._processes(observed.record.name)
         running = [(str(each.process.pid), each) for each in processes.running()]
         found = {pid: own_answer(f"http://{OWN_HOST}:{each.port}/metrics") for pid, each in running if pid in ready}
         return {pid: text for pid, text in found.items() if text is not None}
@@ -192,7 +196,7 @@ class LocalDeployer(Deployer):
         folder = self._folder(record.name)
         with locked(folder.lock):
             state = self._state(record.name)
-            self._end(state, [each for each in self._processes(folder).kept() if each.revision == number])
+            self._end(state, [each for each in self._processes(record.name).kept() if each.revision == number])
             used = {each.settings.key for each in record.revisions}
             for path in folder.keys.glob("*"):
                 if path.name not in used:
@@ -205,8 +209,9 @@ class LocalDeployer(Deployer):
         with locked(folder.lock):
             if not folder.state.is_file():
                 return False
-            earlier = _read_earlier(folder)
-            if earlier is None:
+            try:
+                earlier = msgspec.json.decode(folder.state.read_bytes(), type=EarlierState)
+            except msgspec.ValidationError:
                 self._end_all(self._state(name))
             else:
                 identities = [each.process for each in (*earlier.replicas, *earlier.retired)]
@@ -239,8 +244,8 @@ class LocalDeployer(Deployer):
             raise UnknownDeploymentError(name, self.names())
         return Folder(self._root / name)
 
-    def _processes(self, folder: Folder) -> Processes:
-        return Processes(folder, self._environment, self._clock)
+    def _processes(self, name: str) -> Processes:
+        return Processes(self._folder(name), self._environment, self._clock)
 
     def _state(self, name: str) -> State:
         state = _read(self._folder(name))
@@ -250,8 +255,8 @@ class LocalDeployer(Deployer):
 
     def _fill(self, state: State, revision: Revision, replicas: int) -> None:
         """Start what a revision lacks of a number of replicas. If it serves, they take the entry once they listen."""
-        folder = self._folder(state.record.name)
-        processes = self._processes(folder)
+        processes = self._processes(state.record.name)
+        folder = processes.folder
         processes.forget_ended()
         if revision.settings.key:
             _key(folder, revision)
@@ -274,21 +279,17 @@ class LocalDeployer(Deployer):
 
     def _share_entry(self, state: State, started: Sequence[Process]) -> None:
         """Hand the entry to new replicas. Where no process has it any more, those that serve open it again."""
-        processes = self._processes(self._folder(state.record.name))
+        processes = self._processes(state.record.name)
         what = TAKE if _accepts(started[0], state.record) else HOLD
         with self._entry(state.record.entry, state) as entry:
             for each in started:
                 processes.tell(each, what, entry)
             if (port := entry.getsockname()[1]) != state.port:
-                _write(self._folder(state.record.name), msgspec.structs.replace(state, port=port))
+                _write(processes.folder, msgspec.structs.replace(state, port=port))
 
     def _members(self, record: Record) -> list[Process]:
-        """The processes that take the entry for a route.
-
-        Raises:
-            WinnowError: a revision has no replica that is ready, or the routers do not become ready.
-        """
-        processes = self._processes(self._folder(record.name))
+        """The processes that take the entry for a route. Raises WinnowError where they are not ready."""
+        processes = self._processes(record.name)
         running = processes.running()
         route = record.route
         for number in (route.stable, *([] if route.candidate is None else [route.candidate])):
@@ -312,8 +313,7 @@ class LocalDeployer(Deployer):
 
     def _start_routers(self, record: Record, running: Sequence[Process]) -> list[Process]:
         """The routers of a route; those that run already, and new ones for those that do not."""
-        folder, route = self._folder(record.name), record.route
-        processes = self._processes(folder)
+        processes, route = self._processes(record.name), record.route
         stable = revision_in(record, route.stable)
         settings = RouterSettings(
             name=record.name,
@@ -328,7 +328,7 @@ class LocalDeployer(Deployer):
         for label in itertools.islice(free, record.router_replicas - len(routers)):
             made = Process(NOT_STARTED, label, router=settings, token=secrets.token_urlsafe(24))
             environment = revision_plan.router_environment(stable.settings, settings, made.token)
-            command = revision_plan.router_command(label, folder, self._python)
+            command = revision_plan.router_command(label, processes.folder, self._python)
             routers.append(processes.spawn(command, environment, made))
         return routers
 
@@ -338,7 +338,7 @@ class LocalDeployer(Deployer):
         port = wanted.port if wanted.port is not None else state.port if is_same else None
         is_same = is_same and port == state.port
         if is_same and state.port is not None:
-            borrowed = self._processes(self._folder(state.record.name)).borrow(state.port)
+            borrowed = self._processes(state.record.name).borrow(state.port)
             if borrowed is not None:
                 return borrowed
         # A process that just died may hold its port for another moment.
@@ -358,7 +358,7 @@ class LocalDeployer(Deployer):
 
         Routers that leave end first: as long as they have clients, they ask these replicas.
         """
-        processes = self._processes(self._folder(state.record.name))
+        processes = self._processes(state.record.name)
         processes.wait_for_end(lambda each: not each.revision)
         leaving = [each for each in which if _accepts(each, state.record)]
         entry = processes.borrow(state.port) if leaving and state.port is not None else None
@@ -372,22 +372,12 @@ class LocalDeployer(Deployer):
 
     def _end_all(self, state: State) -> None:
         """Drain the routers, and then the replicas."""
-        processes = self._processes(self._folder(state.record.name))
+        processes = self._processes(state.record.name)
         for is_router in (True, False):
             for each in processes.kept():
                 if is_router is not bool(each.revision):
                     processes.end([each], _end_s(state.record, each.revision))
             processes.wait_for_end()
-
-
-def _check_gateway(route: Route) -> None:
-    if route.is_gateway:
-        raise InputError(
-            "serving.rollout.traffic",
-            expected="router, since this machine has no gateway",
-            found="gateway",
-            remedy="Leave it out.",
-        )
 
 
 def _host(entry: Entry) -> str:
@@ -436,14 +426,6 @@ def _read(folder: Folder) -> State | None:
         ) from error
 
 
-def _read_earlier(folder: Folder) -> EarlierState | None:
-    """What an earlier version of winnow deployed; None where this one did."""
-    try:
-        return msgspec.json.decode(folder.state.read_bytes(), type=EarlierState)
-    except msgspec.ValidationError:
-        return None
-
-
 def _write(folder: Folder, state: State) -> None:
     replace_bytes(folder.state, msgspec.json.format(msgspec.json.encode(state, enc_hook=str), indent=2))
 
@@ -469,8 +451,7 @@ def _newest_log(folder: Folder, number: int | None) -> Path | None:
 def _bundle_of(release: Release, models: Path) -> Path:
     """Where a recorded release's bundle is: where it was, or, if the home was moved, in the home's models.
 
-    Raises:
-        InputError: the bundle is missing or damaged, or is another one.
+    Raises InputError where the bundle is missing or damaged, or is another one.
     """
     place = release.bundle if release.bundle.is_dir() else models / release.bundle.name
     try:

@@ -17,8 +17,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import psutil
@@ -37,21 +37,11 @@ _REAPED_WITHIN_S = 10.0
 _FOLLOW_S = 0.3
 
 
-@dataclass(frozen=True)
-class _Process:
+class _Process(NamedTuple):
     """A group's supervisor. `created_at` is in seconds since the epoch."""
 
     identity: ProcessIdentity
     created_at: float
-
-    @property
-    def pid(self) -> int:
-        return self.identity.pid
-
-    @property
-    def is_running(self) -> bool:
-        """Whether that same process is alive."""
-        return is_running(self.identity)
 
 
 class LocalExecutor:
@@ -101,12 +91,13 @@ class LocalExecutor:
         folder = self._folder(group.study, group.name)
         with locked(folder / "start.lock"):
             known = _read_process(folder)
-            if known is not None and known.is_running:
+            if known is not None and is_running(known.identity):
                 return
             environment = {**self._environment, **group.env, **group.secrets}
             log = folder / "supervisor.log"
             identity = self._given_to_standby(group, log, environment) or spawn_detached(group.argv, log, environment)
-            _write_process(folder, _Process(identity, time.time()))
+            record = {**msgspec.structs.asdict(identity), "created_at": time.time()}
+            replace_text(folder / "process.json", json.dumps(record))
         self._exit_codes[identity.pid] = None
 
     def _given_to_standby(self, group: GroupSpec, log: Path, environment: Mapping[str, str]) -> ProcessIdentity | None:
@@ -128,12 +119,12 @@ class LocalExecutor:
         return tuple(self.status(path.parents[2].name, path.parent.name) for path in found)
 
     def status(self, study: str, name: str) -> GroupStatus:
-        """See `Executor.status`. The exit code is only known for groups that this executor started."""
-        process = self._process(study, name)
-        started_at_ms = int(1000 * process.created_at)
+        # The exit code is only known for groups that this executor started.
+        process, created_at = self._process(study, name)
+        started_at_ms = int(1000 * created_at)
         exit_code = self._reap(process.pid)
         # A child is over when it can be reaped. A killed one may look dead while its last threads are ending.
-        if exit_code is None and (process.pid in self._exit_codes or process.is_running):
+        if exit_code is None and (process.pid in self._exit_codes or is_running(process)):
             return GroupStatus(study, name, GroupState.RUNNING, started_at_ms=started_at_ms)
         if exit_code is None:
             return GroupStatus(study, name, GroupState.ENDED, started_at_ms=started_at_ms)
@@ -142,7 +133,6 @@ class LocalExecutor:
 
     @contextlib.contextmanager
     def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
-        """See `Executor.watch`. Reading the state is cheap here."""
         yield lambda: self.groups(study)
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
@@ -163,14 +153,14 @@ class LocalExecutor:
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """SIGTERM to the supervisor, then SIGKILL to its whole session."""
-        known = self._process(study, name)
-        if known.is_running:
+        process, _ = self._process(study, name)
+        if is_running(process):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(known.pid, signal.SIGTERM)
-            wait_until(lambda: not known.is_running, grace_s)
+                os.kill(process.pid, signal.SIGTERM)
+            wait_until(lambda: not is_running(process), grace_s)
             # Kill the rest of its session, whose id is its pid. macOS refuses that if only zombies are left.
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(known.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)
         wait_until(lambda: self.status(study, name).state.is_over, _REAPED_WITHIN_S)
 
     def cancel_all(self, study: str, grace_s: float) -> None:
@@ -229,8 +219,3 @@ def _found_by_time(pid: int, created_at: float) -> ProcessIdentity:
     except psutil.NoSuchProcess:
         is_same = False
     return identity_of(pid) if is_same else ProcessIdentity(pid, "")
-
-
-def _write_process(folder: Path, process: _Process) -> None:
-    record = {**msgspec.structs.asdict(process.identity), "created_at": process.created_at}
-    replace_text(folder / "process.json", json.dumps(record))

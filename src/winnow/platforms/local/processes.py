@@ -30,14 +30,14 @@ class Processes:
     """Replicas and routers that have files in a deployment's folder."""
 
     def __init__(self, folder: Folder, environment: Mapping[str, str], clock: Clock) -> None:
-        self._folder = folder
+        self.folder = folder
         self._environment = environment
         self._clock = clock
 
     def all(self) -> list[Process]:
         """Those that were started, by revision and number; the last ones may have ended since."""
         found = []
-        for path in self._folder.run.glob("*.json"):
+        for path in self.folder.run.glob("*.json"):
             try:
                 found.append(msgspec.json.decode(path.read_bytes(), type=Process))
             except FileNotFoundError:  # it was ended in between
@@ -54,12 +54,12 @@ class Processes:
 
     def is_listening(self, process: Process) -> bool:
         """Whether it has loaded what it serves, and has not ended."""
-        return self._folder.ready(process.label).is_file() and is_alive(process.process)
+        return self.folder.ready(process.label).is_file() and is_alive(process.process)
 
     def observed(self, process: Process) -> ReplicaObserved:
         """What a deployment shows of it."""
         is_ready, failure, waiting = False, "", ""
-        has_listened = self._folder.ready(process.label).is_file()
+        has_listened = self.folder.ready(process.label).is_file()
         if not is_alive(process.process):
             failure = "ended" if has_listened else "ended before it was ready"
         elif not has_listened:
@@ -70,12 +70,8 @@ class Processes:
         return ReplicaObserved(str(process.process.pid), process.revision, is_ready, failure, waiting)
 
     def spawn(self, command: Sequence[str], environment: Mapping[str, str], process: Process) -> Process:
-        """Start a process on its port, or on a free one where that is 0 or taken; returns it with what is known now.
-
-        Raises:
-            OSError: it cannot be started.
-        """
-        folder, label = self._folder, process.label
+        """Start a process on its port, or on a free one where that is 0 or taken; returns it with what is known now."""
+        folder, label = self.folder, process.label
         for path in (folder.logs, folder.run):
             path.mkdir(parents=True, exist_ok=True)
         folder.run.chmod(0o700)
@@ -91,7 +87,7 @@ class Processes:
     def borrow(self, port: int) -> socket.socket | None:
         """The entry that listens on a port; None where no process keeps it."""
         for each in self.all():
-            entry = borrowed(self._folder.door(each.label)) if self.is_listening(each) else None
+            entry = borrowed(self.folder.door(each.label)) if self.is_listening(each) else None
             if entry is not None and entry.getsockname()[1] == port:
                 return entry
             if entry is not None:
@@ -100,7 +96,7 @@ class Processes:
 
     def tell(self, process: Process, what: bytes, entry: socket.socket) -> bool:
         """Tell it to take the entry or to hold it; whether it has. One that loads does so once it listens."""
-        is_done = tell(self._folder.door(process.label), what, entry, waits=self.is_listening(process))
+        is_done = tell(self.folder.door(process.label), what, entry, waits=self.is_listening(process))
         if not process.is_told:
             self._write(msgspec.structs.replace(process, is_told=True))
         return is_done
@@ -131,7 +127,7 @@ class Processes:
         """Renew a router's lease, or only read what it has counted; None where it does not answer."""
         path = "report" if is_read_only else "renew"
         try:
-            ready = msgspec.json.decode(self._folder.ready(router.label).read_bytes())
+            ready = msgspec.json.decode(self.folder.ready(router.label).read_bytes())
             request = urllib.request.Request(
                 f"http://{OWN_HOST}:{ready['control_port']}/{path}",
                 data=b"",
@@ -144,10 +140,10 @@ class Processes:
             return None
 
     def _write(self, process: Process) -> None:
-        replace_bytes(self._folder.process(process.label), msgspec.json.encode(process), mode=0o600)
+        replace_bytes(self.folder.process(process.label), msgspec.json.encode(process), mode=0o600)
 
     def _forget(self, label: str) -> None:
-        for path in (self._folder.process(label), self._folder.ready(label), self._folder.door(label)):
+        for path in (self.folder.process(label), self.folder.ready(label), self.folder.door(label)):
             path.unlink(missing_ok=True)
 
 

@@ -87,23 +87,18 @@ class Folder:
         self.keys, self.logs, self.run = path / "keys", path / "logs", path / "run"
 
     def key(self, fingerprint: str) -> Path:
-        """The file with that API key."""
         return self.keys / fingerprint
 
     def log(self, label: str) -> Path:
-        """A process's output."""
         return self.logs / f"{label}.log"
 
     def process(self, label: str) -> Path:
-        """What is kept of a process."""
         return self.run / f"{label}.json"
 
     def ready(self, label: str) -> Path:
-        """The file that a process creates when it is ready."""
         return self.run / f"{label}.ready"
 
     def door(self, label: str) -> Path:
-        """The Unix socket of a process's door."""
         return self.run / f"{label}.door"
 
 
