@@ -44,7 +44,6 @@ class MemoryReplica:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it takes requests."""
         return not self.failure and not self.observations
 
 

@@ -26,11 +26,9 @@ class MemoryExecutor:
         return "on this machine"
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
-        """One line a group."""
         return [" ".join(group.argv) for group in groups]
 
     def start(self, group: GroupSpec) -> None:
-        """Write a group down as running."""
         key = (group.study, group.name)
         known = self._groups.get(key)
         if known is not None and not known.state.is_over:
@@ -40,7 +38,6 @@ class MemoryExecutor:
         self._logs.setdefault(key, []).append(f"started {' '.join(group.argv)}")
 
     def finish(self, study: str, name: str, exit_code: int) -> None:
-        """End a group."""
         state = GroupState.SUCCEEDED if exit_code == 0 else GroupState.FAILED
         self._groups[study, name] = replace(self.status(study, name), state=state, exit_code=exit_code)
 
@@ -49,11 +46,9 @@ class MemoryExecutor:
         self._groups[study, name] = replace(self._groups[study, name], diagnosis=diagnosis)
 
     def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
-        """What is written down."""
         return tuple(group for key, group in sorted(self._groups.items()) if study in (None, key[0]))
 
     def status(self, study: str, name: str) -> GroupStatus:
-        """One group."""
         try:
             return self._groups[study, name]
         except KeyError:
@@ -61,7 +56,6 @@ class MemoryExecutor:
 
     @contextlib.contextmanager
     def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
-        """See `Executor.watch`: here looking costs little anyway."""
         yield lambda: self.groups(study)
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
@@ -80,7 +74,6 @@ class MemoryExecutor:
         """Nothing to check: permission to start groups is permission to end them."""
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:
-        """End a group as SIGTERM ends one."""
         if not self.status(study, name).state.is_over:
             self.finish(study, name, -15)
 

@@ -16,11 +16,9 @@ class MemoryRunSearch:
         self._runs = [run if isinstance(run, TrackedRun) else _from_memory(run) for run in runs]
 
     def sweep(self, study: str) -> TrackedRun | None:
-        """The parent run of a study, or None where it has none."""
         return next(self._search(study, [Condition("tag", projection.KIND, "=", "sweep")], []), None)
 
     def trials(self, study: str, conditions: Sequence[Condition], order: Sequence[Order]) -> Iterator[TrackedRun]:
-        """The trials that meet all conditions; see `RunSearch`."""
         return self._search(study, [Condition("tag", projection.KIND, "=", "trial"), *conditions], order)
 
     def _search(self, study: str, conditions: Sequence[Condition], order: Sequence[Order]) -> Iterator[TrackedRun]:

@@ -54,7 +54,6 @@ class MemoryTracker:
         return self._calls
 
     def start_sweep(self, sweep: SweepRecord, keep: Keep = as_offered, run_id: str | None = None) -> str:
-        """Make the sweep's parent run, or find it."""
         start = projection.sweep_start(sweep)
         found = self.runs.get(run_id or "") or self._find({projection.KIND: "sweep", projection.STUDY: sweep.study})
         made = found or self._create(start)
@@ -79,7 +78,6 @@ class MemoryTracker:
     def sync_trial(
         self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered
     ) -> Sent:
-        """Bring the trial's run up to the record; see `Tracker`."""
         if sent.run_id is None and trial.state == "waiting" and trial.attempts == 0:
             return sent
         run = self.runs.get(sent.run_id or "") or self._find_or_create_trial(sweep, parent_run_id, trial, keep)
@@ -99,7 +97,6 @@ class MemoryTracker:
         keep: Keep = as_offered,
         artifacts: Sequence[Path] = (),
     ) -> ModelVersion:
-        """Register a refitted model's bundle; see `Tracker`."""
         manifest = read_manifest(bundle)
         run_id = str(self.sync_trial(sweep, parent_run_id, trial, Sent(), keep).run_id)
         self._request()
@@ -115,7 +112,6 @@ class MemoryTracker:
     def finish_sweep(
         self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], report: Path | None
     ) -> None:
-        """Put summary and report on the parent run, and end it."""
         run = self.runs[parent_run_id]
         self._add(run, projection.sweep_summary(sweep, trials))
         if report is not None:

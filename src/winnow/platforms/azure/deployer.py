@@ -252,7 +252,6 @@ class AzureDeployer(Deployer):
             return Workspace("", "", "")
 
     def _have(self, record: Record, revision: Revision, instances: int) -> None:
-        """Bring a revision's deployment to a number of instances."""
         endpoint = self._endpoint(record.name).name
         live = self._live(endpoint)
         found = live.get(revision.number)

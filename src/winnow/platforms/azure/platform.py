@@ -67,7 +67,6 @@ class AzurePlatform(ServingPlatform):
         return lambda name: start_process(name, self.name, self._settings.home)
 
     def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
-        """Build it, and push it to the registry."""
         if not self._environment.get(REGISTRY):
             raise InputError(
                 "the model's image",

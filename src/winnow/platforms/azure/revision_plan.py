@@ -137,7 +137,6 @@ def traffic_of(route: Route, name_of: NameOf = deployment_name) -> dict[str, int
 
 
 def mirror_of(route: Route, name_of: NameOf = deployment_name) -> dict[str, int]:
-    """Percents of copied requests by deployment."""
     if route.candidate is None or not route.mirror:
         return {}
     return {name_of(route.candidate): whole_percent(route.mirror, "serving.rollout.mirror", "Azure")}

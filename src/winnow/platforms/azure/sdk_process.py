@@ -22,7 +22,6 @@ METRICS = "https://management.azure.com{id}/providers/Microsoft.Insights/metrics
 
 
 def endpoint_entity(found: dict[str, Any]) -> Any:
-    """The SDK's endpoint."""
     from azure.ai.ml.entities import ManagedOnlineEndpoint
 
     return ManagedOnlineEndpoint(
@@ -56,7 +55,6 @@ def deployment_entity(found: dict[str, Any]) -> Any:
 
 
 def endpoint_values(entity: Any) -> dict[str, Any]:
-    """What winnow reads of an endpoint."""
     return {
         "name": entity.name,
         "tags": dict(entity.tags or {}),
@@ -68,7 +66,6 @@ def endpoint_values(entity: Any) -> dict[str, Any]:
 
 
 def deployment_values(entity: Any) -> dict[str, Any]:
-    """What winnow reads of a deployment."""
     environment = entity.environment
     settings = entity.request_settings
     return {
@@ -200,7 +197,6 @@ def _first_line(error: BaseException) -> str:
 
 
 def main() -> None:
-    """Answer requests until the input ends."""
     answers, sys.stdout = sys.stdout, sys.stderr  # the SDK prints
     workspace = None
     for line in sys.stdin:

@@ -32,12 +32,10 @@ class Workspace:
 
     @property
     def place(self) -> str:
-        """For messages."""
         return f"on Azure ML, in workspace {self.name} of {self.group}"
 
 
 def is_named(environment: Mapping[str, str]) -> bool:
-    """Whether the environment names a workspace."""
     return bool(environment.get(WORKSPACE))
 
 

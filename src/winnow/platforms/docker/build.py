@@ -99,7 +99,6 @@ class BuildPlan:
         )
 
     def render(self) -> str:
-        """The command for people, as a shell would take it."""
         return shlex.join((*(f"{name}={value}" for name, value in ENVIRONMENT.items()), *self.argv))
 
 

@@ -100,7 +100,6 @@ class ComposeProject:
             raise StackError(f"{self.what}: `docker compose {verb}` failed:\n{tail(done)}")
 
     def subprocess_environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """The environment of such a command."""
         return {**subprocess_environment(self.environment), **variables}
 
     def plan_end(self, steps: Iterable[str], outcome: str) -> StackEnd:
@@ -207,7 +206,6 @@ def containers_of(engine: docker.DockerClient, project: str) -> list[Container]:
 
 
 def volumes_of(engine: docker.DockerClient, label: str) -> list[str]:
-    """The names of the volumes with a label, sorted."""
     return sorted(str(volume.name) for volume in engine.volumes.list(filters={"label": label}))
 
 
@@ -217,13 +215,11 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Co
 
 
 def tail(done: subprocess.CompletedProcess[str]) -> str:
-    """The last lines that a command printed."""
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     return "\n".join(lines[-LOG_LINES:])
 
 
 def health(container: Container) -> str | None:
-    """What its health check says; None where it has none."""
     return (container.attrs["State"].get("Health") or {}).get("Status")
 
 

@@ -69,7 +69,6 @@ def remove(container: Container) -> None:
 
 
 def rename(container: Container, name: str) -> None:
-    """Give a container another name."""
     if container.name != name:
         container.rename(name)
         container.reload()

@@ -467,7 +467,6 @@ def _leftovers(found: EngineDeployment, record: Record) -> list[Container]:
 
 
 def _is_router_of(container: Container, wanted: ContainerRequest) -> bool:
-    """Whether a router lives and was given the wanted route."""
     given = on_engine.variable(container, ROUTER_SETTINGS)
     return is_alive(container) and given == wanted.environment[ROUTER_SETTINGS]
 
@@ -483,7 +482,6 @@ def _reported(program: str, router: Container) -> RouterReport | None:
 
 
 def _metrics_of(replica: Container) -> str | None:
-    """What a replica exposes; None where it does not answer."""
     import docker
 
     try:
@@ -510,7 +508,6 @@ def _write(found: EngineDeployment, text: str) -> None:
 
 
 def _restore(found: EngineDeployment) -> None:
-    """Put the route file back as it was found."""
     with locked(found.routes):
         if found.text:
             _write(found, found.text)

@@ -69,7 +69,6 @@ class EngineDeployment:
 
     @property
     def routes(self) -> Path:
-        """The folder that the entry mounts."""
         return self.folder / "routes"
 
     @property
@@ -96,21 +95,17 @@ class EngineDeployment:
 
     @property
     def routers(self) -> tuple[Container, ...]:
-        """Those of all routes."""
         return tuple(sorted(self.of_role(ROUTER), key=lambda each: (serial_of(each), _index(each))))
 
     @property
     def current_routers(self) -> tuple[Container, ...]:
-        """The routers of the record's route."""
         route = self.record.route
         return tuple(each for each in self.routers if route.needs_routers and serial_of(each) == route.serial)
 
     def of_role(self, role: str) -> tuple[Container, ...]:
-        """Its containers of one role."""
         return tuple(each for each in self.containers if each.labels.get(ROLE) == role)
 
     def of(self, number: int) -> tuple[Container, ...]:
-        """The replicas of a revision."""
         return tuple(each for each in self.replicas if number_of(each) == number)
 
     def hosts(self) -> dict[int, tuple[str, ...]]:
@@ -190,7 +185,6 @@ def checked(found: EngineDeployment) -> EngineDeployment:
 
 
 def names(engine: Engine) -> set[str]:
-    """What is deployed."""
     networks = engine.networks.list(filters={"label": DEPLOYMENT})
     return {labels_of(each)[DEPLOYMENT] for each in networks} | {
         each.labels[DEPLOYMENT] for each in _labelled(engine, DEPLOYMENT)
@@ -242,7 +236,6 @@ def end_of(container: Container) -> str:
 
 
 def is_running(container: Container) -> bool:
-    """Whether its process runs."""
     return bool(container.attrs["State"]["Running"]) and not container.attrs["State"]["Restarting"]
 
 
@@ -252,12 +245,10 @@ def is_alive(container: Container) -> bool:
 
 
 def number_of(container: Container) -> int:
-    """The number of a replica's revision."""
     return int(container.labels[REVISION])
 
 
 def serial_of(container: Container) -> int:
-    """The serial of a router's route."""
     return int(container.labels[SERIAL])
 
 
@@ -273,12 +264,10 @@ def variable(container: Container, name: str) -> str:
 
 
 def labels_of(network: Network) -> dict[str, str]:
-    """A network's labels."""
     return network.attrs.get("Labels") or {}
 
 
 def log(container: Container, lines: int) -> list[str]:
-    """The last lines of a container's log."""
     text: bytes = container.logs(tail=lines)
     return text.decode(errors="replace").splitlines()
 

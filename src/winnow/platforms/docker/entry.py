@@ -44,7 +44,6 @@ class Address:
 
     @property
     def url(self) -> str:
-        """Where a client of this machine reaches it."""
         return url_for_clients(self.host, self.port)
 
     def mark(self) -> str | None:
@@ -65,14 +64,12 @@ class Address:
 
 
 def address_of(proxy: Container) -> Address:
-    """Where an entry is published."""
     bindings = proxy.attrs["HostConfig"]["PortBindings"] or {}
     published = next(iter(bindings.get(f"{traefik.ENTRY_PORT}/tcp") or []), {"HostIp": "", "HostPort": "0"})
     return Address(published["HostIp"] or "0.0.0.0", int(published["HostPort"]))  # nosec B104 (as read)
 
 
 def folder_of(proxy: Container) -> Path | None:
-    """The folder that an entry mounts."""
     sources = [each["Source"] for each in proxy.attrs["Mounts"] if each["Destination"] == traefik.DIRECTORY]
     return Path(sources[0]) if sources else None
 

@@ -84,7 +84,6 @@ class DockerExecutor:
         return [line for group in groups for line in render(plan_group(group, self._workers))]
 
     def start(self, group: GroupSpec) -> None:
-        """Start a group, or what it lacks. Raises InputError where that cannot work; nothing is left of the try."""
         request = plan_group(group, self._workers)
         deadline = time.monotonic() + self._start_within_s
         with asking(f"worker {group.name} of study {group.study!r}"):
@@ -336,7 +335,6 @@ class DockerExecutor:
             self._api.stop(node.id, timeout=math.ceil(grace_s))
 
     def _retire(self, node: Node) -> None:
-        """Keep a container's log, then remove the container."""
         how = node.state if node.exit_code is None else f"{node.state} with {node.exit_code}"
         log = lines(self._api, node, {}, follow=False)
         self._archive.save(node.study, node.group, log, f"{node.name} {node.id[:12]} {how}")

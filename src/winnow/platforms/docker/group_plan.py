@@ -54,7 +54,6 @@ class GroupRequest:
 
 
 def plan_group(group: GroupSpec, workers: DockerWorkers) -> GroupRequest:
-    """The requests that start a group."""
     master = hostname(_name(group.study, group.name, 0))
     nodes = plan_containers(group, workers.image, master, {})
     network = f"winnow-{group.study}-{group.name}" if group.nodes > 1 else None
@@ -67,7 +66,6 @@ def container_name(node: ContainerSpec) -> str:
 
 
 def container_labels(node: ContainerSpec) -> Mapping[str, str]:
-    """The labels of a node's container."""
     return {**node.labels, NODE: str(node.index), NODES: str(node.nodes)}
 
 
@@ -84,7 +82,6 @@ def _name(study: str, group: str, index: int) -> str:
 
 
 def container_body(node: ContainerSpec, workers: DockerWorkers) -> dict[str, Any]:
-    """The request for a node's container."""
     uid, _, gid = USER.partition(":")
     asked = node.resources
     host: dict[str, Any] = {

@@ -34,7 +34,6 @@ class DockerImages:
 
     @functools.cached_property
     def engine(self) -> Engine:
-        """The engine. Raises UnavailableError where none answers."""
         return self._given if self._given is not None else connect(self._environment)
 
     def train_image(self, name: str | None, folder: Path) -> str:
@@ -104,7 +103,6 @@ class TrainImageBuild:
         """See `ImageBuild.find`."""
 
     def build(self, show: Show = silent) -> str:
-        """See `ImageBuild.build`. The name is the image's id, pushed or not."""
         train_image.lend_source(self.plan)
         identifier = docker_build.build(self.plan, show)
         if self.is_pushed:

@@ -77,7 +77,6 @@ class DockerMonitoringPlan:
 
     @property
     def urls(self) -> Mapping[str, str]:
-        """Addresses on this machine, by service."""
         return {each: f"http://{ADDRESS}:{_port(self.request, each)}" for each in self.services}
 
     @property
@@ -256,7 +255,6 @@ class DockerMonitoring:
 
 
 def prometheus_config(scrape_interval_s: int) -> str:
-    """The configuration of Prometheus, whose targets are files."""
     config = {
         "global": {
             "scrape_interval": f"{scrape_interval_s}s",

@@ -90,7 +90,6 @@ class ProdImage:
         )
 
     def render(self) -> str:
-        """The build for people."""
         parts = ", ".join(f"winnow/{name}" for name in (*PARTS, "config/version.py"))
         push = f"\ndocker push {self.tag}" if self.is_pushed else ""
         model = "" if self.bundle is None else ", the model as model.tar"

@@ -371,7 +371,6 @@ class LocalDeployer(Deployer):
         processes.wait_for_end(lambda each: bool(each.revision))
 
     def _end_all(self, state: State) -> None:
-        """Drain the routers, and then the replicas."""
         processes = self._processes(state.record.name)
         for is_router in (True, False):
             for each in processes.kept():

@@ -87,7 +87,6 @@ class LocalExecutor:
             self._standbys.append((identity, write))
 
     def start(self, group: GroupSpec) -> None:
-        """Start a group's supervisor, unless it is running."""
         folder = self._folder(group.study, group.name)
         with locked(folder / "start.lock"):
             known = _read_process(folder)
@@ -114,7 +113,6 @@ class LocalExecutor:
         return identity
 
     def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
-        """The groups that have a folder."""
         found = sorted(self._studies.glob(f"{study or '*'}/groups/*/process.json"))
         return tuple(self.status(path.parents[2].name, path.parent.name) for path in found)
 

@@ -53,7 +53,6 @@ class LocalPlatform(Platform):
         return lambda name: start_process(name, self.name, self._settings.home)
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> NoReturn:
-        """Raises InputError: there is no local stack."""
         raise InputError(
             "platform",
             expected="docker or kubernetes, which can run a stack",
@@ -62,7 +61,6 @@ class LocalPlatform(Platform):
         )
 
     def monitoring_stack(self, *, folder: Path, say: Say) -> NoReturn:
-        """Raises InputError: there is no local one."""
         raise InputError(
             "platform",
             expected="docker or kubernetes, which can run Prometheus and Alertmanager",
@@ -71,7 +69,6 @@ class LocalPlatform(Platform):
         )
 
     def airflow_stack(self, *, folder: Path, say: Say) -> NoReturn:
-        """Raises InputError: `airflow-local` starts the one of this machine."""
         raise InputError(
             "platform",
             expected="docker or kubernetes",

@@ -71,7 +71,6 @@ def wait_until(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Wait for a condition for at most `within_s`."""
     deadline = clock() + within_s
     while not is_done() and clock() < deadline:
         sleep(0.02)

@@ -126,7 +126,6 @@ def router_command(label: str, folder: Folder, python: str) -> tuple[str, ...]:
 
 
 def replica_environment(revision: Revision, folder: Folder) -> dict[str, str]:
-    """The variables that tell a replica its settings."""
     settings, name = revision.settings, folder.path.name
     key = {"WINNOW_API_KEY_FILE": str(folder.key(settings.key))} if settings.key else {}
     serving = server_settings(settings, settle_s=SETTLE_S, deployment=name, revision=revision.number)
@@ -140,12 +139,10 @@ def router_environment(settings: ReplicaSettings, route: RouterSettings, token: 
 
 
 def settle_s(settings: ReplicaSettings) -> float:
-    """How long an ending replica answers."""
     return settings.settle_s if settings.settle_s is not None else SETTLE_S
 
 
 def render(record: Record, revision: Revision, folder: Folder, python: str) -> str:
-    """The processes of a revision as shell commands, and where requests go."""
     release = revision.release
     what = f"{release.model} version {release.label} (sha256 {release.digest[:12]})"
     lines = [f"{record.name}: revision {revision.number} is {what}"]
