@@ -8,20 +8,11 @@ from __future__ import annotations
 STUDY, GROUP, NODE = "winnow.study", "winnow.group", "winnow.node"
 """Labels of a worker group's containers and networks: its study, its name, the index of its node."""
 
-DEPLOYMENT, SERIAL, RELEASE, ROLE = (
-    "winnow.deployment",
-    "winnow.serial",
-    "winnow.release",
-    "winnow.role",
-)
+DEPLOYMENT, SERIAL, RELEASE, ROLE = "winnow.deployment", "winnow.serial", "winnow.release", "winnow.role"
 """Labels of what serves: the deployment, the number of the change that made it, the release as JSON, and its part."""
 
-REVISION, REVISION_JSON, FOLDER, FOLDER_ID = (
-    "winnow.revision",
-    "winnow.revision.json",
-    "winnow.folder",
-    "winnow.folder.id",
-)
+REVISION, REVISION_JSON = "winnow.revision", "winnow.revision.json"
+FOLDER, FOLDER_ID = "winnow.folder", "winnow.folder.id"
 """Labels of what serves a revision: its number, all of it; on Docker also the deployment's folder, and its inode."""
 
 STACK = "winnow.stack"

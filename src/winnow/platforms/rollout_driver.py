@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from winnow.platforms.process import spawn_detached
+
 
 @dataclass(frozen=True)
 class RolloutDriver:
@@ -45,26 +47,10 @@ def this_process() -> str:
 def start_process(name: str, platform: str, home: Path, command: Sequence[str] = ()) -> RolloutDriver:
     """Start a driver as a process of this machine, in a session of its own, with its log below `home`.
 
-    Args:
-        command: instead of this installation's `winnow`, for tests.
-
-    Raises:
-        OSError: the log cannot be written.
+    `command`: instead of this installation's `winnow`, for tests. Raises OSError where the log cannot be written.
     """
     log = home.absolute() / "deployments" / "drivers" / f"{platform}-{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.touch(mode=0o600)
     command = [*(command or (sys.executable, "-m", "winnow")), *arguments(name, platform)]
-    # A child that this process never waits for; `Popen` would warn of it.
-    process = os.posix_spawn(
-        command[0],
-        command,
-        {**os.environ, "PYTHONUNBUFFERED": "1", LOG: str(log)},
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_APPEND, 0),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-        setsid=True,
-    )
-    return RolloutDriver(f"process {process}", str(log), platform)
+    process = spawn_detached(command, log, {**os.environ, "PYTHONUNBUFFERED": "1", LOG: str(log)})
+    return RolloutDriver(f"process {process.pid}", str(log), platform)

@@ -74,11 +74,22 @@ class AzureDeployer(Deployer):
         name = revision_plan.endpoint_name(record.name, self._workspace.endpoint)
         own = self._find(record.name)
         if own is None and (other := next((each for each in self._online.endpoints() if each.name == name), None)):
-            raise _taken(other)
+            served = other.tags.get(revision_plan.NAME)
+            raise InputError(
+                f"endpoint '{name}'",
+                expected="one that this deployment can have",
+                found=f"that of the deployment '{served}'" if served else "one that winnow has not made",
+                remedy=f"Name another by {ENDPOINT}, or delete it.",
+            )
         users = {} if own is None else _users_tags(own)
         count = len(users) + len(revision_plan.record_tags(record)) + OTHER_TAGS
         if count > revision_plan.MOST_TAGS:
-            raise _too_many_tags(name, count)
+            raise InputError(
+                f"endpoint '{name}'",
+                expected=f"at most {revision_plan.MOST_TAGS} tags with winnow's, which is Azure's limit",
+                found=str(count),
+                remedy="Remove some of your own, or keep fewer revisions: lower `serving.history`.",
+            )
 
     def names(self) -> tuple[str, ...]:
         found = (each.tags.get(revision_plan.NAME) for each in self._online.endpoints())
@@ -340,25 +351,6 @@ def _replicas(deployment: OnlineDeployment) -> tuple[ReplicaObserved, ...]:
     return tuple(
         ReplicaObserved(f"{deployment.name}/{index}", number, is_ready, failure, waiting)
         for index in range(deployment.instances)
-    )
-
-
-def _taken(endpoint: OnlineEndpoint) -> InputError:
-    other = endpoint.tags.get(revision_plan.NAME)
-    return InputError(
-        f"endpoint '{endpoint.name}'",
-        expected="one that this deployment can have",
-        found=f"that of the deployment '{other}'" if other else "one that winnow has not made",
-        remedy=f"Name another by {ENDPOINT}, or delete it.",
-    )
-
-
-def _too_many_tags(endpoint: str, count: int) -> InputError:
-    return InputError(
-        f"endpoint '{endpoint}'",
-        expected=f"at most {revision_plan.MOST_TAGS} tags with winnow's, which is Azure's limit",
-        found=str(count),
-        remedy="Remove some of your own, or keep fewer revisions: lower `serving.history`.",
     )
 
 

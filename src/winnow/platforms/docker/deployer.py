@@ -101,12 +101,26 @@ class DockerDeployer(Deployer):
         import docker
 
         revision, found = revision_in(record, number), self._find(record.name)
-        _refuse_too_many(revision, int(self._engine.info()["MemTotal"]))
-        if revision.release.image:
+        memory_bytes, each_bytes = int(self._engine.info()["MemTotal"]), revision.settings.memory_bytes
+        if each_bytes * revision.scale.replicas > memory_bytes:  # a mistyped number would take all of it
+            raise InputError(
+                "REPLICAS",
+                expected=f"at most {memory_bytes // each_bytes}, for the engine has {memory_bytes / 2**30:.1f} GiB of "
+                f"memory and a replica may use {each_bytes / 2**30:.2g} GiB",
+                found=str(revision.scale.replicas),
+                remedy="Ask for fewer, or give each less with `serving.resources.memory`.",
+            )
+        if (release := revision.release).image:
             try:
-                self._engine.images.get(revision.release.image)
+                self._engine.images.get(release.image)
             except docker.errors.ImageNotFound as error:
-                raise _no_image(record.name, revision) from error
+                raise InputError(
+                    f"image {release.image} of {release.model} version {release.version}",
+                    expected="an image that the Docker engine has",
+                    found="none",
+                    remedy=f"It was removed: build it again with `{next_command('build-prod', name=record.name)}`, or "
+                    "deploy another version.",
+                ) from error
         replicas = [f"{number}-{index}" for index in range(revision.scale.replicas)]
         for name in (container_name(record.name, each) for each in (PROXY, *replicas)):
             with contextlib.suppress(docker.errors.NotFound):
@@ -422,8 +436,8 @@ class DockerDeployer(Deployer):
             failed = next((each for each in started if not is_alive(each) or each.attrs["RestartCount"]), None)
             if failed is not None or self._clock.now() > deadline:
                 failed = failed or next(each for each in routers if each.name not in ready)
-                lines = "\n".join(f"    {line}" for line in on_engine.log(failed, SHOWN_LINES))
-                raise WinnowError(f"router {failed.name} did not become ready. The end of its log:\n{lines}")
+                end = on_engine.end_of_log(failed, SHOWN_LINES)
+                raise WinnowError(f"router {failed.name} did not become ready. {end}")
             self._clock.sleep(0.1)
             for each in routers:
                 each.reload()
@@ -435,12 +449,11 @@ class DockerDeployer(Deployer):
         containers.retire([each for each in of_route if each.name not in kept], found.logs, 0)
 
     def _not_taken_over(self, name: str, address: Address) -> WinnowError:
-        lines = "\n".join(
-            f"    {line}" for each in self._found(name).proxies for line in on_engine.log(each, SHOWN_LINES)
-        )
+        found = self._found(name).proxies
+        end = on_engine.end_of_log(found[0] if found else None, SHOWN_LINES)
         return WinnowError(
             f"deployment '{name}': the entry at {address.host}:{address.port} did not take the new route over within "
-            f"{TAKEOVER_S:g} s. The end of its log:\n{lines}"
+            f"{TAKEOVER_S:g} s. {end}"
         )
 
     def _router_image(self) -> str:
@@ -513,27 +526,3 @@ def _restore(found: EngineDeployment) -> None:
             _write(found, found.text)
         else:
             (found.routes / traefik.FILE).unlink(missing_ok=True)
-
-
-def _refuse_too_many(revision: Revision, memory_bytes: int) -> None:
-    """Refuse replicas whose limits together are more than an engine's memory: a mistyped number would take it all."""
-    each, count = revision.settings.memory_bytes, revision.scale.replicas
-    if each * count > memory_bytes:
-        raise InputError(
-            "REPLICAS",
-            expected=f"at most {memory_bytes // each}, for the engine has {memory_bytes / 2**30:.1f} GiB of memory and "
-            f"a replica may use {each / 2**30:.2g} GiB",
-            found=str(count),
-            remedy="Ask for fewer, or give each less with `serving.resources.memory`.",
-        )
-
-
-def _no_image(name: str, revision: Revision) -> InputError:
-    release = revision.release
-    return InputError(
-        f"image {release.image} of {release.model} version {release.version}",
-        expected="an image that the Docker engine has",
-        found="none",
-        remedy=f"It was removed: build it again with `{next_command('build-prod', name=name)}`, or deploy another "
-        "version.",
-    )

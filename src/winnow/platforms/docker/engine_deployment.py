@@ -16,6 +16,7 @@ from winnow.platforms.docker.revision_plan import PROXY, REPLICA, ROUTER
 from winnow.platforms.held_file import text_of
 from winnow.platforms.labels import DEPLOYMENT, FOLDER, REVISION, REVISION_JSON, ROLE, SERIAL
 from winnow.platforms.readiness import READY_PATH
+from winnow.platforms.sweep import CONTAINER_PYTHON
 from winnow.routing import Record, ReplicaObserved, Revision, revision_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from winnow.platforms.docker.client import Engine
 
-PYTHON = "/opt/venv/bin/python"
 PROBE_S = 1.0
 PROBE = f"""
 import socket, sys, threading
@@ -203,7 +203,7 @@ def images_of(engine: Engine) -> set[str]:
 
 def run_in(container: Container, program: str, *arguments: str) -> str | None:
     """What a Python program prints in a running container; None where it failed, or was ended with the container."""
-    status, output = container.exec_run([PYTHON, "-IS", "-c", program, *arguments])
+    status, output = container.exec_run([CONTAINER_PYTHON, "-IS", "-c", program, *arguments])
     return output.decode() if status == 0 and isinstance(output, bytes) else None
 
 
@@ -270,6 +270,12 @@ def labels_of(network: Network) -> dict[str, str]:
 def log(container: Container, lines: int) -> list[str]:
     text: bytes = container.logs(tail=lines)
     return text.decode(errors="replace").splitlines()
+
+
+def end_of_log(container: Container | None, lines: int) -> str:
+    """The last lines of a container's log, for a message."""
+    found = [] if container is None else log(container, lines)
+    return "The end of its log:\n" + "\n".join(f"    {line}" for line in found)
 
 
 def taken(kind: str, name: str) -> InputError:

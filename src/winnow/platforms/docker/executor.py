@@ -210,24 +210,20 @@ class DockerExecutor:
         """Refuse what cannot work, before anything is made."""
         import docker.errors
 
-        try:
-            self._api.inspect_image(self._workers.image)
-        except docker.errors.NotFound as error:
-            raise _missing("image", self._workers.image, f"Make it: `{next_command('build-train')}`.") from error
-        if self._workers.network is not None:
+        image, network = self._workers.image, self._workers.network
+        needed = [("image", image, self._api.inspect_image, f"Make it: `{next_command('build-train')}`.")]
+        if network is not None:
+            remedy = f"Start what workers talk to: `{next_command('mlflow-init')}`."
+            needed.append(("network", network, self._api.inspect_network, remedy))
+        for name in (each.source for each in group.volumes if not is_folder(each)):  # Docker would make it, empty
+            remedy = f"Make it and fill it: `docker volume create {name}`; or name a folder."
+            needed.append(("volume", name, self._api.inspect_volume, remedy))
+        for kind, name, inspect, remedy in needed:
             try:
-                self._api.inspect_network(self._workers.network)
+                inspect(name)
             except docker.errors.NotFound as error:
-                remedy = f"Start what workers talk to: `{next_command('mlflow-init')}`."
-                raise _missing("network", self._workers.network, remedy) from error
-        for volume in group.volumes:
-            if not is_folder(volume):
-                try:
-                    self._api.inspect_volume(volume.source)
-                except docker.errors.NotFound as error:
-                    # Docker would make it, empty.
-                    remedy = f"Make it and fill it: `docker volume create {volume.source}`; or name a folder."
-                    raise _missing("volume", volume.source, remedy) from error
+                place, expected = f"the {kind} of the workers", f"the {kind} {name!r}"
+                raise InputError(place, expected=expected, found="none", remedy=remedy) from error
 
     def _bring_up(self, request: GroupRequest, *, takes_over: bool) -> None:
         """Make and start what is not there.
@@ -376,10 +372,6 @@ def _of_another(container_id: str, state: str, node: ContainerSpec) -> str | Non
         # It must be connected first, to a network that only one process may make: network names are not unique.
         raise _AnotherStartsItError
     return container_id
-
-
-def _missing(kind: str, name: str, remedy: str) -> InputError:
-    return InputError(f"the {kind} of the workers", expected=f"the {kind} {name!r}", found="none", remedy=remedy)
 
 
 def _taken(kind: str, name: str, verb: str) -> InputError:

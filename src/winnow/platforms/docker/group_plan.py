@@ -54,7 +54,7 @@ class GroupRequest:
 
 
 def plan_group(group: GroupSpec, workers: DockerWorkers) -> GroupRequest:
-    master = hostname(_name(group.study, group.name, 0))
+    master = hostname(f"winnow-{group.study}-{group.name}-0")
     nodes = plan_containers(group, workers.image, master, {})
     network = f"winnow-{group.study}-{group.name}" if group.nodes > 1 else None
     return GroupRequest(workers, network, nodes)
@@ -62,7 +62,7 @@ def plan_group(group: GroupSpec, workers: DockerWorkers) -> GroupRequest:
 
 def container_name(node: ContainerSpec) -> str:
     """The one name that a node's container can have, by which an engine refuses a second one."""
-    return _name(node.study, node.group, node.index)
+    return f"winnow-{node.study}-{node.group}-{node.index}"
 
 
 def container_labels(node: ContainerSpec) -> Mapping[str, str]:
@@ -75,10 +75,6 @@ def hostname(name: str) -> str:
     Kernel and DNS refuse one of more than 63 characters; the end of the name tells nodes apart.
     """
     return name[-_LONGEST_HOSTNAME:].lstrip("-")
-
-
-def _name(study: str, group: str, index: int) -> str:
-    return f"winnow-{study}-{group}-{index}"
 
 
 def container_body(node: ContainerSpec, workers: DockerWorkers) -> dict[str, Any]:

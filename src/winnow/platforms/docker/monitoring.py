@@ -241,9 +241,7 @@ class DockerMonitoring:
 
     def _said(self, service: str, what: str) -> str:
         """A sentence about a service, and the end of its log."""
-        found = self._container(service)
-        lines = [] if found is None else on_engine.log(found, LOG_LINES)
-        return f"monitoring: {service} {what}. The end of its log:\n" + "\n".join(f"    {line}" for line in lines)
+        return f"monitoring: {service} {what}. {on_engine.end_of_log(self._container(service), LOG_LINES)}"
 
     def _container(self, service: str) -> Container | None:
         return next((each for each in self._project.containers() if each.labels[SERVICE] == service), None)

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 from winnow.config import sbom as program
 from winnow.config.errors import InputError
 from winnow.platforms.docker.client import asking
+from winnow.platforms.sweep import CONTAINER_PYTHON
 
 if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
-
-PYTHON = "/opt/venv/bin/python"
-"""The interpreter of every image of winnow's Dockerfiles."""
 
 
 @asking("an image's software")
@@ -29,7 +27,7 @@ def sbom(engine: Engine, reference: str) -> str:
         printed: bytes = engine.containers.run(
             image,
             ["-I", "-c", Path(program.__file__).read_text(encoding="utf-8")],
-            entrypoint=PYTHON,
+            entrypoint=CONTAINER_PYTHON,
             user="0:0",
             cap_drop=["ALL"],
             cap_add=["DAC_READ_SEARCH"],
@@ -45,7 +43,7 @@ def sbom(engine: Engine, reference: str) -> str:
 def _unreadable(reference: str, found: str) -> InputError:
     return InputError(
         f"image '{reference}'",
-        expected=f"an image on the engine with {PYTHON}, as `build-train` and `build-prod` make it",
+        expected=f"an image on the engine with {CONTAINER_PYTHON}, as `build-train` and `build-prod` make it",
         found=found,
         remedy="Build or pull it, or name another one.",
     )

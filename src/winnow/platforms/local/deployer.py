@@ -25,9 +25,10 @@ from winnow.config.errors import InputError, WinnowError
 from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
 from winnow.config.process_identity import ProcessIdentity
+from winnow.platforms import process
 from winnow.platforms.deployer import Deployer, UnknownDeploymentError, check_next, revision_in
 from winnow.platforms.held_file import HeldFile, held_file, holder_of, text_of
-from winnow.platforms.local import process, revision_plan
+from winnow.platforms.local import revision_plan
 from winnow.platforms.local.processes import LOOK_S, Processes
 from winnow.platforms.local.revision_plan import OWN_HOST, EarlierState, Folder, Process, State
 from winnow.platforms.ports import bound, url_for_clients

@@ -29,7 +29,7 @@ from winnow.config.file_lock import locked
 from winnow.config.inheritance import inherited
 from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
 from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError, cancel_each
-from winnow.platforms.local.process import spawn_detached, wait_until
+from winnow.platforms.process import spawn_detached, wait_until
 from winnow.worker.standby import STANDBY, StandbyStart
 
 SUPERVISOR = (sys.executable, "-P", "-m", "winnow.worker.group")

@@ -53,28 +53,19 @@ class LocalPlatform(Platform):
         return lambda name: start_process(name, self.name, self._settings.home)
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> NoReturn:
-        raise InputError(
-            "platform",
-            expected="docker or kubernetes, which can run a stack",
-            found=f"'{self.name}'",
-            remedy="Choose one of them. Without a stack, runs and studies are stored in files in WINNOW_HOME.",
-        )
+        remedy = "Choose one of them. Without a stack, runs and studies are stored in files in WINNOW_HOME."
+        raise self._refused("docker or kubernetes, which can run a stack", remedy)
 
     def monitoring_stack(self, *, folder: Path, say: Say) -> NoReturn:
-        raise InputError(
-            "platform",
-            expected="docker or kubernetes, which can run Prometheus and Alertmanager",
-            found=f"'{self.name}'",
-            remedy="Choose one of them. `winnow monitor` watches deployments on this machine without it.",
-        )
+        remedy = "Choose one of them. `winnow monitor` watches deployments on this machine without it."
+        raise self._refused("docker or kubernetes, which can run Prometheus and Alertmanager", remedy)
 
     def airflow_stack(self, *, folder: Path, say: Say) -> NoReturn:
-        raise InputError(
-            "platform",
-            expected="docker or kubernetes",
-            found=f"'{self.name}'",
-            remedy=f"Start Airflow without them: `{next_command('airflow-local')}`.",
-        )
+        remedy = f"Start Airflow without them: `{next_command('airflow-local')}`."
+        raise self._refused("docker or kubernetes", remedy)
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
         return self._settings
+
+    def _refused(self, expected: str, remedy: str) -> InputError:
+        return InputError("platform", expected=expected, found=f"'{self.name}'", remedy=remedy)

@@ -13,9 +13,9 @@ from winnow.config.atomic_write import replace_bytes
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.platforms.local.entry import borrowed, open_door, tell
-from winnow.platforms.local.process import is_alive, signal_process, spawn_detached
 from winnow.platforms.local.revision_plan import OWN_HOST, Folder, Process
 from winnow.platforms.ports import bound
+from winnow.platforms.process import is_alive, signal_process, spawn_detached
 from winnow.platforms.readiness import ask_own
 from winnow.routing import ReplicaObserved, RouterReport
 from winnow.serving.draining import LINGER_S

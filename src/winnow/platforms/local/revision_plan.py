@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from winnow.config.process_identity import ProcessIdentity
-from winnow.platforms.local.process import FIRST_PASSED_FD
+from winnow.platforms.process import FIRST_PASSED_FD
 from winnow.routing import Record, ReplicaSettings, Revision, Route, RouterSettings, server_settings, to_json
 
 SETTLE_S = 0.2

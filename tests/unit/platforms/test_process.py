@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from winnow.config.process_identity import ProcessIdentity
-from winnow.platforms.local import process
+from winnow.platforms import process
 
 
 def _spawn(tmp_path: Path, code: str) -> ProcessIdentity:
