@@ -2,7 +2,7 @@
 
 An executor starts, finds, reads and ends the groups of a study, and knows nothing of trials: the orchestrator decides
 whether a dead group is started again. Groups are found by what the platform itself knows of them (a file, a label).
-Every implementation passes `tests/contracts/test_executors.py`.
+Implementations inherit the answers of most platforms, and pass `tests/contracts/test_executors.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -143,12 +143,14 @@ class Executor(Protocol):
 
         Its answer may be a moment old. `status` gives what may be acted on.
         """
+        return nullcontext(lambda: self.groups(study))
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
         """Lines of a group's logs so far, also after its end; with `follow`, until the group is over."""
 
     def check_may_end(self) -> None:
         """Raise InputError where ending groups is not permitted; changes nothing."""
+        return None
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """Ask a group to stop, and end it by force after `grace_s`; harmless where it is over.
@@ -158,17 +160,14 @@ class Executor(Protocol):
 
     def cancel_all(self, study: str, grace_s: float) -> None:
         """Cancel all groups of a study at the same time; harmless where there is none."""
+        names = [group.name for group in self.groups(study) if not group.state.is_over]
+        # Each call mostly waits, and the last group is to be asked as early as the first.
+        with ThreadPoolExecutor(max(1, len(names)), thread_name_prefix="winnow-cancel") as pool:
+            list(pool.map(lambda name: self.cancel(study, name, grace_s), names))
 
     def clear(self, study: str) -> None:
         """Remove what groups that are over have left on the platform; their logs stay readable here.
 
         Running groups keep all that they need.
         """
-
-
-def cancel_each(executor: Executor, study: str, grace_s: float) -> None:
-    """Implement `Executor.cancel_all` with `Executor.cancel`, where a platform ends each group by itself."""
-    names = [group.name for group in executor.groups(study) if not group.state.is_over]
-    # Each call mostly waits, and the last group is to be asked as early as the first.
-    with ThreadPoolExecutor(max(1, len(names)), thread_name_prefix="winnow-cancel") as pool:
-        list(pool.map(lambda name: executor.cancel(study, name, grace_s), names))
+        return None

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from winnow.platforms.diagnosis import Diagnosis
-from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError, cancel_each
+from winnow.platforms.executor import Executor, GroupSpec, GroupState, GroupStatus, UnknownGroupError
 
 _POLL_S = 0.01
 
 
-class MemoryExecutor:
+class MemoryExecutor(Executor):
     """Implements `Executor`; `finish` ends a group as its process would, `diagnosis` keeps one from starting."""
 
     def __init__(self) -> None:
@@ -54,10 +53,6 @@ class MemoryExecutor:
         except KeyError:
             raise UnknownGroupError(f"{study}/{name}") from None
 
-    @contextlib.contextmanager
-    def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
-        yield lambda: self.groups(study)
-
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
         """One line a start; with `follow`, what another thread adds until it ends the group."""
         shown = 0
@@ -70,15 +65,6 @@ class MemoryExecutor:
                 return
             time.sleep(_POLL_S)
 
-    def check_may_end(self) -> None:
-        """Nothing to check: permission to start groups is permission to end them."""
-
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         if not self.status(study, name).state.is_over:
             self.finish(study, name, -15)
-
-    def cancel_all(self, study: str, grace_s: float) -> None:
-        cancel_each(self, study, grace_s)
-
-    def clear(self, study: str) -> None:
-        """What is written down stays."""

@@ -12,7 +12,7 @@ import contextlib
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ from winnow.platforms.docker.group_plan import (
     render,
 )
 from winnow.platforms.docker.group_state import Node, group_status
-from winnow.platforms.executor import GroupSpec, GroupStatus, cancel_each
+from winnow.platforms.executor import Executor, GroupSpec, GroupStatus
 from winnow.platforms.labels import GROUP, NODE, STUDY
 from winnow.platforms.log_archive import Archive
 from winnow.platforms.log_streams import merged
@@ -52,7 +52,7 @@ class _AnotherStartsItError(Exception):
     """Another process is starting this group."""
 
 
-class DockerExecutor:
+class DockerExecutor(Executor):
     """Implements `Executor` on a Docker engine. Making it raises InputError where no engine answers.
 
     Args:
@@ -111,10 +111,6 @@ class DockerExecutor:
             nodes = self._nodes(study, name)
         return group_status(nodes) if nodes else self._archive.status(study, name)
 
-    @contextlib.contextmanager
-    def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
-        yield lambda: self.groups(study)
-
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
         """The kept logs of removed containers, then those of the present ones. Several nodes have a prefix each."""
         with asking(f"the log of worker {name} of study {study!r}"):
@@ -132,9 +128,6 @@ class DockerExecutor:
                 time.sleep(_FOLLOW_S)
                 nodes = self._nodes(study, name)
 
-    def check_may_end(self) -> None:
-        """Nothing to check: permission to start groups is permission to end them."""
-
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """SIGTERM to all nodes at once, and SIGKILL to those that are still there after `grace_s`."""
         with asking(f"worker {name} of study {study!r}"):
@@ -144,9 +137,6 @@ class DockerExecutor:
             alive = [node for node in nodes.values() if not node.is_over]
             with ThreadPoolExecutor(max_workers=max(1, len(alive))) as pool:
                 list(pool.map(lambda node: self._stop(node, grace_s), alive))
-
-    def cancel_all(self, study: str, grace_s: float) -> None:
-        cancel_each(self, study, grace_s)
 
     def clear(self, study: str) -> None:
         """Save the logs of groups that are over here, and remove their containers and networks."""

@@ -16,7 +16,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ from winnow.config.atomic_write import replace_text
 from winnow.config.file_lock import locked
 from winnow.config.inheritance import inherited
 from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
-from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError, cancel_each
+from winnow.platforms.executor import Executor, GroupSpec, GroupState, GroupStatus, UnknownGroupError
 from winnow.platforms.process import spawn_detached, wait_until
 from winnow.worker.standby import STANDBY, StandbyStart
 
@@ -44,7 +44,7 @@ class _Process(NamedTuple):
     created_at: float
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """`Executor` with local processes.
 
     Args:
@@ -129,10 +129,6 @@ class LocalExecutor:
         state = GroupState.SUCCEEDED if exit_code == 0 else GroupState.FAILED
         return GroupStatus(study, name, state, exit_code, started_at_ms)
 
-    @contextlib.contextmanager
-    def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
-        yield lambda: self.groups(study)
-
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
         """The supervisor's log, then the ranks' logs, then new lines of any."""
         folder = self._folder(study, name)
@@ -146,9 +142,6 @@ class LocalExecutor:
                 return
             time.sleep(_FOLLOW_S)
 
-    def check_may_end(self) -> None:
-        """Nothing to check: permission to start groups is permission to end them."""
-
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """SIGTERM to the supervisor, then SIGKILL to its whole session."""
         process, _ = self._process(study, name)
@@ -160,12 +153,6 @@ class LocalExecutor:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         wait_until(lambda: self.status(study, name).state.is_over, _REAPED_WITHIN_S)
-
-    def cancel_all(self, study: str, grace_s: float) -> None:
-        cancel_each(self, study, grace_s)
-
-    def clear(self, study: str) -> None:
-        """See `Executor.clear`. There is nothing to remove: a group's folder contains its logs."""
 
     def _reap(self, pid: int) -> int | None:
         """The exit code of an ended child of this process, which is a zombie until it is reaped."""
