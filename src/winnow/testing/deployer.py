@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import msgspec
-
 from winnow.config.errors import InputError, WinnowError
 from winnow.platforms.deployer import Deployer, OvertakenError, UnknownDeploymentError, check_next, revision_in
 from winnow.routing import (
@@ -74,7 +72,6 @@ class MemoryDeployment:
     Attributes:
         follows: the route that requests follow; None before the first one.
         keys: API keys by their fingerprint.
-        logs: by the revision's number.
     """
 
     record: Record
@@ -84,6 +81,10 @@ class MemoryDeployment:
     replicas: list[MemoryReplica] = field(default_factory=list)
     routers: list[MemoryRouter] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
+
+    def alive(self, number: int) -> list[MemoryReplica]:
+        """The replicas of a revision that have not failed."""
+        return [each for each in self.replicas if each.revision == number and not each.failure]
 
 
 @dataclass
@@ -238,30 +239,12 @@ class MemoryDeployer(Deployer):
         deployment, revision = self._deployment(record.name), revision_in(record, number)
         if key is not None:
             deployment.keys[revision.settings.key] = key
-        alive = [each for each in deployment.replicas if each.revision == number and not each.failure]
-        others = [each for each in deployment.replicas if each.revision != number]
-        missing = max(revision.scale.replicas - len(alive), 0)
-        started = [
-            MemoryReplica(str(next(self._world.numbers)), number, self._world.ready_after) for _ in range(missing)
-        ]
-        deployment.replicas = [*others, *alive, *started]
-        for each in started:
-            self._log(record.name, number, f"replica {each.identifier} starts")
-            self._settle(deployment, each)
+        self._bring(deployment, number, max(revision.scale.replicas, len(deployment.alive(number))))
 
     def scale(self, record: Record, number: int, replicas: int) -> None:
         self._world.on_step("scale", record.name)
-        deployment, revision = self._deployment(record.name), revision_in(record, number)
-        alive = [each for each in deployment.replicas if each.revision == number and not each.failure]
-        others = [each for each in deployment.replicas if each.revision != number]
-        deployment.replicas = [*others, *alive[:replicas]]
-        if replicas > len(alive):
-            scale = msgspec.structs.replace(revision.scale, replicas=replicas)
-            revisions = tuple(
-                msgspec.structs.replace(each, scale=scale) if each.number == number else each
-                for each in record.revisions
-            )
-            self.start(msgspec.structs.replace(record, revisions=revisions), number, None)
+        revision_in(record, number)
+        self._bring(self._deployment(record.name), number, replicas)
 
     def route(self, record: Record) -> None:
         self._world.on_step("route", record.name)
@@ -337,6 +320,17 @@ class MemoryDeployer(Deployer):
 
     def log_place(self, name: str, number: int) -> str:
         return f"the log of {name}'s revision {number}"
+
+    def _bring(self, deployment: MemoryDeployment, number: int, count: int) -> None:
+        """Bring a revision to a number of replicas, without those that failed."""
+        others = [each for each in deployment.replicas if each.revision != number]
+        alive = deployment.alive(number)[:count]
+        identifiers = (str(next(self._world.numbers)) for _ in range(count - len(alive)))
+        started = [MemoryReplica(each, number, self._world.ready_after) for each in identifiers]
+        deployment.replicas = [*others, *alive, *started]
+        for each in started:
+            self._log(deployment.record.name, number, f"replica {each.identifier} starts")
+            self._settle(deployment, each)
 
     def _deployment(self, name: str) -> MemoryDeployment:
         if name not in self._world.deployments:

@@ -26,11 +26,7 @@ CONCURRENCY = 32
 
 
 class SdkOnline:
-    """See `AzureOnline`.
-
-    Args:
-        home: winnow's folder, below which tools are installed.
-    """
+    """Implements `AzureOnline`. `home`: winnow's folder, below which tools are installed."""
 
     def __init__(self, workspace: Workspace, home: Path, environment: Mapping[str, str]) -> None:
         self._workspace, self._home, self._environment = workspace, home, environment

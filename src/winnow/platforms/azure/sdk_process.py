@@ -82,12 +82,7 @@ def deployment_values(entity: Any) -> dict[str, Any]:
 
 
 class Workspace:
-    """A workspace.
-
-    Args:
-        client: an `azure.ai.ml.MLClient`, or a fake with `online_endpoints` and `online_deployments`.
-        credential: for Azure Monitor.
-    """
+    """A workspace. `client`: an `azure.ai.ml.MLClient`; `credential`: for Azure Monitor."""
 
     def __init__(self, client: Any, credential: Any = None) -> None:
         self._endpoints, self._deployments = client.online_endpoints, client.online_deployments

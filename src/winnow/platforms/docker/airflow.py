@@ -54,12 +54,7 @@ _WHAT = "Airflow"
 
 @dataclass(frozen=True)
 class DockerAirflowPlan:
-    """Implements `winnow.platforms.stack.Plan`.
-
-    Attributes:
-        secrets: by the variable that holds each.
-        variables: the rest of what compose.airflow.yaml asks for.
-    """
+    """Implements `winnow.platforms.stack.Plan`. `variables`: what compose.airflow.yaml asks for besides secrets."""
 
     image: ImageBuild
     secrets_file: Path
@@ -95,13 +90,8 @@ class DockerAirflow:
     """Implements `winnow.platforms.airflow_stack.AirflowStack`: one for a home.
 
     Args:
-        project: name of the tracking stack's Compose project, from which this one's is made.
         image: plans Airflow's, with the project's code.
-        folder: the project's, with compose.airflow.yaml.
-        environment: the caller's, for `docker` itself, and for images and limits that compose.airflow.yaml names.
-
-    Raises:
-        InputError: there is no compose.airflow.yaml.
+        project: name of the tracking stack's Compose project, from which this one's is made.
     """
 
     def __init__(

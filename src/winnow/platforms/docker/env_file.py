@@ -49,11 +49,7 @@ def parse(text: str) -> EnvFile:
 
 
 def render(file: EnvFile) -> str:
-    """The file's text. The block comes last: Compose takes the last line of a name.
-
-    Raises:
-        InputError: a value cannot stand in such a file.
-    """
+    """The file's text. The block comes last: Compose takes the last line of a name."""
     if not file.block:
         return file.own_text
     own = file.own_text if not file.own_text or file.own_text.endswith("\n") else f"{file.own_text}\n"
@@ -69,11 +65,7 @@ def without(file: EnvFile, names: frozenset[str]) -> EnvFile:
 
 
 def read(path: Path) -> EnvFile | None:
-    """The file at `path`, or None where there is none.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    """The file at `path`, or None where there is none. Raises InputError where it cannot be read."""
     try:
         return parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -31,7 +31,6 @@ class DockerWorkers:
     """What all workers on an engine have in common.
 
     Attributes:
-        image: the workers' image, by name or id.
         network: on which workers reach the study and the tracking server; None: Docker's own.
         restarts: how often the engine restarts a failed node by itself.
     """

@@ -9,24 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.config.errors import UnavailableError
+from winnow.config import sbom as program
+from winnow.config.errors import InputError, UnavailableError
 from winnow.platforms.docker import build as docker_build
-from winnow.platforms.docker import delivery, prod_image, software, train_image
+from winnow.platforms.docker import delivery, prod_image, train_image
 from winnow.platforms.docker.build import BuildPlan, push
 from winnow.platforms.docker.client import asking, connect
 from winnow.platforms.docker.prod_image import ProdImage
 from winnow.platforms.images import BuildOptions, ImageRoute, ModelImageRequest, Show, TrainImagesRequest, silent
+from winnow.platforms.sweep import CONTAINER_PYTHON
 
 if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
 
 
 class DockerImages:
-    """Implements `Images` on the Docker engine that the environment names, which is contacted when it is needed.
-
-    Args:
-        engine: an engine that is connected already.
-    """
+    """Implements `Images` on the engine that the environment names, or on one that is connected already."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ, *, engine: Engine | None = None) -> None:
         self._environment = environment
@@ -75,8 +73,30 @@ class DockerImages:
         found = self.engine.images.list(filters={"label": f"{docker_build.PROJECT}={docker_build.project_id(folder)}"})
         return sorted(each.tags[0] if each.tags else str(each.id) for each in found)
 
+    @asking("an image's software")
     def sbom(self, reference: str) -> str:
-        return software.sbom(self.engine, reference)
+        # Root reads the image's files, without a network and without changing them.
+        import docker.errors
+
+        try:
+            image = self.engine.images.get(reference)  # `run` would pull one that is not there
+        except docker.errors.ImageNotFound as error:
+            raise _unreadable(reference, "none") from error
+        try:
+            printed: bytes = self.engine.containers.run(
+                image,
+                ["-I", "-c", Path(program.__file__).read_text(encoding="utf-8")],
+                entrypoint=CONTAINER_PYTHON,
+                user="0:0",
+                cap_drop=["ALL"],
+                cap_add=["DAC_READ_SEARCH"],
+                network_mode="none",
+                read_only=True,
+                remove=True,
+            )
+        except (docker.errors.ContainerError, docker.errors.APIError) as error:
+            raise _unreadable(reference, "one that does not run it") from error
+        return printed.decode()
 
     def deliver(
         self, identifier: str, name: str, route: ImageRoute, show: Show = silent, *, is_forced: bool = False
@@ -112,11 +132,7 @@ class TrainImageBuild:
 
 @dataclass(frozen=True)
 class ModelImageBuild:
-    """`ImageBuild` of a model's or the router's image.
-
-    Attributes:
-        engine: connects to the engine. Raises UnavailableError.
-    """
+    """`ImageBuild` of a model's or the router's image, on an engine that is connected when it is needed."""
 
     image: ProdImage
     is_cached: bool
@@ -139,3 +155,12 @@ class ModelImageBuild:
             return identifier
         push(self.tag, show)
         return delivery.pushed_digest(self.engine(), identifier, self.tag.rpartition(":")[0])
+
+
+def _unreadable(reference: str, found: str) -> InputError:
+    return InputError(
+        f"image '{reference}'",
+        expected=f"an image on the engine with {CONTAINER_PYTHON}, as `build-train` and `build-prod` make it",
+        found=found,
+        remedy="Build or pull it, or name another one.",
+    )

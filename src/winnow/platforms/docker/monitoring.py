@@ -101,13 +101,7 @@ class DockerMonitoringPlan:
 class DockerMonitoring:
     """Implements `winnow.platforms.monitoring_stack.MonitoringStack`: one for the deployments of a home.
 
-    Args:
-        project: name of the tracking stack's Compose project, from which this one's is made.
-        folder: the project's, with compose.monitoring.yaml.
-        environment: the caller's, for `docker` itself, and for images and limits that compose.monitoring.yaml names.
-
-    Raises:
-        InputError: there is no compose.monitoring.yaml.
+    `project`: name of the tracking stack's Compose project, from which this one's is made.
     """
 
     hook = f"http://host.docker.internal:{HOOKS_PORT}"

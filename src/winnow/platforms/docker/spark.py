@@ -57,13 +57,7 @@ class DockerSpark:
     """The standalone Spark of a home, started or not. Making one contacts nothing.
 
     Every method raises InputError where no engine answers, and UnreachableError where it stops answering.
-
-    Args:
-        project: name of the tracking stack's Compose project, from which this one's is made.
-        folder: the project's.
-
-    Raises:
-        InputError: a file of winnow's is missing.
+    `project`: name of the tracking stack's Compose project, from which this one's is made.
     """
 
     def __init__(

@@ -72,11 +72,7 @@ class DockerStack:
 
     Args:
         given: settings by name, including those that choose the project.
-        in_use: the stack in use.
         environment: the caller's, for `docker` itself (DOCKER_HOST, PATH, …).
-
-    Raises:
-        InputError: there is no compose.yaml, or the environment file is another project's.
     """
 
     def __init__(

@@ -40,11 +40,7 @@ _OF_MINIO = frozenset({ENDPOINT, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})
 
 
 def choose(given: Mapping[str, str], file: EnvFile, new_password: Callable[[], str]) -> EnvFile:
-    """The environment file with everything that the stack needs; own lines stay as they are.
-
-    Raises:
-        InputError: the stack cannot start with one of the values.
-    """
+    """The environment file with all that the stack needs. Raises InputError where it cannot start with a value."""
     own = file.own
     values = _merged(given, file)
     block = {one.name: values.get(one.name, "") for one in (*variables.settings_of("docker"), *STUDIES)}

@@ -23,19 +23,10 @@ if TYPE_CHECKING:
 
 
 class DockerSweep:
-    """Implements `SweepPlatform`.
-
-    Args:
-        image: the image that a person named; None for the one of this project.
-    """
+    """Implements `SweepPlatform`. `image`: one that a person named; None for the one of this project."""
 
     def __init__(
-        self,
-        platform: Platform,
-        settings: Settings,
-        images: DockerImages,
-        image: str | None,
-        lookup: Lookup,
+        self, platform: Platform, settings: Settings, images: DockerImages, image: str | None, lookup: Lookup
     ) -> None:
         self._settings, self._images, self._image, self._lookup = settings, images, image, lookup
         here = usable_cpus()

@@ -72,11 +72,7 @@ def with_record(text: str, record: Record) -> str:
 
 
 def record_in(text: str) -> Record:
-    """The record in a route file.
-
-    Raises:
-        ValueError: it is no route file of this version's.
-    """
+    """The record in a route file. Raises ValueError where it is none of this version's."""
     first = text.partition("\n")[0]
     if not first.startswith(_RECORD):
         raise ValueError(f"expected a first line that begins with {_RECORD!r}")
