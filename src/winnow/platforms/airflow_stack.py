@@ -39,12 +39,7 @@ SECRETS: Mapping[str, Callable[[], str]] = {
 
 @dataclass(frozen=True)
 class AirflowRequest:
-    """What is to run.
-
-    Attributes:
-        port: of this machine, for its page and its REST API.
-        parallelism: how many tasks run at once; deferred ones do not count.
-    """
+    """The port of this machine for page and REST API, and how many tasks run at once; deferred ones do not count."""
 
     port: int = 8080
     parallelism: int = 2
@@ -68,12 +63,7 @@ def keep_secrets(file: Path, values: Mapping[str, str]) -> None:
 
 
 def connection(project: PurePath, winnow: str) -> dict[str, str]:
-    """The variable by which tasks find winnow: the connection `winnow_default`.
-
-    Args:
-        project: the folder in which verbs run.
-        winnow: the command.
-    """
+    """The variable by which tasks find the command `winnow` and the project's folder: a connection of Airflow's."""
     extra = {"project": str(project), "winnow": winnow}
     return {"AIRFLOW_CONN_WINNOW_DEFAULT": json.dumps({"conn_type": "generic", "extra": extra})}
 
@@ -85,14 +75,7 @@ class AirflowStack(Protocol):
     """
 
     def plan(self, request: AirflowRequest, *, is_dry_run: bool = False) -> Plan:
-        """Plan a start; nothing is changed.
-
-        Args:
-            is_dry_run: the plan is only shown. Where the platform is not there, it has `unknown` facts.
-
-        Raises:
-            InputError: the port is taken, the stack is another home's, or its secrets are lost.
-        """
+        """Plan a start as `Stack.plan` does."""
 
     def start(self, plan: Any, timeout_s: float, show: Show = silent) -> None:
         """Build its image, start it, and wait until its services are healthy; harmless where they are already.

@@ -13,19 +13,14 @@ API_KEY, FILE = "WINNOW_API_KEY", "WINNOW_API_KEY_FILE"
 def key_file(environment: Mapping[str, str]) -> str | None:
     """The API key in the file that is named; None where none is.
 
-    Raises:
-        InputError: it cannot be read, or is empty. No model is served without a key for a file that is not there yet.
+    No model is served without a key for a file that is not there yet: that raises InputError, as `key_in` does.
     """
     path = environment.get(FILE)
     return key_in(FILE, path, "Correct it, or unset it; with WINNOW_API_KEY= no key is asked for.") if path else None
 
 
 def key_in(place: str, path: str, remedy: str) -> str:
-    """The API key in a file. `place`: what names the file.
-
-    Raises:
-        InputError: it cannot be read, or is empty.
-    """
+    """The API key in a file. Raises InputError where it cannot be read, or is empty. `place`: what names the file."""
     try:
         key = Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:

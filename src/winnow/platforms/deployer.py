@@ -65,12 +65,7 @@ class Endpoint:
 
 
 class UnknownDeploymentError(InputError):
-    """Nothing of that name is deployed, or nothing at all.
-
-    Args:
-        name: None where any deployment would have done.
-        known: what is deployed.
-    """
+    """Nothing of that name is deployed, or with None nothing at all. `known`: what is deployed."""
 
     def __init__(self, name: str | None, known: Sequence[str] = ()) -> None:
         self.known = tuple(known)
@@ -85,12 +80,7 @@ class UnknownDeploymentError(InputError):
 
 
 class DeploymentFailedError(WinnowError):
-    """New replicas did not become ready; what was served before still is.
-
-    Args:
-        lines: the last ones of the failed replica's log.
-        log: where the whole log is.
-    """
+    """New replicas did not become ready. `lines`: the last ones of the failed replica's log; `log`: where all are."""
 
     def __init__(self, name: str, reason: str, lines: Sequence[str], log: str, *, is_old_serving: bool) -> None:
         self.lines = tuple(lines)
@@ -127,15 +117,7 @@ class Deployer(Protocol):
         return ""
 
     def check(self, *, is_read_only: bool = False) -> None:
-        """Raise where the platform does not permit what serving takes. Changes nothing.
-
-        Args:
-            is_read_only: nothing will be changed.
-
-        Raises:
-            InputError: a permission is missing.
-            UnreachableError: the platform does not answer.
-        """
+        """Raise InputError where a permission is missing that serving, or else looking, takes. Changes nothing."""
         return None
 
     def check_change(self, record: Record, number: int) -> None:
@@ -158,20 +140,18 @@ class Deployer(Protocol):
         """
 
     def held(self, name: str) -> AbstractContextManager[Held]:
-        """The right to change a deployment, which need not exist yet.
+        """The right to change a deployment, which need not exist yet. Raises InputError where another process has it.
 
-        Raises:
-            InputError: another process has it. A dead process's right is taken over.
+        A dead process's right is taken over.
         """
 
     def driver(self, name: str) -> str:
         """The process that has that right, and where its log is if it is detached; empty where none has it."""
 
     def write(self, record: Record) -> None:
-        """Store a record and move nothing. `record.serial` is one more than that of the record that it replaces.
+        """Store a record, whose serial is the next one, and move nothing.
 
-        Raises:
-            OvertakenError: another process has written since.
+        Raises OvertakenError where another process has written since.
         """
 
     def wish(self, name: str, wish: str) -> None:
@@ -180,17 +160,14 @@ class Deployer(Protocol):
     def key(self, record: Record) -> str | None:
         """The API key of the serving revision's replicas; None where they ask for none.
 
-        Raises:
-            InputError: they ask for one, and it is lost: serving without it would open the model to everyone.
+        Raises InputError where it is lost: serving without it would open the model to everyone.
         """
 
     def start(self, record: Record, number: int, key: str | None) -> None:
         """Bring a revision of `record` to its scale's number of replicas, without traffic, and return at once.
 
-        Replicas that failed are replaced. A replica is ready only after it has reproduced its reference rows.
-
-        Args:
-            key: the API key that the replicas ask for; None for none.
+        Replicas that failed are replaced. A replica is ready only after it has reproduced its reference rows. `key`:
+        the API key that the replicas ask for; None for none.
         """
 
     def scale(self, record: Record, number: int, replicas: int) -> None:
@@ -215,17 +192,11 @@ class Deployer(Protocol):
     def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
         """Renew the lease of the route at every router that answers, and return what each has counted.
 
-        Empty where the route needs no routers.
-
-        Args:
-            is_read_only: renew no lease: of those who only look.
+        Those who only look renew no lease (`is_read_only`). Empty where the route needs no routers.
         """
 
     def metrics(self, observed: Observation) -> dict[str, str]:
-        """What each ready replica exposes at `/metrics`, in Prometheus' text format, by the replica's identifier.
-
-        A replica that does not answer is left out.
-        """
+        """What each replica that answers exposes at `/metrics`, in Prometheus' text format, by its identifier."""
 
     def retire(self, record: Record, number: int) -> None:
         """Remove all that belongs to a revision. `record` no longer lists it."""
@@ -246,8 +217,7 @@ class Deployer(Protocol):
     def endpoint(self, observed: Observation) -> AbstractContextManager[Endpoint]:
         """An address at which a deployment answers from this machine while the context is open.
 
-        Raises:
-            InputError: there is none, and the platform does not permit another way to it.
+        Raises InputError where there is none, and the platform does not permit another way to it.
         """
         return nullcontext(Endpoint(observed.url))
 
@@ -267,11 +237,7 @@ class Deployer(Protocol):
         return ""
 
     def logs(self, name: str, number: int | None = None, lines: int = 20) -> list[str]:
-        """The last lines of the newest replica's log, also after it has exited.
-
-        Args:
-            number: of a revision; None for any.
-        """
+        """The last lines of the newest replica's log, also after it has exited; of one revision or of any."""
 
     def log_place(self, name: str, number: int) -> str:
         """Where the whole log of a revision's newest replica is: a path or a command."""

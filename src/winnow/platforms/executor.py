@@ -62,7 +62,7 @@ class GroupSpec:
     """One worker group to start.
 
     Attributes:
-        study, name: together they name the group; the name alone is unique in its study.
+        study, name: together they name the group.
         argv: the command of its supervisor, and of every further node with the node's index in `WINNOW_NODE`.
         env: variables set for it, beside those that the platform itself needs; addresses in them may hold passwords.
         secrets: further variables, whose values no plan, log or error shows.

@@ -37,11 +37,7 @@ class Archive:
         (folder / f"{self._stem}.json").unlink(missing_ok=True)
 
     def save(self, study: str, name: str, lines: Iterable[str], title: str) -> None:
-        """Append the log of one container or pod.
-
-        Args:
-            title: which it was and how it ended, for the line that follows its log.
-        """
+        """Append the log of one container or pod. `title`: which it was and how it ended, for the line after it."""
         folder = self._folder(study, name)
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / f"{self._stem}.log").open("a", encoding="utf-8") as log:

@@ -27,13 +27,9 @@ class Lookup:
         self.unknown: list[str] = []
 
     def __call__(self, what: str, ask: Callable[[], Fact], placeholder: Fact) -> Fact:
-        """The fact, or its placeholder where nothing answers and the fact is optional.
+        """The fact, or its placeholder where nothing answers and the fact is optional; else the error is raised.
 
-        Args:
-            what: the fact, as a line says it: "the image's id".
-
-        Raises:
-            UnavailableError, UnreachableError: nothing answers, and the fact is not optional.
+        `what`: the fact, as a line says it: "the image's id".
         """
         try:
             return ask()

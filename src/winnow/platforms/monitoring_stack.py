@@ -60,20 +60,12 @@ class MonitoringStack(Protocol):
     hook: str
 
     def plan(self, request: MonitoringRequest, *, is_dry_run: bool = False) -> Plan:
-        """Plan a start; nothing is changed.
-
-        Args:
-            is_dry_run: the plan is only shown. Where the platform is not there, it has `unknown` facts.
-
-        Raises:
-            InputError: a port is taken, or the stack is another home's.
-        """
+        """Plan a start as `Stack.plan` does."""
 
     def start(self, plan: Any, timeout_s: float) -> None:
         """Start it, wait until its services are ready and have read their configuration. Running ones read it anew.
 
-        Raises:
-            StackError: a service does not become ready, or refuses its configuration.
+        Raises StackError where a service does not become ready, or refuses its configuration.
         """
 
     def plan_end(self, *, volumes: bool) -> StackEnd:

@@ -10,8 +10,7 @@ from winnow.config.errors import InputError
 def bound(host: str, port: int | None) -> socket.socket:
     """A bound socket that does not listen yet, on a free port where none is given.
 
-    Raises:
-        InputError: the port is taken, or the address is none of this machine's.
+    Raises InputError where the port is taken, or the address is none of this machine's.
     """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -69,13 +69,9 @@ def model_of(header: str) -> ServedModel | None:
 
 
 def ask_ready(url: str, *, timeout_s: float = 2.0, is_proxied: bool = True) -> ReadyAnswer:
-    """Ask a server, or what stands before it, whether it is ready.
+    """Ask a server, or what stands before it, whether it is ready. Raises NoModelError where nothing speaks HTTP.
 
-    Args:
-        is_proxied: go through the proxy that the environment names; not for an address of this machine.
-
-    Raises:
-        NoModelError: nothing there speaks HTTP.
+    `is_proxied`: go through the proxy that the environment names; not for an address of this machine.
     """
     address, headers = reached(f"{url}{READY_PATH}")
     opener = urllib.request.build_opener(*([] if is_proxied else [urllib.request.ProxyHandler({})]))
@@ -109,11 +105,7 @@ def own_answer(url: str, *, timeout_s: float = ASKED_WITHIN_S) -> str | None:
 
 
 def model_at(url: str, *, timeout_s: float = 2.0) -> ServedModel:
-    """The model that is ready to answer at an address.
-
-    Raises:
-        NoModelError: there is none; the message says what there is instead.
-    """
+    """The model that is ready to answer at an address. Raises NoModelError, which says what there is instead."""
     answer = ask_ready(url, timeout_s=timeout_s)
     found = answer.model
     if not answer.is_ready:

@@ -143,9 +143,7 @@ class Stack(Protocol):
     def start(self, plan: Any, timeout_s: float | None, show: Show = silent) -> None:
         """Start it and wait until its services are ready; harmless where they are already.
 
-        Args:
-            timeout_s: how long they may take; None for the platform's own limit.
-            show: receives the steps of an image's build and delivery.
+        `timeout_s`: how long they may take; None for the platform's own limit.
 
         Raises:
             BuildFailedError: the server's image was not built or not delivered.
@@ -169,13 +167,8 @@ class Stack(Protocol):
     def logs(self, service: str | None, lines: int, *, follow: bool) -> StackLogs:
         """The last lines of one service or all; nothing is contacted.
 
-        Raises:
-            InputError: there is no such service, or another program prints the logs: the error names it.
+        Raises InputError where there is no such service, or another program prints the logs: the error names it.
         """
 
     def secrets(self) -> StackSecrets:
-        """Plan the secrets of a stack that is started by hand; those that are stored stay.
-
-        Raises:
-            InputError: the platform has none, or as for `plan`.
-        """
+        """Plan the secrets of a stack that is started by hand; those that are stored stay. Raises as `plan` does."""

@@ -373,12 +373,7 @@ def missing_secrets(values: Mapping[str, str] | None) -> list[str]:
 
 
 def secrets_lost(place: str, volumes: Sequence[str], found: str, *, platform: str) -> InputError:
-    """The error where volumes exist and the secrets that open them do not.
-
-    Args:
-        place: where the secrets should be.
-        found: what is there.
-    """
+    """The error where volumes exist and the secrets that open them are not in their `place`."""
     return InputError(
         place,
         expected=f"the secrets that open the volumes {', '.join(volumes)}",

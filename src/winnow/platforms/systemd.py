@@ -51,12 +51,7 @@ WantedBy=timers.target
 
 
 def units(calls: RegularCalls, home: Path, python: str = sys.executable) -> str:
-    """Two services with their timers as one text, in which a line `# FILE NAME` begins each file.
-
-    Args:
-        home: the calls' WINNOW_HOME.
-        python: the interpreter with winnow.
-    """
+    """Two services with their timers as one text, in which a line `# FILE NAME` begins each file."""
     name = calls.name
     monitor = [python, "-m", "winnow", "monitor", "--config", str(calls.config)]
     retrain = [python, "-m", "winnow", "retrain", "--if-due", "--config", str(calls.config)]

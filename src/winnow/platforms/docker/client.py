@@ -71,6 +71,18 @@ def asking(what: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def ignoring(*statuses: int) -> Iterator[None]:
+    """Take refusals with these statuses for success: a container is gone (404), or is being removed (409)."""
+    import docker.errors
+
+    try:
+        yield
+    except docker.errors.APIError as error:
+        if error.status_code not in statuses:
+            raise
+
+
 def _check_sdk() -> None:
     try:
         import docker  # noqa: F401

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.config.errors import WinnowError
 from winnow.platforms.docker import engine_deployment as on_engine
+from winnow.platforms.docker.client import ignoring
 from winnow.platforms.docker.revision_plan import ContainerRequest
 from winnow.platforms.interrupts import uninterrupted
 
@@ -49,23 +49,14 @@ def retire(containers: Iterable[Container], logs: Path, within_s: float | None =
 
 def stop(container: Container, within_s: float) -> None:
     """Ask a container to end, and kill it after that time."""
-    import docker
-
-    with contextlib.suppress(docker.errors.NotFound):
+    with ignoring(HTTPStatus.NOT_FOUND):
         container.stop(timeout=int(within_s))
 
 
 def remove(container: Container) -> None:
     """Remove a container, unless another process does."""
-    import docker
-
-    try:
+    with ignoring(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
         container.remove(force=True, v=True)
-    except docker.errors.NotFound:
-        return
-    except docker.errors.APIError as error:
-        if error.status_code != HTTPStatus.CONFLICT:  # its removal is in progress
-            raise
 
 
 def rename(container: Container, name: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from winnow.config.next_command import next_command
 from winnow.platforms.deployer import Deployer, Say, UnknownDeploymentError, check_next, mute, revision_in
 from winnow.platforms.docker import containers, revision_plan, scraping, traefik
 from winnow.platforms.docker import engine_deployment as on_engine
-from winnow.platforms.docker.client import asking, connect
+from winnow.platforms.docker.client import asking, connect, ignoring
 from winnow.platforms.docker.engine_deployment import EngineDeployment, checked, is_alive
 from winnow.platforms.docker.entry import PROXY_IMAGE, TAKEOVER_S, Address, address_of, check_address, entry, folder_of
 from winnow.platforms.docker.images import DockerImages
@@ -123,7 +124,7 @@ class DockerDeployer(Deployer):
                 ) from error
         replicas = [f"{number}-{index}" for index in range(revision.scale.replicas)]
         for name in (container_name(record.name, each) for each in (PROXY, *replicas)):
-            with contextlib.suppress(docker.errors.NotFound):
+            with ignoring(HTTPStatus.NOT_FOUND):
                 if self._engine.containers.get(name).labels.get(DEPLOYMENT) != record.name:
                     raise on_engine.taken("container", name)
         check_address(record, address_of(found.proxies[0]) if found is not None and found.proxies else None)

@@ -14,13 +14,14 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.platforms.container import ContainerSpec
-from winnow.platforms.docker.client import EngineError, asking, connect
+from winnow.platforms.docker.client import EngineError, asking, connect, ignoring
 from winnow.platforms.docker.group_log import lines
 from winnow.platforms.docker.group_plan import (
     NODES,
@@ -43,7 +44,6 @@ from winnow.platforms.log_streams import merged
 if TYPE_CHECKING:
     import docker
 
-_CONFLICT = 409
 _TRIES, _PAUSE_S = 50, 0.2
 _FOLLOW_S = 0.5
 
@@ -260,7 +260,7 @@ class DockerExecutor(Executor):
             try:
                 container_id: str = self._api.create_container_from_config(body, name)["Id"]
             except docker.errors.APIError as error:
-                if error.status_code != _CONFLICT:
+                if error.status_code != HTTPStatus.CONFLICT:
                     raise
             else:
                 undo.callback(self._remove, container_id)
@@ -287,7 +287,7 @@ class DockerExecutor(Executor):
                 name, driver="bridge", internal=True, check_duplicate=True, labels=dict(first.labels)
             )["Id"]
         except docker.errors.APIError as error:
-            if error.status_code == _CONFLICT:
+            if error.status_code == HTTPStatus.CONFLICT:
                 raise _taken("network", name, "network rm") from error
             raise
         undo.callback(self._remove_network, made)
@@ -311,13 +311,11 @@ class DockerExecutor(Executor):
     # Ending
 
     def _stop(self, node: Node, grace_s: float) -> None:
-        import docker.errors
-
         if node.state == "created":
             # It has no process to stop.
             self._retire(node)
             return
-        with contextlib.suppress(docker.errors.NotFound):
+        with ignoring(HTTPStatus.NOT_FOUND):
             self._api.stop(node.id, timeout=math.ceil(grace_s))
 
     def _retire(self, node: Node) -> None:
@@ -329,20 +327,12 @@ class DockerExecutor(Executor):
         self._remove(node.id)
 
     def _remove(self, container_id: str) -> None:
-        import docker.errors
-
-        try:
-            # By its id: a later container of this name is another one.
+        # By its id: a later container of this name is another one.
+        with ignoring(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
             self._api.remove_container(container_id, v=True, force=True)
-        except docker.errors.APIError as error:
-            # Another process is removing it, or has.
-            if error.status_code not in (404, _CONFLICT):
-                raise
 
     def _remove_network(self, network: str) -> None:
-        import docker.errors
-
-        with contextlib.suppress(docker.errors.NotFound):
+        with ignoring(HTTPStatus.NOT_FOUND):
             self._api.remove_network(network)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
+from winnow.platforms.docker.client import ignoring
 from winnow.platforms.docker.group_state import Node
 
 
@@ -37,10 +39,8 @@ def lines(api: Any, node: Node, seen: dict[str, str], *, follow: bool) -> Iterat
 
 def _frames(api: Any, container_id: str, after: str, *, follow: bool) -> Iterator[bytes]:
     """Pieces of the log as the engine keeps them: a line, or a part of one that is longer than 16 KiB."""
-    import docker.errors
-
     since = _seconds(after) if after else None
-    with contextlib.suppress(docker.errors.NotFound):
+    with ignoring(HTTPStatus.NOT_FOUND):
         frames = api.logs(container_id, stream=True, follow=follow, timestamps=True, since=since)
         # Its own close() cuts a connection that is still read, and cannot do so over SSH; without any a socket
         # stays open until the next garbage collection.
