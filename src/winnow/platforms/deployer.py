@@ -65,7 +65,7 @@ class Endpoint:
 
 
 class UnknownDeploymentError(InputError):
-    """Nothing of that name is deployed, or with None nothing at all. `known`: what is deployed."""
+    """Nothing of that name is deployed, or nothing at all."""
 
     def __init__(self, name: str | None, known: Sequence[str] = ()) -> None:
         self.known = tuple(known)
@@ -80,7 +80,7 @@ class UnknownDeploymentError(InputError):
 
 
 class DeploymentFailedError(WinnowError):
-    """New replicas did not become ready. `lines`: the last ones of the failed replica's log; `log`: where all are."""
+    """New replicas did not become ready; what was served before still is."""
 
     def __init__(self, name: str, reason: str, lines: Sequence[str], log: str, *, is_old_serving: bool) -> None:
         self.lines = tuple(lines)

@@ -83,7 +83,13 @@ def checked_pip_config(path: Path, place: str) -> Path:
 
 @dataclass(frozen=True)
 class BuildStep:
-    """One step of a build, the last line that it printed, and how long it took: None while it runs."""
+    """One step of a build.
+
+    Attributes:
+        name: what it does, as the build names it.
+        took_s: how long it took; None while it runs.
+        line: the last line that it printed.
+    """
 
     name: str
     took_s: float | None = None
@@ -98,7 +104,7 @@ def silent(step: BuildStep) -> None:
 
 
 class BuildFailedError(WinnowError):
-    """A build, a push or a load failed. `lines`: the last ones of its output."""
+    """A build, a push or a load failed."""
 
     def __init__(self, tag: str, lines: Iterable[str], *, what: str = "built", remedy: str = "") -> None:
         shown = "".join(f"\n    {line}" for line in lines) or " (empty)"
