@@ -75,23 +75,21 @@ from winnow.platforms.readiness import is_answering, is_known
 from winnow.routing import Observation, Record, Revision, RouterReport, to_json
 
 READ_PERMISSIONS = (
-    *(each for kind in KINDS for each in verbs(kind, "get", "list")),
-    *verbs(POD, "list"),
-    *verbs(EVENT, "list"),
-    *verbs(POD, "get", subresource="log"),
+    *verbs("get list", *KINDS),
+    *verbs("list", POD, EVENT),
+    *verbs("get", POD, subresource="log"),
 )
 PERMISSIONS = (
     *READ_PERMISSIONS,
     *applying(*KINDS),
-    *(each for kind in KINDS for each in verbs(kind, "delete")),
-    *verbs(DEPLOYMENT, "patch", subresource="scale"),
-    *verbs(POD, "delete"),
-    *verbs(ENDPOINT_SLICE, "list"),
+    *verbs("delete", POD, *KINDS),
+    *verbs("patch", DEPLOYMENT, subresource="scale"),
+    *verbs("list", ENDPOINT_SLICE),
     *lease.PERMISSIONS,
 )
 CANARY_PERMISSIONS = forward.PERMISSIONS
 """What reports of routers take besides."""
-GATEWAY_PERMISSIONS = (*applying(HTTP_ROUTE), *verbs(HTTP_ROUTE, "get", "delete"))
+GATEWAY_PERMISSIONS = (*applying(HTTP_ROUTE), *verbs("get delete", HTTP_ROUTE))
 """What a Gateway takes besides."""
 
 INGRESS_URL = "WINNOW_INGRESS_URL"

@@ -23,7 +23,7 @@ from winnow.tracking.run_context import RUN_CONTEXT
 
 PLATFORM = "kubernetes"
 DRIVER = "driver"
-PERMISSIONS = (*verbs(JOB, "get", "create", "delete"), *verbs(POD, "list"), *verbs(EVENT, "list"))
+PERMISSIONS = (*verbs("get create delete", JOB), *verbs("list", POD, EVENT))
 RESTARTS = 10
 KEPT_S = 24 * 3600
 STARTS_WITHIN_S = 120.0

@@ -31,22 +31,20 @@ from winnow.platforms.kubernetes.group_state import Job, Pod, group_status, last
 from winnow.platforms.kubernetes.group_watch import GroupsFound, StudyWatch, StudyWatches, Warnings, by_group
 from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, SECRET, SERVICE, VOLUME_CLAIM, Manifest, kind_of, name_of
 from winnow.platforms.kubernetes.ownership import check_ours
-from winnow.platforms.kubernetes.permissions import Permission, applying, check, verbs
+from winnow.platforms.kubernetes.permissions import applying, check, verbs
 from winnow.platforms.kubernetes.refusals import ClusterError, ConflictError, NotAdmittedError, RefusedObjectError
 from winnow.platforms.labels import GROUP, STUDY
 from winnow.platforms.log_archive import Archive
 from winnow.platforms.log_streams import merged
 
-PERMISSIONS: tuple[Permission, ...] = (
-    *verbs(JOB, "create", "delete", "deletecollection", "get", "list", "watch"),
-    *verbs(POD, "deletecollection", "list", "watch"),
-    *verbs(POD, "get", subresource="log"),
-    *verbs(EVENT, "list"),
-    *verbs(VOLUME_CLAIM, "get"),
+PERMISSIONS = (
+    *verbs("create delete deletecollection get list watch", JOB),
+    *verbs("deletecollection list watch", POD),
+    *verbs("get", POD, subresource="log"),
+    *verbs("list", EVENT),
+    # `get` checks to which group an object of the same name belongs.
+    *verbs("get", VOLUME_CLAIM, SECRET, SERVICE),
     *applying(SECRET, SERVICE),
-    # To check to which group an object of the same name belongs.
-    *verbs(SECRET, "get"),
-    *verbs(SERVICE, "get"),
 )
 """What running, watching and ending groups needs."""
 

@@ -15,14 +15,14 @@ from types import TracebackType
 from winnow.config.errors import WinnowError
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.kinds import POD, Manifest, name_of
-from winnow.platforms.kubernetes.permissions import Permission, verbs
+from winnow.platforms.kubernetes.permissions import verbs
 from winnow.platforms.kubernetes.port_stream import PortStream
 from winnow.platforms.kubernetes.refusals import NotFoundError
 
-PERMISSIONS: tuple[Permission, ...] = (
-    *verbs(POD, "list"),
+PERMISSIONS = (
+    *verbs("list", POD),
     # Opening a web socket is a GET; since Kubernetes 1.35 it also needs "create".
-    *verbs(POD, "create", "get", subresource="portforward"),
+    *verbs("create get", POD, subresource="portforward"),
 )
 POD_TIMEOUT_S = 15.0
 _RETRY_S = 0.5

@@ -20,7 +20,7 @@ from winnow.platforms.kubernetes.difference import difference
 from winnow.platforms.kubernetes.forward import is_ready
 from winnow.platforms.kubernetes.kinds import EVENT, INFERENCE_SERVICE, POD, SECRET, Manifest, annotations_on, name_of
 from winnow.platforms.kubernetes.manifests import merged, to_yaml
-from winnow.platforms.kubernetes.permissions import applying, check, verbs
+from winnow.platforms.kubernetes.permissions import check, verbs
 from winnow.platforms.kubernetes.refusals import ConflictError
 from winnow.platforms.kubernetes.revision_plan import KEY, MANAGED_BY, RECORD, WISH, labels_of
 from winnow.platforms.readiness import is_answering
@@ -28,17 +28,13 @@ from winnow.routing import Entry, Observation, Record, RouterReport, record_of, 
 
 VERSION, LATEST = "KSERVE_VERSION", "0.20"
 READ_PERMISSIONS = (
-    *verbs(INFERENCE_SERVICE, "get", "list"),
-    *verbs(POD, "list"),
-    *verbs(EVENT, "list"),
-    *verbs(POD, "get", subresource="log"),
-    *verbs(SECRET, "get", "list"),
+    *verbs("get list", INFERENCE_SERVICE, SECRET),
+    *verbs("list", POD, EVENT),
+    *verbs("get", POD, subresource="log"),
 )
 PERMISSIONS = (
     *READ_PERMISSIONS,
-    *applying(INFERENCE_SERVICE, SECRET),
-    *verbs(INFERENCE_SERVICE, "delete"),
-    *verbs(SECRET, "delete"),
+    *verbs("create patch delete", INFERENCE_SERVICE, SECRET),
     *lease.PERMISSIONS,
 )
 

@@ -21,7 +21,7 @@ from winnow.platforms.kubernetes.permissions import verbs
 from winnow.platforms.kubernetes.refusals import ClusterError, ConflictError
 
 DURATION_S, RENEWED_EVERY_S = 15.0, 4.0
-PERMISSIONS = verbs(LEASE, "get", "create", "patch", "delete")
+PERMISSIONS = verbs("get create patch delete", LEASE)
 
 
 class HeldLease:

@@ -40,7 +40,7 @@ from winnow.platforms.kubernetes.monitoring_plan import (
     plan_own,
 )
 from winnow.platforms.kubernetes.ownership import check_ours
-from winnow.platforms.kubernetes.permissions import Permission, applying, verbs
+from winnow.platforms.kubernetes.permissions import verbs
 from winnow.platforms.kubernetes.prune import apply_all, orphans
 from winnow.platforms.kubernetes.refusals import NotFoundError
 from winnow.platforms.kubernetes.revision_plan import MANAGED_BY
@@ -50,15 +50,11 @@ from winnow.platforms.stack import StackEnd, StackError
 
 GONE_WITHIN_S = 120.0
 _ALL_KINDS = (*OWN_KINDS, *OPERATOR_KINDS)
-REMOVE_PERMISSIONS: tuple[Permission, ...] = (
-    *(permission for kind in _ALL_KINDS for permission in verbs(kind, "list", "delete")),
-    *verbs(POD, "list"),
-)
-VOLUMES_PERMISSIONS: tuple[Permission, ...] = (*verbs(VOLUME_CLAIM, "list", "delete"), *verbs(SECRET, "list", "delete"))
-INIT_PERMISSIONS: tuple[Permission, ...] = (
-    *applying(*_ALL_KINDS),
-    *(permission for kind in _ALL_KINDS for permission in verbs(kind, "get")),
-    *verbs(SECRET, "get", "create"),
+REMOVE_PERMISSIONS = (*verbs("list delete", *_ALL_KINDS), *verbs("list", POD))
+VOLUMES_PERMISSIONS = verbs("list delete", VOLUME_CLAIM, SECRET)
+INIT_PERMISSIONS = (
+    *verbs("get create patch", *_ALL_KINDS),
+    *verbs("get create", SECRET),
     *REMOVE_PERMISSIONS,
     *services.PERMISSIONS,
 )

@@ -34,14 +34,14 @@ class Permission:
         return f"{self.verb} {plural}{self.kind.group and f'.{self.kind.group}'}{subresource and f'/{subresource}'}"
 
 
-def verbs(kind: Kind, *names: str, subresource: str = "") -> tuple[Permission, ...]:
-    """Several verbs on a kind."""
-    return tuple(Permission(name, kind, subresource) for name in names)
+def verbs(names: str, *kinds: Kind, subresource: str = "") -> tuple[Permission, ...]:
+    """Verbs, separated by spaces, on each of these kinds."""
+    return tuple(Permission(name, kind, subresource) for kind in kinds for name in names.split())
 
 
 def applying(*kinds: Kind) -> tuple[Permission, ...]:
     """Permissions for `Cluster.apply`: a server-side apply is a patch, which may create the object."""
-    return tuple(permission for kind in kinds for permission in verbs(kind, "create", "patch"))
+    return verbs("create patch", *kinds)
 
 
 def check(cluster: Cluster, permissions: Iterable[Permission], what: str) -> None:

@@ -12,17 +12,13 @@ from winnow.platforms.kubernetes import forward
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
 from winnow.platforms.kubernetes.kinds import EVENT, POD, STATEFUL_SET, Kind, Manifest, name_of
-from winnow.platforms.kubernetes.permissions import Permission, verbs
+from winnow.platforms.kubernetes.permissions import verbs
 from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S, NotFoundError, NotStartedError
 from winnow.platforms.stack import LOG_LINES, StackError
 
 DIAGNOSIS_LIMIT_S = 30.0
 """How long a pod may have a diagnosis before the stack counts as failed: volumes take a while to attach."""
-PERMISSIONS: tuple[Permission, ...] = (
-    *verbs(POD, "list", "delete"),
-    *verbs(POD, "get", subresource="log"),
-    *verbs(EVENT, "list"),
-)
+PERMISSIONS = (*verbs("list delete", POD), *verbs("get", POD, subresource="log"), *verbs("list", EVENT))
 
 _POLL_S = 1.0
 _RESTARTS = 3

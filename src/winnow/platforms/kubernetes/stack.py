@@ -41,7 +41,7 @@ from winnow.platforms.kubernetes.kinds import (
 )
 from winnow.platforms.kubernetes.manifests import secret_values, to_yaml
 from winnow.platforms.kubernetes.ownership import check_ours
-from winnow.platforms.kubernetes.permissions import Permission, applying, check, verbs
+from winnow.platforms.kubernetes.permissions import Permission, check, verbs
 from winnow.platforms.kubernetes.pods import is_over
 from winnow.platforms.kubernetes.prune import apply_all, orphans
 from winnow.platforms.kubernetes.refusals import ConflictError
@@ -70,30 +70,14 @@ LATEST = f"{TRACKING}:latest"
 _PERMISSIONS = "whether starting the stack is permitted there"
 _WORKLOADS: Mapping[bool, Kind] = {True: DEPLOYMENT, False: STATEFUL_SET}
 
-STORE_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *forward.PERMISSIONS)
+STORE_PERMISSIONS = (*verbs("get", SECRET), *forward.PERMISSIONS)
 """For verbs that work on the stack's runs and studies from a terminal."""
-
-READ_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *verbs(VOLUME_CLAIM, "list"))
-SECRETS_PERMISSIONS: tuple[Permission, ...] = (*READ_PERMISSIONS, *verbs(SECRET, "create", "patch"))
-REMOVE_PERMISSIONS: tuple[Permission, ...] = (
-    *verbs(SECRET, "get"),
-    *(permission for kind in KINDS for permission in verbs(kind, "list", "delete")),
-    *verbs(POD, "list"),
-    *verbs(JOB, "list"),
-)
-VOLUMES_PERMISSIONS: tuple[Permission, ...] = (*verbs(VOLUME_CLAIM, "list", "delete"), *verbs(SECRET, "get", "delete"))
-DIFFERENCE_PERMISSIONS: tuple[Permission, ...] = (
-    *READ_PERMISSIONS,
-    *applying(SECRET, *KINDS),
-    *(permission for kind in KINDS for permission in verbs(kind, "get", "list")),
-)
-INIT_PERMISSIONS: tuple[Permission, ...] = (
-    *SECRETS_PERMISSIONS,
-    *DIFFERENCE_PERMISSIONS,
-    *REMOVE_PERMISSIONS,
-    *services.PERMISSIONS,
-    *forward.PERMISSIONS,
-)
+READ_PERMISSIONS = (*verbs("get", SECRET), *verbs("list", VOLUME_CLAIM))
+SECRETS_PERMISSIONS = (*READ_PERMISSIONS, *verbs("create patch", SECRET))
+REMOVE_PERMISSIONS = (*verbs("get", SECRET), *verbs("list delete", *KINDS), *verbs("list", POD, JOB))
+VOLUMES_PERMISSIONS = (*verbs("list delete", VOLUME_CLAIM), *verbs("get delete", SECRET))
+DIFFERENCE_PERMISSIONS = (*SECRETS_PERMISSIONS, *verbs("get list create patch", *KINDS))
+INIT_PERMISSIONS = (*DIFFERENCE_PERMISSIONS, *REMOVE_PERMISSIONS, *services.PERMISSIONS, *forward.PERMISSIONS)
 PERMISSIONS = tuple(dict.fromkeys((*INIT_PERMISSIONS, *VOLUMES_PERMISSIONS)))
 """Every permission that the stack uses."""
 

@@ -107,7 +107,7 @@ def test_a_difference_shows_no_secret_but_that_it_differs(cluster: Cluster) -> N
 
 def test_every_missing_verb_is_named_at_once(api: FakeApi, cluster: Cluster) -> None:
     api.allowed = {"get pods", "create deployments"}
-    wanted = (*verbs(POD, "get", "list"), *verbs(POD, "get", subresource="log"), *applying(DEPLOYMENT))
+    wanted = (*verbs("get list", POD), *verbs("get", POD, subresource="log"), *applying(DEPLOYMENT))
     with pytest.raises(InputError) as caught:
         check(cluster, wanted, "serving")
     assert str(caught.value) == (
@@ -119,12 +119,12 @@ def test_every_missing_verb_is_named_at_once(api: FakeApi, cluster: Cluster) -> 
 
 
 def test_what_is_allowed_passes(cluster: Cluster) -> None:
-    check(cluster, verbs(POD, "get"), "looking")
+    check(cluster, verbs("get", POD), "looking")
     check(cluster, (), "nothing")
 
 
 def test_a_role_grants_just_what_is_used() -> None:
-    used = (Permission("list", POD), *verbs(POD, "get", subresource="log"), *applying(SECRET, CONFIG_MAP))
+    used = (Permission("list", POD), *verbs("get", POD, subresource="log"), *applying(SECRET, CONFIG_MAP))
     assert role(used)["rules"] == [
         {"apiGroups": [""], "resources": ["configmaps", "secrets"], "verbs": ["create", "patch"]},
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
