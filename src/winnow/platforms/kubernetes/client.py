@@ -7,16 +7,10 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from winnow.platforms.kubernetes import refusals
 from winnow.platforms.kubernetes.kinds import EVENT, POD, Kind, Manifest, kind_of, name_of
 from winnow.platforms.kubernetes.port_stream import PortStream
-from winnow.platforms.kubernetes.refusals import (
-    NotFoundError,
-    NotStartedError,
-    RefusedObjectError,
-    no_place,
-    not_its_own,
-    refusal,
-)
+from winnow.platforms.kubernetes.refusals import NotFoundError, NotStartedError, RefusedObjectError
 from winnow.platforms.kubernetes.transport import TIMEOUT_S, Request, Source, Stream, Transport
 
 if TYPE_CHECKING:
@@ -118,7 +112,7 @@ class Cluster:
                 event = _event(line, request.path, self._transport.api)
                 if event["type"] == "ERROR":
                     status = event["object"]
-                    raise refusal("WATCH", request.path, status.get("code", 500), json.dumps(status).encode())
+                    raise refusals.refusal("WATCH", request.path, status.get("code", 500), json.dumps(status).encode())
                 yield Change(event["type"], event["object"])
 
         return Stream(read)
@@ -251,7 +245,7 @@ class Cluster:
         try:
             return self._transport.json(request)
         except NotFoundError as error:
-            raise no_place(self.namespace, self.context, str(manifest["kind"]), error) from error
+            raise refusals.no_place(self.namespace, self.context, str(manifest["kind"]), error) from error
 
 
 def _selectors(labels: Mapping[str, str] | str, fields: str) -> dict[str, str]:
@@ -269,7 +263,7 @@ def _event(line: bytes, path: str, api: str) -> Manifest:
         event["type"], event["object"]
         return event
     except (ValueError, KeyError, TypeError) as error:
-        raise not_its_own(path, api) from error
+        raise refusals.not_its_own(path, api) from error
 
 
 def _delete_options(grace_s: float | None, propagation: str, uid: str | None) -> Manifest:

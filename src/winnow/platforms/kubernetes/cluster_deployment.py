@@ -10,29 +10,18 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
 from winnow.platforms import labels
 from winnow.platforms.deployer import UnknownDeploymentError
+from winnow.platforms.kubernetes import kinds, revision_plan
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.diagnosis import diagnosis_of
 from winnow.platforms.kubernetes.forward import is_ready
-from winnow.platforms.kubernetes.kinds import (
-    DEPLOYMENT,
-    ENDPOINT_SLICE,
-    POD,
-    SERVICE,
-    Manifest,
-    annotations_on,
-    has_labels,
-    labels_on,
-    name_of,
-)
+from winnow.platforms.kubernetes.kinds import Manifest, annotations_on, has_labels, labels_on, name_of
 from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.pods import is_over
 from winnow.platforms.kubernetes.refusals import NOT_NOW, NotFoundError, NotStartedError
 from winnow.platforms.kubernetes.revision_plan import (
     CONTAINER,
-    MANAGED_BY,
     RECORD,
     ROUTER,
-    WISH,
     labels_of,
     labels_of_revision,
     object_name,
@@ -61,7 +50,7 @@ class ClusterDeployment:
     @property
     def wish(self) -> str:
         """What a person asked a rollout to do."""
-        return annotations_on(self.entry).get(WISH, "")
+        return annotations_on(self.entry).get(revision_plan.WISH, "")
 
     @property
     def entry_serial(self) -> int | None:
@@ -86,7 +75,7 @@ def find(cluster: Cluster, name: str, *, has_pods: bool = True) -> ClusterDeploy
     Raises:
         InputError: an earlier version of winnow made it, or its record was changed by hand.
     """
-    entry = cluster.get(SERVICE, object_name(name))
+    entry = cluster.get(kinds.SERVICE, object_name(name))
     if entry is None or not has_labels(entry, labels_of(name)):
         _refuse_earlier(cluster, name)
         return None
@@ -114,15 +103,15 @@ def found(cluster: Cluster, name: str, *, has_pods: bool = True) -> ClusterDeplo
 
 def names(cluster: Cluster) -> tuple[str, ...]:
     """All deployments of the namespace, also those of earlier versions."""
-    chosen = ",".join([*(f"{key}={value}" for key, value in MANAGED_BY.items()), labels.DEPLOYMENT])
-    entries = _noted(cluster.find(SERVICE, chosen).items, RECORD)
-    earlier = _noted(cluster.find(DEPLOYMENT, chosen).items, labels.RELEASE)
+    chosen = ",".join([*(f"{key}={value}" for key, value in revision_plan.MANAGED_BY.items()), labels.DEPLOYMENT])
+    entries = _noted(cluster.find(kinds.SERVICE, chosen).items, RECORD)
+    earlier = _noted(cluster.find(kinds.DEPLOYMENT, chosen).items, labels.RELEASE)
     return tuple(sorted({mark(each, labels.DEPLOYMENT) for each in (*entries, *earlier)}))
 
 
 def living(cluster: Cluster, name: str) -> list[Manifest]:
     """A deployment's pods that neither terminate nor have ended, the oldest first."""
-    pods = cluster.find(POD, labels_of(name)).items
+    pods = cluster.find(kinds.POD, labels_of(name)).items
     staying = [each for each in pods if "deletionTimestamp" not in each["metadata"] and not is_over(each)]
     return sorted(staying, key=lambda each: (str(each["metadata"]["creationTimestamp"]), name_of(each)))
 
@@ -161,7 +150,7 @@ def observed(cluster: Cluster, pods: Sequence[Manifest]) -> tuple[ReplicaObserve
 def uncreated(cluster: Cluster, name: str, pods: Sequence[Manifest]) -> tuple[ReplicaObserved, ...]:
     """Replicas for which the cluster refuses to create pods, as for a quota: one for each such revision."""
     refused: list[ReplicaObserved] = []
-    for each in cluster.find(DEPLOYMENT, labels_of(name)).items:
+    for each in cluster.find(kinds.DEPLOYMENT, labels_of(name)).items:
         number, wanted = revision_of(each), int(each["spec"].get("replicas", 1))
         if not number or sum(revision_of(pod) == number for pod in pods) >= wanted:
             continue
@@ -190,7 +179,7 @@ def failure(pod: Manifest) -> str:
 
 def endpoints(cluster: Cluster, name: str) -> set[str]:
     """Names of the pods that the entry sends requests to."""
-    slices = cluster.find(ENDPOINT_SLICE, {SLICE_OF: object_name(name)}).items
+    slices = cluster.find(kinds.ENDPOINT_SLICE, {SLICE_OF: object_name(name)}).items
     ready = (
         each
         for one in slices
@@ -227,7 +216,7 @@ def _waiting(cluster: Cluster, pod: Manifest) -> str:
 
 
 def _refuse_earlier(cluster: Cluster, name: str) -> None:
-    live = cluster.get(DEPLOYMENT, object_name(name))
+    live = cluster.get(kinds.DEPLOYMENT, object_name(name))
     if live is not None and mark(live, labels.DEPLOYMENT) == name and _noted([live], labels.RELEASE):
         raise InputError(
             f"deployment '{name}'",

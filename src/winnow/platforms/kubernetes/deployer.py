@@ -30,42 +30,22 @@ from winnow.platforms import labels
 from winnow.platforms.api_key import API_KEY
 from winnow.platforms.deployer import Endpoint, ManualAccess, OvertakenError, UnknownDeploymentError
 from winnow.platforms.kubernetes import cluster_deployment as on_cluster
-from winnow.platforms.kubernetes import driver_job, forward, lease, revision_plan
+from winnow.platforms.kubernetes import driver_job, forward, kinds, lease, revision_plan
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.cluster_deployment import ClusterDeployment
 from winnow.platforms.kubernetes.connection import connect
 from winnow.platforms.kubernetes.difference import difference
 from winnow.platforms.kubernetes.forward import Forward, is_ready
-from winnow.platforms.kubernetes.kinds import (
-    DEPLOYMENT,
-    ENDPOINT_SLICE,
-    EVENT,
-    HTTP_ROUTE,
-    INGRESS,
-    POD,
-    SECRET,
-    SERVICE,
-    Manifest,
-    annotations_on,
-    has_labels,
-    kind_of,
-    labels_on,
-    name_of,
-)
+from winnow.platforms.kubernetes.kinds import Manifest, annotations_on, has_labels, kind_of, labels_on, name_of
 from winnow.platforms.kubernetes.manifests import load, merged
 from winnow.platforms.kubernetes.permissions import applying, check, verbs
 from winnow.platforms.kubernetes.pod_request import get, post
 from winnow.platforms.kubernetes.prune import apply_all, orphans
 from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S, ConflictError
 from winnow.platforms.kubernetes.revision_plan import (
-    CONTROL_PORT,
-    FOLDER,
     KINDS,
     MANAGED_BY,
     RECORD,
-    ROUTER_TOKEN,
-    SERVER_PORT,
-    WISH,
     labels_of,
     labels_of_routers,
     object_name,
@@ -76,20 +56,20 @@ from winnow.routing import Observation, Record, Revision, RouterReport, to_json
 
 READ_PERMISSIONS = (
     *verbs("get list", *KINDS),
-    *verbs("list", POD, EVENT),
-    *verbs("get", POD, subresource="log"),
+    *verbs("list", kinds.POD, kinds.EVENT),
+    *verbs("get", kinds.POD, subresource="log"),
 )
 PERMISSIONS = (
     *READ_PERMISSIONS,
     *applying(*KINDS),
-    *verbs("delete", POD, *KINDS),
-    *verbs("patch", DEPLOYMENT, subresource="scale"),
-    *verbs("list", ENDPOINT_SLICE),
+    *verbs("delete", kinds.POD, *KINDS),
+    *verbs("patch", kinds.DEPLOYMENT, subresource="scale"),
+    *verbs("list", kinds.ENDPOINT_SLICE),
     *lease.PERMISSIONS,
 )
 CANARY_PERMISSIONS = forward.PERMISSIONS
 """What reports of routers take besides."""
-GATEWAY_PERMISSIONS = (*applying(HTTP_ROUTE), *verbs("get delete", HTTP_ROUTE))
+GATEWAY_PERMISSIONS = (*applying(kinds.HTTP_ROUTE), *verbs("get delete", kinds.HTTP_ROUTE))
 """What a Gateway takes besides."""
 
 INGRESS_URL = "WINNOW_INGRESS_URL"
@@ -157,7 +137,7 @@ class KubernetesDeployer:
         *,
         cluster: Cluster | Callable[[], Cluster] | None = None,
         environment: Mapping[str, str] = os.environ,
-        folder: Path = FOLDER,
+        folder: Path = revision_plan.FOLDER,
         clock: Clock | None = None,
     ) -> None:
         self._home = home.absolute()
@@ -223,9 +203,9 @@ class KubernetesDeployer:
         self.check()
         wanted = revision_plan.all_objects(self._files, record, number)
         self._check_are_of(record.name, wanted)
-        for other in self.cluster.find(INGRESS, MANAGED_BY).items:
+        for other in self.cluster.find(kinds.INGRESS, MANAGED_BY).items:
             owner = on_cluster.mark(other, labels.DEPLOYMENT)
-            if owner != record.name and any(_collide(each, other) for each in wanted if kind_of(each) == INGRESS):
+            if owner != record.name and any(_collide(each, other) for each in wanted if kind_of(each) == kinds.INGRESS):
                 host = _host(other)
                 raise InputError(
                     "serving.host",
@@ -299,7 +279,9 @@ class KubernetesDeployer:
     @_insisting
     def wish(self, name: str, wish: str) -> None:
         on_cluster.found(self.cluster, name, has_pods=False)
-        self.cluster.merge(SERVICE, object_name(name), {"metadata": {"annotations": {WISH: wish or None}}})
+        self.cluster.merge(
+            kinds.SERVICE, object_name(name), {"metadata": {"annotations": {revision_plan.WISH: wish or None}}}
+        )
 
     @_insisting
     def key(self, record: Record) -> str | None:
@@ -313,19 +295,19 @@ class KubernetesDeployer:
         for pod in found.of(number):
             if on_cluster.failure(pod):
                 self.keep_log(record.name, pod)
-                self.cluster.delete(POD, name_of(pod), uid=pod["metadata"]["uid"])
+                self.cluster.delete(kinds.POD, name_of(pod), uid=pod["metadata"]["uid"])
         if revision.settings.key:
             value = key if key is not None else self._key(record.name, revision)
             self.cluster.apply(revision_plan.key_secret(record.name, revision.settings.key, value))
         for each in revision_plan.shared(self._files, record):
-            if kind_of(each) not in (INGRESS, HTTP_ROUTE):
+            if kind_of(each) not in (kinds.INGRESS, kinds.HTTP_ROUTE):
                 self.cluster.apply(each)
         self._bring(record, revision, revision.scale.replicas)
 
     @_insisting
     def scale(self, record: Record, number: int, replicas: int) -> None:
         revision, name = revision_in(record, number), record.name
-        live = self.cluster.get(DEPLOYMENT, object_name(name, str(number)))
+        live = self.cluster.get(kinds.DEPLOYMENT, object_name(name, str(number)))
         if live is None and not replicas:
             return
         if live is None or int(live["spec"].get("replicas", 1)) < replicas:
@@ -368,7 +350,7 @@ class KubernetesDeployer:
     def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
         if not record.route.needs_routers:
             return ()
-        token = self._secret(object_name(record.name, f"router-{record.route.serial}"), ROUTER_TOKEN)
+        token = self._secret(object_name(record.name, f"router-{record.route.serial}"), revision_plan.ROUTER_TOKEN)
         pods = forward.ready_pods(self.cluster, _routers(record))
         if token is None or not pods:
             return ()
@@ -376,7 +358,7 @@ class KubernetesDeployer:
         path = "/report" if is_read_only else "/renew"
 
         def reported(pod: Manifest) -> RouterReport | None:
-            answer = post(self.cluster, name_of(pod), CONTROL_PORT, path, token)
+            answer = post(self.cluster, name_of(pod), revision_plan.CONTROL_PORT, path, token)
             try:
                 return None if answer is None else msgspec.json.decode(answer, type=RouterReport)
             except ValueError:
@@ -388,7 +370,7 @@ class KubernetesDeployer:
     def metrics(self, observed: Observation) -> dict[str, str]:
         pods = [each.identifier for each in observed.replicas if each.is_ready]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            answers = pool.map(lambda pod: get(self.cluster, pod, SERVER_PORT, "/metrics"), pods)
+            answers = pool.map(lambda pod: get(self.cluster, pod, revision_plan.SERVER_PORT, "/metrics"), pods)
             return {pod: answer.decode() for pod, answer in zip(pods, answers, strict=True) if answer is not None}
 
     @_insisting
@@ -403,14 +385,14 @@ class KubernetesDeployer:
         """See `Deployer.remove`. Images and the ends of logs stay. Removes deployments of earlier versions too."""
         if not orphans(self.cluster, (), labels_of(name), KINDS):
             return False
-        pods = self.cluster.find(POD, labels_of(name)).items
+        pods = self.cluster.find(kinds.POD, labels_of(name)).items
         for pod in pods:
             self.keep_log(name, pod)
         if self._gateway(name):
-            self.cluster.delete(HTTP_ROUTE, object_name(name))
+            self.cluster.delete(kinds.HTTP_ROUTE, object_name(name))
         apply_all(self.cluster, (), labels_of(name), KINDS)
         given = [float(each["spec"].get("terminationGracePeriodSeconds", 30)) for each in pods]
-        self._await(lambda: not self.cluster.find(POD, labels_of(name)).items, max(given, default=0.0) + GONE_S)
+        self._await(lambda: not self.cluster.find(kinds.POD, labels_of(name)).items, max(given, default=0.0) + GONE_S)
         return True
 
     def render(self, record: Record, number: int) -> str:
@@ -420,16 +402,16 @@ class KubernetesDeployer:
         """See `Deployer.difference`: by a dry run. A revision that exists changes in its scale alone."""
         revision, name = revision_in(record, number), record.name
         key = self._secret(revision_plan.key_name(name, revision.settings.key), API_KEY) or ""
-        entry = self.cluster.get(SERVICE, object_name(name))
+        entry = self.cluster.get(kinds.SERVICE, object_name(name))
         stored = annotations_on(entry)
         # Every step changes the record, so it is not compared.
         kept = {"metadata": {"annotations": {RECORD: stored[RECORD]}}} if RECORD in stored else {}
         wanted = []
         for each in revision_plan.all_objects(self._files, record, number, key):
             own = kind_of(each), name_of(each)
-            if own == (SERVICE, object_name(name)):
+            if own == (kinds.SERVICE, object_name(name)):
                 wanted.append(merged(each, kept))
-            elif own[0] != DEPLOYMENT or self.cluster.get(*own) is None:
+            elif own[0] != kinds.DEPLOYMENT or self.cluster.get(*own) is None:
                 wanted.append(each)
         return difference(self.cluster, wanted, labels_of(name), ())
 
@@ -443,7 +425,7 @@ class KubernetesDeployer:
         check(self.cluster, forward.PERMISSIONS, "asking replicas through the API server")
         record = observed.record
         chosen = {**MANAGED_BY, **revision_plan.selector(record)}
-        with Forward(self.cluster, chosen, SERVER_PORT) as way:
+        with Forward(self.cluster, chosen, revision_plan.SERVER_PORT) as way:
             told = dataclasses.replace(manual, reason=f"{manual.reason} This goes through the cluster's API server.")
             yield Endpoint(f"http://127.0.0.1:{way.port}", told, lambda: way.diagnosis)
 
@@ -452,7 +434,7 @@ class KubernetesDeployer:
         name = object_name(observed.record.name)
         if self._environment.get(INGRESS_URL) or observed.record.entry.gateway:
             return None
-        if revision_plan.address_of(self.cluster.get(INGRESS, name)) or is_answering(observed.url):
+        if revision_plan.address_of(self.cluster.get(kinds.INGRESS, name)) or is_answering(observed.url):
             return None
         command = f"kubectl port-forward --namespace {self.cluster.namespace} service/{name} {FORWARDED_PORT}:80"
         return ManualAccess(NO_ADDRESS, command, f"http://127.0.0.1:{FORWARDED_PORT}")
@@ -478,7 +460,7 @@ class KubernetesDeployer:
             if said := on_cluster.log(self.cluster, pod, lines):
                 return said
         kept = self._kept_logs(name, number)
-        if not kept and not pods and not self.cluster.get(SERVICE, object_name(name)):
+        if not kept and not pods and not self.cluster.get(kinds.SERVICE, object_name(name)):
             raise UnknownDeploymentError(name, self.names())
         return kept[-1].read_text(encoding="utf-8").splitlines()[-lines:] if kept else []
 
@@ -491,7 +473,7 @@ class KubernetesDeployer:
 
     def _replicas(self, name: str, number: int | None) -> list[Manifest]:
         """Pods of a revision or of all, also those that have ended, the oldest first."""
-        found = self.cluster.find(POD, on_cluster.selected(name, number)).items
+        found = self.cluster.find(kinds.POD, on_cluster.selected(name, number)).items
         replicas = [each for each in found if on_cluster.mark(each, labels.ROLE) != revision_plan.ROUTER]
         return sorted(replicas, key=lambda each: str(each["metadata"]["creationTimestamp"]))
 
@@ -499,7 +481,7 @@ class KubernetesDeployer:
         address = self._environment.get(INGRESS_URL, "")
         ingress = None
         if not address and not record.entry.gateway:
-            ingress = self.cluster.get(INGRESS, object_name(record.name))
+            ingress = self.cluster.get(kinds.INGRESS, object_name(record.name))
         return revision_plan.url_of(record.name, self.cluster.namespace, record.entry, ingress, address)
 
     def _gateway(self, name: str) -> str:
@@ -510,7 +492,7 @@ class KubernetesDeployer:
 
     def _secret(self, own: str, field: str) -> str | None:
         """A value in a Secret; None where it is missing."""
-        live = self.cluster.get(SECRET, own)
+        live = self.cluster.get(kinds.SECRET, own)
         try:
             return base64.b64decode(((live or {}).get("data") or {})[field]).decode()
         except (KeyError, binascii.Error, UnicodeDecodeError):
@@ -544,7 +526,9 @@ class KubernetesDeployer:
                 if moves:
                     self.cluster.apply(merged(self._entry(record), {"metadata": metadata}))
                 elif (
-                    self.cluster.merge(SERVICE, object_name(record.name), {"metadata": {**metadata, **_note(record)}})
+                    self.cluster.merge(
+                        kinds.SERVICE, object_name(record.name), {"metadata": {**metadata, **_note(record)}}
+                    )
                     is None
                 ):
                     raise OvertakenError(record.name)
@@ -558,9 +542,9 @@ class KubernetesDeployer:
     def _bring(self, record: Record, revision: Revision, count: int) -> None:
         """Give a revision at least so many replicas, and its autoscaler the bounds of the record."""
         name, number = record.name, revision.number
-        live = self.cluster.get(DEPLOYMENT, object_name(name, str(number)))
+        live = self.cluster.get(kinds.DEPLOYMENT, object_name(name, str(number)))
         for each in revision_plan.revision_objects(self._files, name, revision):
-            if kind_of(each) != DEPLOYMENT:
+            if kind_of(each) != kinds.DEPLOYMENT:
                 self.cluster.apply(each)
             elif live is None:
                 live = self.cluster.apply(each)
@@ -569,7 +553,7 @@ class KubernetesDeployer:
 
     def _set_replicas(self, name: str, number: int, count: int) -> None:
         own = object_name(name, str(number))
-        self.cluster.merge(DEPLOYMENT, own, {"spec": {"replicas": count}}, subresource="scale")
+        self.cluster.merge(kinds.DEPLOYMENT, own, {"spec": {"replicas": count}}, subresource="scale")
 
     def _await(self, is_reached: Callable[[], bool], within_s: float) -> bool:
         """Whether something is reached in time."""
@@ -593,7 +577,7 @@ class KubernetesDeployer:
     def _has_moved(self, record: Record) -> bool:
         """Whether the entry's endpoints are pods of the route alone."""
         chosen = {**MANAGED_BY, **revision_plan.selector(record)}
-        wanted = {name_of(each) for each in self.cluster.find(POD, chosen).items}
+        wanted = {name_of(each) for each in self.cluster.find(kinds.POD, chosen).items}
         given = on_cluster.endpoints(self.cluster, record.name)
         return bool(given) and given <= wanted
 
@@ -606,8 +590,8 @@ class KubernetesDeployer:
         if not record.route.needs_routers:
             return
         own, marks = object_name(record.name, f"router-{record.route.serial}"), _routers(record)
-        token = self._secret(own, ROUTER_TOKEN) or secrets.token_urlsafe(32)
-        live = self.cluster.get(DEPLOYMENT, own)
+        token = self._secret(own, revision_plan.ROUTER_TOKEN) or secrets.token_urlsafe(32)
+        live = self.cluster.get(kinds.DEPLOYMENT, own)
         is_new = live is None or not has_labels(live, marks)
         if is_new:
             made = revision_plan.router_objects(self._files, record, token)
@@ -650,7 +634,7 @@ class KubernetesDeployer:
 
     def _tidy(self, record: Record, wanted: Sequence[Manifest] | None = None) -> None:
         """Remove what the record does not need: revisions, keys, routers; with `wanted`, what files no longer list."""
-        entry = SERVICE.manifest(object_name(record.name), {})
+        entry = kinds.SERVICE.manifest(object_name(record.name), {})
         for each in orphans(self.cluster, (entry, *(wanted or ())), labels_of(record.name), KINDS):
             is_shared = not {labels.REVISION, labels.ROLE, revision_plan.KEY} & labels_on(each).keys()
             is_listed = wanted is None or not is_shared

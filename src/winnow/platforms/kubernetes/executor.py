@@ -16,17 +16,10 @@ from pathlib import Path
 
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.platforms.executor import GroupSpec, GroupStatus, UnknownGroupError
+from winnow.platforms.kubernetes import group_plan
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.group_log import Kept, followed, lines, readable
-from winnow.platforms.kubernetes.group_plan import (
-    GroupObjects,
-    KubernetesWorkers,
-    object_name,
-    plan_group,
-    pod_options,
-    render,
-    volume_claims,
-)
+from winnow.platforms.kubernetes.group_plan import GroupObjects, KubernetesWorkers
 from winnow.platforms.kubernetes.group_state import Job, Pod, group_status, last_status, read_job
 from winnow.platforms.kubernetes.group_watch import GroupsFound, StudyWatch, StudyWatches, Warnings, by_group
 from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, SECRET, SERVICE, VOLUME_CLAIM, Manifest, kind_of, name_of
@@ -81,7 +74,7 @@ class KubernetesExecutor:
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """The manifests, as YAML, without passwords and secrets."""
-        return render(plan_group(group, self._workers) for group in groups)
+        return group_plan.render(group_plan.plan_group(group, self._workers) for group in groups)
 
     def validate(self, group: GroupSpec) -> None:
         """Have the cluster check a group's Job by a dry run, which omits quota, pod security and priority class.
@@ -90,7 +83,7 @@ class KubernetesExecutor:
             InputError: a volume claim is missing, or the cluster refuses the Job.
             ClusterError, UnreachableError: the cluster fails, or does not answer.
         """
-        job = plan_group(group, self._workers).job
+        job = group_plan.plan_group(group, self._workers).job
         self._check(group)
         # A Job of that name that exists already has been checked.
         with _traced(group), contextlib.suppress(ConflictError):
@@ -109,7 +102,7 @@ class KubernetesExecutor:
                 its name. The attempt leaves nothing behind.
             ClusterError, UnreachableError: the cluster fails, or does not answer.
         """
-        objects = plan_group(group, self._workers)
+        objects = group_plan.plan_group(group, self._workers)
         self._check(group)
         with self._archive.locked(group.study, group.name):
             with _traced(group):
@@ -214,7 +207,7 @@ class KubernetesExecutor:
 
     def _check(self, group: GroupSpec) -> None:
         """Refuse what would wait forever, before anything is made."""
-        for claim in volume_claims(group):
+        for claim in group_plan.volume_claims(group):
             if self._cluster.get(VOLUME_CLAIM, claim) is None:
                 raise InputError(
                     "execution.volumes",
@@ -318,7 +311,7 @@ class KubernetesExecutor:
             self._await_ends(study, jobs, watch, max([grace_s, *leaving_s]))
             deadline = time.monotonic() + _LEAVING_S
             for name, job in jobs.items():
-                title = f"{job.name if job is not None else object_name(study, name)} deleted"
+                title = f"{job.name if job is not None else group_plan.object_name(study, name)} deleted"
                 self._archive.save(study, name, kept[name].lines(deadline), title)
                 self._archive.end(last_status(study, name, job, watch.last_pods(name)))
         return True
@@ -384,7 +377,7 @@ def _traced(group: GroupSpec) -> Iterator[None]:
         yield
     except RefusedObjectError as error:
         raise InputError(
-            "execution.kubernetes.pod" if pod_options(group).pod else "execution.kubernetes",
+            "execution.kubernetes.pod" if group_plan.pod_options(group).pod else "execution.kubernetes",
             expected="fields that the cluster accepts",
             found=error.found.rstrip("."),
             remedy="Correct it there (pod, requests, gpu_resource, node_selector, tolerations, priority_class, queue, "

@@ -15,23 +15,9 @@ from typing import Any
 from winnow.config.errors import InputError
 from winnow.config.quantities import whole_percent
 from winnow.platforms import labels
-from winnow.platforms.kubernetes.kinds import (
-    DEPLOYMENT,
-    INFERENCE_SERVICE,
-    Manifest,
-    annotations_on,
-    kind_of,
-    shortened,
-)
-from winnow.platforms.kubernetes.revision_plan import (
-    CONTAINER,
-    RECORD,
-    REPLICA,
-    labels_of,
-    labels_of_revision,
-    revision_in,
-    revision_objects,
-)
+from winnow.platforms.kubernetes import kinds, revision_plan
+from winnow.platforms.kubernetes.kinds import Manifest, annotations_on, kind_of, shortened
+from winnow.platforms.kubernetes.revision_plan import CONTAINER, RECORD, labels_of, revision_in
 from winnow.routing import Record, to_json
 
 KSERVE_CONTAINER = "kserve-container"
@@ -108,21 +94,23 @@ def inference_service(
         ALIVE: ",".join(f"{number}={count}" for number, count in sorted(alive.items())),
         **({} if routed is None else {ROUTED: str(routed)}),
     }
-    return INFERENCE_SERVICE.manifest(service_name(record.name), labels_of(record.name), annotations=notes, spec=spec)
+    return kinds.INFERENCE_SERVICE.manifest(
+        service_name(record.name), labels_of(record.name), annotations=notes, spec=spec
+    )
 
 
 def predictor(files: Sequence[Manifest], record: Record, number: int, replicas: int) -> dict[str, Any]:
     """What runs a revision: the pod of `k8s/prod/deployment.yaml` in KServe's words."""
     revision = revision_in(record, number)
-    made = revision_objects(files, record.name, revision)
-    template = next(each for each in made if kind_of(each) == DEPLOYMENT)["spec"]["template"]
+    made = revision_plan.revision_objects(files, record.name, revision)
+    template = next(each for each in made if kind_of(each) == kinds.DEPLOYMENT)["spec"]["template"]
     pod = template["spec"]
     containers = [
         {**each, "name": KSERVE_CONTAINER} if each["name"] == CONTAINER else each for each in pod["containers"]
     ]
     return {
         "name": f"r{number}",
-        "labels": {**labels_of_revision(record.name, number), labels.ROLE: REPLICA},
+        "labels": {**revision_plan.labels_of_revision(record.name, number), labels.ROLE: revision_plan.REPLICA},
         "annotations": dict(annotations_on(template)),
         "minReplicas": replicas,
         "maxReplicas": replicas,
@@ -156,11 +144,7 @@ def routed_in(service: Manifest | None) -> int | None:
 
 
 def check(record: Record) -> None:
-    """Check what KServe cannot do.
-
-    Raises:
-        InputError: a setting cannot be had on KServe.
-    """
+    """Check what KServe cannot do. Raises InputError where a setting cannot be had on KServe."""
     for place, expected, found, remedy in _faults(record):
         raise InputError(place, expected=expected, found=found, remedy=remedy)
 

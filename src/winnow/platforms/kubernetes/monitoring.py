@@ -12,33 +12,12 @@ from winnow.config.clock import Clock
 from winnow.config.errors import UnavailableError, UnreachableError
 from winnow.config.next_command import next_command
 from winnow.platforms.deployer import Say
-from winnow.platforms.kubernetes import permissions, services
+from winnow.platforms.kubernetes import kinds, monitoring_plan, permissions, services
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import NAMESPACE
-from winnow.platforms.kubernetes.kinds import (
-    CONFIG_MAP,
-    POD,
-    POD_MONITOR,
-    SECRET,
-    VOLUME_CLAIM,
-    Kind,
-    Manifest,
-    kind_of,
-    name_of,
-)
+from winnow.platforms.kubernetes.kinds import Kind, Manifest, kind_of, name_of
 from winnow.platforms.kubernetes.manifests import secret
-from winnow.platforms.kubernetes.monitoring_plan import (
-    FOLDER,
-    LABELS,
-    OPERATOR_KINDS,
-    OWN_KINDS,
-    RULES_MAP,
-    SECRET_NAME,
-    TOKEN,
-    KubernetesMonitoringPlan,
-    plan_for_operator,
-    plan_own,
-)
+from winnow.platforms.kubernetes.monitoring_plan import LABELS, OWN_KINDS, RULES_MAP, KubernetesMonitoringPlan
 from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.permissions import verbs
 from winnow.platforms.kubernetes.prune import apply_all, orphans
@@ -49,12 +28,12 @@ from winnow.platforms.monitoring_stack import HOOKS_PORT, PROMETHEUS, Monitoring
 from winnow.platforms.stack import StackEnd, StackError
 
 GONE_WITHIN_S = 120.0
-_ALL_KINDS = (*OWN_KINDS, *OPERATOR_KINDS)
-REMOVE_PERMISSIONS = (*verbs("list delete", *_ALL_KINDS), *verbs("list", POD))
-VOLUMES_PERMISSIONS = verbs("list delete", VOLUME_CLAIM, SECRET)
+_ALL_KINDS = (*OWN_KINDS, *monitoring_plan.OPERATOR_KINDS)
+REMOVE_PERMISSIONS = (*verbs("list delete", *_ALL_KINDS), *verbs("list", kinds.POD))
+VOLUMES_PERMISSIONS = verbs("list delete", kinds.VOLUME_CLAIM, kinds.SECRET)
 INIT_PERMISSIONS = (
     *verbs("get create patch", *_ALL_KINDS),
-    *verbs("get create", SECRET),
+    *verbs("get create", kinds.SECRET),
     *REMOVE_PERMISSIONS,
     *services.PERMISSIONS,
 )
@@ -71,7 +50,7 @@ class KubernetesMonitoring:
         say: receives what is being waited for.
     """
 
-    hook = f"http://{SECRET_NAME}:{HOOKS_PORT}"
+    hook = f"http://{monitoring_plan.SECRET_NAME}:{HOOKS_PORT}"
 
     def __init__(
         self,
@@ -82,7 +61,7 @@ class KubernetesMonitoring:
         environment: Mapping[str, str] = os.environ,
         clock: Clock | None = None,
     ) -> None:
-        self._connect, self._folder, self._say = connect, folder / FOLDER, say
+        self._connect, self._folder, self._say = connect, folder / monitoring_plan.FOLDER, say
         self._environment, self._clock = environment, clock or Clock()
 
     def plan(self, request: MonitoringRequest, *, is_dry_run: bool = False) -> KubernetesMonitoringPlan:
@@ -94,7 +73,7 @@ class KubernetesMonitoring:
         except (UnavailableError, UnreachableError) as error:
             if not is_dry_run:
                 raise
-            found = plan_own(self._folder, request, self._environment.get(NAMESPACE, ""), {})
+            found = monitoring_plan.plan_own(self._folder, request, self._environment.get(NAMESPACE, ""), {})
             why = f"{error.place}: {error.found}" if isinstance(error, UnavailableError) else str(error)
             return replace(found, unknown=(f"{facts}: {why}",))
 
@@ -105,8 +84,8 @@ class KubernetesMonitoring:
             cluster.apply(manifest, is_dry_run=True)
         if not plan.has_operator:
             _keep_token(cluster)
-        prunable = (*OWN_KINDS, *((POD_MONITOR,) if _has_operator(cluster) else ()))
-        kept = [each for each in cluster.find(CONFIG_MAP, LABELS).items if name_of(each) == RULES_MAP]
+        prunable = (*OWN_KINDS, *((kinds.POD_MONITOR,) if _has_operator(cluster) else ()))
+        kept = [each for each in cluster.find(kinds.CONFIG_MAP, LABELS).items if name_of(each) == RULES_MAP]
         apply_all(cluster, plan.manifests, LABELS, prunable, kept=[each["metadata"]["uid"] for each in kept])
         try:
             Services(cluster, plan.services, LABELS, self._say, self._clock).wait(timeout_s)
@@ -145,10 +124,10 @@ class KubernetesMonitoring:
 
     def _planned(self, cluster: Cluster, request: MonitoringRequest) -> KubernetesMonitoringPlan:
         if _has_operator(cluster):
-            plan = plan_for_operator(request, cluster.namespace)
+            plan = monitoring_plan.plan_for_operator(request, cluster.namespace)
         else:
-            live = cluster.get(CONFIG_MAP, RULES_MAP)
-            plan = plan_own(self._folder, request, cluster.namespace, (live or {}).get("data") or {})
+            live = cluster.get(kinds.CONFIG_MAP, RULES_MAP)
+            plan = monitoring_plan.plan_own(self._folder, request, cluster.namespace, (live or {}).get("data") or {})
         for manifest in plan.manifests:
             found = cluster.get(kind_of(manifest), name_of(manifest))
             if found is not None:
@@ -160,7 +139,7 @@ class KubernetesMonitoring:
 def _has_operator(cluster: Cluster) -> bool:
     """Whether the cluster has the kinds of the Prometheus operator."""
     try:
-        cluster.find(POD_MONITOR, LABELS)
+        cluster.find(kinds.POD_MONITOR, LABELS)
     except NotFoundError:
         return False
     return True
@@ -168,17 +147,27 @@ def _has_operator(cluster: Cluster) -> bool:
 
 def _keep_token(cluster: Cluster) -> None:
     """Make the token of `serve-hooks`, unless there is one."""
-    if cluster.get(SECRET, SECRET_NAME) is None:
-        cluster.create(secret(SECRET_NAME, {**LABELS, **MANAGED_BY}, {TOKEN: secrets.token_urlsafe(32)}))
+    if cluster.get(kinds.SECRET, monitoring_plan.SECRET_NAME) is None:
+        cluster.create(
+            secret(
+                monitoring_plan.SECRET_NAME,
+                {**LABELS, **MANAGED_BY},
+                {monitoring_plan.TOKEN: secrets.token_urlsafe(32)},
+            )
+        )
 
 
 def _parts(cluster: Cluster, *, volumes: bool) -> list[Manifest]:
     """What is removed, without what holds data; the rules stay with it, but for those of the operator."""
-    kinds = _ALL_KINDS if _has_operator(cluster) else OWN_KINDS
-    found = orphans(cluster, (), LABELS, kinds)
-    return [each for each in found if volumes or (kind_of(each), name_of(each)) != (CONFIG_MAP, RULES_MAP)]
+    meant = _ALL_KINDS if _has_operator(cluster) else OWN_KINDS
+    found = orphans(cluster, (), LABELS, meant)
+    return [each for each in found if volumes or (kind_of(each), name_of(each)) != (kinds.CONFIG_MAP, RULES_MAP)]
 
 
 def _data(cluster: Cluster) -> list[tuple[Kind, str]]:
     """The volume claims, and the Secret with the token."""
-    return [(kind, name_of(each)) for kind in (VOLUME_CLAIM, SECRET) for each in cluster.find(kind, LABELS).items]
+    return [
+        (kind, name_of(each))
+        for kind in (kinds.VOLUME_CLAIM, kinds.SECRET)
+        for each in cluster.find(kind, LABELS).items
+    ]

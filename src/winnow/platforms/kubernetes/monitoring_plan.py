@@ -18,46 +18,31 @@ from typing import Any
 import yaml
 
 from winnow.config.yaml_text import not_yaml
-from winnow.platforms.kubernetes.kinds import (
-    CONFIG_MAP,
-    DEPLOYMENT,
-    NETWORK_POLICY,
-    POD_MONITOR,
-    PROMETHEUS_RULE,
-    SERVICE,
-    STATEFUL_SET,
-    Kind,
-    Manifest,
-    kind_of,
-    name_of,
-)
+from winnow.platforms import monitoring_stack
+from winnow.platforms.kubernetes import kinds
+from winnow.platforms.kubernetes.kinds import Kind, Manifest, kind_of, name_of
 from winnow.platforms.kubernetes.manifests import changed, load, named, to_yaml
 from winnow.platforms.kubernetes.revision_plan import MANAGED_BY, REPLICA
 from winnow.platforms.kubernetes.services import Service
 from winnow.platforms.labels import DEPLOYMENT as DEPLOYMENT_LABEL
 from winnow.platforms.labels import REVISION, ROLE, STACK
-from winnow.platforms.monitoring_stack import (
-    ALERTMANAGER,
-    CONFIGURATION,
-    DASHBOARD,
-    GENERAL_RULES,
-    GRAFANA,
-    PORTS,
-    PROMETHEUS,
-    RULES,
-    TOKEN_FILE,
-    MonitoringRequest,
-)
+from winnow.platforms.monitoring_stack import CONFIGURATION, DASHBOARD, GRAFANA, PROMETHEUS, MonitoringRequest
 
 FOLDER = Path("k8s/monitoring")
 LABELS: Mapping[str, str] = {STACK: "monitoring"}
 """Labels of every part; a namespace has one stack."""
-RULES_MAP, SECRET_NAME, TOKEN = "winnow-rules", "winnow-hooks", PurePosixPath(TOKEN_FILE).name
+RULES_MAP, SECRET_NAME, TOKEN = "winnow-rules", "winnow-hooks", PurePosixPath(monitoring_stack.TOKEN_FILE).name
 """The ConfigMap with the rules, and the Secret with the token of `serve-hooks`."""
-OWN_KINDS: tuple[Kind, ...] = (NETWORK_POLICY, DEPLOYMENT, STATEFUL_SET, SERVICE, CONFIG_MAP)
+OWN_KINDS: tuple[Kind, ...] = (
+    kinds.NETWORK_POLICY,
+    kinds.DEPLOYMENT,
+    kinds.STATEFUL_SET,
+    kinds.SERVICE,
+    kinds.CONFIG_MAP,
+)
 """Kinds of the parts that hold no data."""
-WORKLOADS: tuple[Kind, ...] = (DEPLOYMENT, STATEFUL_SET)
-OPERATOR_KINDS: tuple[Kind, ...] = (POD_MONITOR, PROMETHEUS_RULE)
+WORKLOADS: tuple[Kind, ...] = (kinds.DEPLOYMENT, kinds.STATEFUL_SET)
+OPERATOR_KINDS: tuple[Kind, ...] = (kinds.POD_MONITOR, kinds.PROMETHEUS_RULE)
 _SETTINGS_DIGEST = "winnow.settings"
 
 
@@ -84,7 +69,7 @@ class KubernetesMonitoringPlan:
                 kind_of(made), name_of(made), made["spec"]["selector"]["matchLabels"]
             )
             for made in self.manifests
-            if kind_of(made) in (DEPLOYMENT, STATEFUL_SET)
+            if kind_of(made) in (kinds.DEPLOYMENT, kinds.STATEFUL_SET)
         }
 
     @property
@@ -102,7 +87,7 @@ class KubernetesMonitoringPlan:
         return to_yaml(self.manifests)
 
     def _address(self, service: str) -> str:
-        port, here = PORTS[service], self.ports.get(service, PORTS[service])
+        port, here = monitoring_stack.PORTS[service], self.ports.get(service, monitoring_stack.PORTS[service])
         where = f"--namespace {self.namespace} " if self.namespace else ""
         command = f"kubectl {where}port-forward service/winnow-{service} {here}:{port}"
         return f"http://winnow-{service}.{self.namespace or 'NAMESPACE'}.svc:{port}; `{command}` opens it here"
@@ -123,7 +108,11 @@ def plan_own(
     made = [_with_intervals(each, folder, request.scrape_interval_s) for each in load(folder)]
     made += [
         _config_map(RULES_MAP, PROMETHEUS, {**rules, **_rules(request)}),
-        _config_map("winnow-alertmanager", ALERTMANAGER, {CONFIGURATION.name: request.files[CONFIGURATION]}),
+        _config_map(
+            "winnow-alertmanager",
+            monitoring_stack.ALERTMANAGER,
+            {CONFIGURATION.name: request.files[CONFIGURATION]},
+        ),
         _dashboard(request),
     ]
     if not request.has_grafana:
@@ -142,12 +131,12 @@ def plan_for_operator(request: MonitoringRequest, namespace: str) -> KubernetesM
 
 def _rules(request: MonitoringRequest) -> dict[str, str]:
     """Files of rules by name."""
-    return {path.name: text for path, text in request.files.items() if path.parent == RULES}
+    return {path.name: text for path, text in request.files.items() if path.parent == monitoring_stack.RULES}
 
 
 def _with_intervals(manifest: Manifest, folder: Path, interval_s: int) -> Manifest:
     """Prometheus' configuration with how often it scrapes and evaluates rules; any other manifest unchanged."""
-    if (kind_of(manifest), name_of(manifest)) != (CONFIG_MAP, "winnow-prometheus"):
+    if (kind_of(manifest), name_of(manifest)) != (kinds.CONFIG_MAP, "winnow-prometheus"):
         return manifest
     try:
         config = yaml.safe_load(manifest["data"]["prometheus.yml"])
@@ -160,7 +149,7 @@ def _with_intervals(manifest: Manifest, folder: Path, interval_s: int) -> Manife
 
 def _config_map(name: str, role: str, data: Mapping[str, str], **more: str) -> Manifest:
     labels = {**LABELS, ROLE: role, **MANAGED_BY, **more}
-    return CONFIG_MAP.manifest(name, labels, data=dict(data))
+    return kinds.CONFIG_MAP.manifest(name, labels, data=dict(data))
 
 
 def _dashboard(request: MonitoringRequest) -> Manifest:
@@ -177,7 +166,7 @@ def _with_digests(manifests: Sequence[Manifest]) -> Iterable[Manifest]:
             continue
         volumes = each["spec"]["template"]["spec"]["volumes"]
         mounted = [volume["configMap"]["name"] for volume in volumes if "configMap" in volume]
-        data = {name: named(manifests, CONFIG_MAP.kind, name)["data"] for name in mounted}
+        data = {name: named(manifests, kinds.CONFIG_MAP.kind, name)["data"] for name in mounted}
         digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
         yield changed(each, {("spec", "template", "metadata", "annotations", _SETTINGS_DIGEST): digest})
 
@@ -193,10 +182,10 @@ def _pod_monitor(interval_s: int) -> Manifest:
     ]
     endpoint = {"port": "http", "path": "/metrics", "interval": f"{interval_s}s", "relabelings": relabelings}
     spec = {"selector": {"matchLabels": {ROLE: REPLICA}}, "podMetricsEndpoints": [endpoint]}
-    return POD_MONITOR.manifest("winnow-replicas", {**LABELS, ROLE: PROMETHEUS, **MANAGED_BY}, spec=spec)
+    return kinds.POD_MONITOR.manifest("winnow-replicas", {**LABELS, ROLE: PROMETHEUS, **MANAGED_BY}, spec=spec)
 
 
 def _prometheus_rule(file: str, text: str) -> Manifest:
-    name = RULES_MAP if file == GENERAL_RULES.name else f"{RULES_MAP}-{PurePosixPath(file).stem}"
+    name = RULES_MAP if file == monitoring_stack.GENERAL_RULES.name else f"{RULES_MAP}-{PurePosixPath(file).stem}"
     spec = {"groups": yaml.safe_load(text)["groups"]}
-    return PROMETHEUS_RULE.manifest(name, {**LABELS, ROLE: PROMETHEUS, **MANAGED_BY}, spec=spec)
+    return kinds.PROMETHEUS_RULE.manifest(name, {**LABELS, ROLE: PROMETHEUS, **MANAGED_BY}, spec=spec)

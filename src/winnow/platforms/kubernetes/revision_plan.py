@@ -26,23 +26,8 @@ from winnow.config.errors import InputError
 from winnow.config.quantities import cpu_text, memory_text
 from winnow.platforms import labels
 from winnow.platforms.api_key import API_KEY
-from winnow.platforms.kubernetes.kinds import (
-    AUTOSCALER,
-    CONFIG_MAP,
-    DEPLOYMENT,
-    DISRUPTION_BUDGET,
-    HTTP_ROUTE,
-    INGRESS,
-    NETWORK_POLICY,
-    SECRET,
-    SERVICE,
-    Kind,
-    Manifest,
-    kind_of,
-    labels_on,
-    name_of,
-    shortened,
-)
+from winnow.platforms.kubernetes import kinds
+from winnow.platforms.kubernetes.kinds import Kind, Manifest, kind_of, labels_on, name_of, shortened
 from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, merged, secret, to_yaml
 from winnow.routing import Entry, Record, ReplicaSettings, Revision, RouterSettings, server_settings, to_json
 from winnow.serving.settings import SERVING
@@ -57,11 +42,11 @@ RECORD, WISH, KEY = "winnow.record", "winnow.wish", "winnow.key"
 """Annotations of the entry, and the label of a Secret with the fingerprint of its key."""
 REPLICA, ROUTER = "replica", "router"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "winnow"}
-SHARED_KINDS: tuple[Kind, ...] = (INGRESS, NETWORK_POLICY, CONFIG_MAP, SECRET)
-REVISION_KINDS: tuple[Kind, ...] = (SERVICE, DISRUPTION_BUDGET, DEPLOYMENT, AUTOSCALER)
+SHARED_KINDS: tuple[Kind, ...] = (kinds.INGRESS, kinds.NETWORK_POLICY, kinds.CONFIG_MAP, kinds.SECRET)
+REVISION_KINDS: tuple[Kind, ...] = (kinds.SERVICE, kinds.DISRUPTION_BUDGET, kinds.DEPLOYMENT, kinds.AUTOSCALER)
 KINDS: tuple[Kind, ...] = (
-    *(INGRESS, AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, SERVICE, NETWORK_POLICY),
-    *(CONFIG_MAP, SECRET),
+    *(kinds.INGRESS, kinds.AUTOSCALER, kinds.DEPLOYMENT, kinds.DISRUPTION_BUDGET, kinds.SERVICE, kinds.NETWORK_POLICY),
+    *(kinds.CONFIG_MAP, kinds.SECRET),
 )
 """The kinds of a deployment's objects, in the order of their removal: first the Ingress, so that requests stop."""
 SETTLE_S, KEPT_CONNECTIONS_S, SPARE_S = 5.0, 1.0, 6.0
@@ -149,14 +134,14 @@ def shared(files: Sequence[Manifest], record: Record) -> tuple[Manifest, ...]:
     """
     made = [_shared(each, record) for each in files if kind_of(each) not in REVISION_KINDS]
     if record.entry.gateway:
-        made = [each for each in made if kind_of(each) != INGRESS]
+        made = [each for each in made if kind_of(each) != kinds.INGRESS]
         made.append(http_route(record))
-    return tuple(sorted(made, key=lambda each: kind_of(each) in (INGRESS, HTTP_ROUTE)))
+    return tuple(sorted(made, key=lambda each: kind_of(each) in (kinds.INGRESS, kinds.HTTP_ROUTE)))
 
 
 def entry_service(files: Sequence[Manifest], record: Record) -> Manifest:
     """The entry, without the record."""
-    file = _file(files, SERVICE)
+    file = _file(files, kinds.SERVICE)
     made = merged(file, {"metadata": {"name": object_name(record.name), "labels": labels_of(record.name)}})
     return changed(made, {("spec", "selector"): selector(record)})
 
@@ -169,14 +154,14 @@ def revision_objects(files: Sequence[Manifest], name: str, revision: Revision) -
     own_files = (each for each in files if kind_of(each) in REVISION_KINDS)
     for file in sorted(own_files, key=lambda each: REVISION_KINDS.index(kind_of(each))):
         kind = kind_of(file)
-        if kind == AUTOSCALER and revision.scale.most is None:
+        if kind == kinds.AUTOSCALER and revision.scale.most is None:
             continue
         one = merged(file, {"metadata": {"name": name_of(file).replace(BASE, own, 1), "labels": marks}})
-        if kind == DEPLOYMENT:
+        if kind == kinds.DEPLOYMENT:
             made.append(_replicas(one, name, revision, selected))
-        elif kind == SERVICE:
+        elif kind == kinds.SERVICE:
             made.append(changed(one, {("spec", "selector"): selected}))
-        elif kind == DISRUPTION_BUDGET:
+        elif kind == kinds.DISRUPTION_BUDGET:
             spec = {"selector": {"matchLabels": selected}, "maxUnavailable": revision.scale.max_unavailable}
             made.append(changed(one, {("spec", field): value for field, value in spec.items()}))
         else:
@@ -194,7 +179,7 @@ def router_objects(files: Sequence[Manifest], record: Record, token: str) -> tup
     settings = RouterSettings(name, route, addresses[0], addresses[1], stable.is_classifier)
     like = msgspec.structs.replace(stable.settings.of_routers, cpus=1.0, memory_bytes=256 * 2**20, cpu_request=0.05)
     like = msgspec.structs.replace(like, memory_request_bytes=128 * 2**20, key="")
-    file = merged(_file(files, DEPLOYMENT), {"metadata": {"name": own, "labels": marks}})
+    file = merged(_file(files, kinds.DEPLOYMENT), {"metadata": {"name": own, "labels": marks}})
     server = {
         "image": record.router_image or stable.release.image or _NO_IMAGE,
         "command": ROUTER_COMMAND,
@@ -227,7 +212,7 @@ def http_route(record: Record) -> Manifest:
         **({"hostnames": [host]} if host else {}),
         "rules": [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "backendRefs": backends}],
     }
-    return HTTP_ROUTE.manifest(object_name(record.name), labels_of(record.name), spec=spec)
+    return kinds.HTTP_ROUTE.manifest(object_name(record.name), labels_of(record.name), spec=spec)
 
 
 def all_objects(files: Sequence[Manifest], record: Record, number: int, key: str = "") -> tuple[Manifest, ...]:
@@ -300,9 +285,9 @@ def _shared(file: Manifest, record: Record) -> Manifest:
             remedy="Remove it from kustomization.yaml, and apply it separately.",
         )
     made = merged(file, {"metadata": {"name": name_of(file).replace(BASE, own, 1), "labels": labels_of(name)}})
-    if kind == INGRESS:
+    if kind == kinds.INGRESS:
         return changed(made, _ingress(made, own, record.entry))
-    if kind == NETWORK_POLICY:
+    if kind == kinds.NETWORK_POLICY:
         replicas = {labels.DEPLOYMENT: name, labels.ROLE: REPLICA}
         return changed(made, {("spec", "podSelector", "matchLabels"): replicas})
     return made
@@ -417,4 +402,4 @@ def _router_policy(name: str, own: str, marks: Mapping[str, str], selected: Mapp
         "ingress": [{"ports": http}],
         "egress": [{"to": [{"podSelector": replicas}], "ports": http}, {"ports": names}],
     }
-    return NETWORK_POLICY.manifest(own, marks, spec=spec)
+    return kinds.NETWORK_POLICY.manifest(own, marks, spec=spec)

@@ -19,26 +19,12 @@ from winnow.config.next_command import next_command
 from winnow.config.stack_record import AnyStack, ClusterStackRecord, forget_stack
 from winnow.platforms.deployer import Say
 from winnow.platforms.images import TRACKING, TRAIN_BASE, BuildOptions, ImageBuild, ImageRoute, Images, Show, silent
-from winnow.platforms.kubernetes import forward, services, stack_settings
+from winnow.platforms.kubernetes import forward, kinds, services, stack_plan, stack_settings
 from winnow.platforms.kubernetes import stack_owner as owner
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
 from winnow.platforms.kubernetes.difference import difference
-from winnow.platforms.kubernetes.kinds import (
-    DEPLOYMENT,
-    JOB,
-    POD,
-    SECRET,
-    STATEFUL_SET,
-    VOLUME_CLAIM,
-    Kind,
-    Manifest,
-    annotations_on,
-    has_condition,
-    kind_of,
-    labels_on,
-    name_of,
-)
+from winnow.platforms.kubernetes.kinds import Kind, Manifest, annotations_on, has_condition, kind_of, labels_on, name_of
 from winnow.platforms.kubernetes.manifests import secret_values, to_yaml
 from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.permissions import Permission, check, verbs
@@ -47,10 +33,8 @@ from winnow.platforms.kubernetes.prune import apply_all, orphans
 from winnow.platforms.kubernetes.refusals import ConflictError
 from winnow.platforms.kubernetes.services import Service, Services, ServicesError
 from winnow.platforms.kubernetes.stack_plan import (
-    FOLDER,
     KINDS,
     LABELS,
-    OWNER,
     SECRET_NAME,
     ClusterStackPlan,
     Place,
@@ -68,14 +52,18 @@ LATEST = f"{TRACKING}:latest"
 """The image as k8s/tracking names it, while the name that the nodes know is unknown."""
 
 _PERMISSIONS = "whether starting the stack is permitted there"
-_WORKLOADS: Mapping[bool, Kind] = {True: DEPLOYMENT, False: STATEFUL_SET}
+_WORKLOADS: Mapping[bool, Kind] = {True: kinds.DEPLOYMENT, False: kinds.STATEFUL_SET}
 
-STORE_PERMISSIONS = (*verbs("get", SECRET), *forward.PERMISSIONS)
+STORE_PERMISSIONS = (*verbs("get", kinds.SECRET), *forward.PERMISSIONS)
 """For verbs that work on the stack's runs and studies from a terminal."""
-READ_PERMISSIONS = (*verbs("get", SECRET), *verbs("list", VOLUME_CLAIM))
-SECRETS_PERMISSIONS = (*READ_PERMISSIONS, *verbs("create patch", SECRET))
-REMOVE_PERMISSIONS = (*verbs("get", SECRET), *verbs("list delete", *KINDS), *verbs("list", POD, JOB))
-VOLUMES_PERMISSIONS = (*verbs("list delete", VOLUME_CLAIM), *verbs("get delete", SECRET))
+READ_PERMISSIONS = (*verbs("get", kinds.SECRET), *verbs("list", kinds.VOLUME_CLAIM))
+SECRETS_PERMISSIONS = (*READ_PERMISSIONS, *verbs("create patch", kinds.SECRET))
+REMOVE_PERMISSIONS = (
+    *verbs("get", kinds.SECRET),
+    *verbs("list delete", *KINDS),
+    *verbs("list", kinds.POD, kinds.JOB),
+)
+VOLUMES_PERMISSIONS = (*verbs("list delete", kinds.VOLUME_CLAIM), *verbs("get delete", kinds.SECRET))
 DIFFERENCE_PERMISSIONS = (*SECRETS_PERMISSIONS, *verbs("get list create patch", *KINDS))
 INIT_PERMISSIONS = (*DIFFERENCE_PERMISSIONS, *REMOVE_PERMISSIONS, *services.PERMISSIONS, *forward.PERMISSIONS)
 PERMISSIONS = tuple(dict.fromkeys((*INIT_PERMISSIONS, *VOLUMES_PERMISSIONS)))
@@ -110,12 +98,12 @@ class ClusterStack:
 
     def claims(self) -> list[str]:
         """Names of the volume claims that exist."""
-        return sorted(name_of(each) for each in self.cluster.find(VOLUME_CLAIM, LABELS).items)
+        return sorted(name_of(each) for each in self.cluster.find(kinds.VOLUME_CLAIM, LABELS).items)
 
     def owner(self) -> str | None:
         """The home that the Secret names as its maker: empty where it names none, None without a Secret."""
-        live = self.cluster.get(SECRET, SECRET_NAME)
-        return None if live is None else annotations_on(live).get(OWNER, "")
+        live = self.cluster.get(kinds.SECRET, SECRET_NAME)
+        return None if live is None else annotations_on(live).get(stack_plan.OWNER, "")
 
     def keep_secret(self, chosen: Chosen, owner: str = "") -> bool:
         """Store the chosen settings and secrets in the Secret; return whether anything changed.
@@ -128,7 +116,7 @@ class ClusterStack:
                 or a Secret of that name is not the stack's.
         """
         try:
-            live = self.cluster.get(SECRET, SECRET_NAME)
+            live = self.cluster.get(kinds.SECRET, SECRET_NAME)
             if live is None:
                 # Created and not applied: of two first starts at once, only one may choose the passwords. Later
                 # applies do not name the owner; they keep the annotation, since no apply has set it.
@@ -144,7 +132,7 @@ class ClusterStack:
             gone = {name: None for name in found if name not in chosen.secret}
             if gone:
                 patch = {"metadata": _version(live), "data": gone}
-                live = self.cluster.merge(SECRET, SECRET_NAME, patch) or live
+                live = self.cluster.merge(kinds.SECRET, SECRET_NAME, patch) or live
             self.cluster.apply({**manifest, "metadata": {**manifest["metadata"], **_version(live)}})
         except ConflictError as error:
             raise self._chosen_twice() from error
@@ -184,7 +172,7 @@ class ClusterStack:
 
     def image(self) -> str | None:
         """The image that MLflow's server runs; None where there is no server."""
-        found = self.cluster.get(DEPLOYMENT, "winnow-mlflow")
+        found = self.cluster.get(kinds.DEPLOYMENT, "winnow-mlflow")
         if found is None:
             return None
         containers = found["spec"]["template"]["spec"]["containers"]
@@ -199,7 +187,7 @@ class ClusterStack:
             StackError: pods did not end in time.
         """
         self._check_unused()
-        secret = self.cluster.get(SECRET, SECRET_NAME) if volumes else None
+        secret = self.cluster.get(kinds.SECRET, SECRET_NAME) if volumes else None
         if secret is not None:
             self._check_ours(secret)
         for each in orphans(self.cluster, (), LABELS, KINDS):
@@ -207,9 +195,9 @@ class ClusterStack:
         self._services(()).wait_gone(timeout_s)
         if volumes:
             for name in self.claims():
-                self.cluster.delete(VOLUME_CLAIM, name)
+                self.cluster.delete(kinds.VOLUME_CLAIM, name)
         if secret is not None:
-            self.cluster.delete(SECRET, SECRET_NAME, uid=secret["metadata"]["uid"])
+            self.cluster.delete(kinds.SECRET, SECRET_NAME, uid=secret["metadata"]["uid"])
 
     def _check_free(self, plan: ClusterStackPlan) -> None:
         """Raises InputError where an existing object is not the stack's: applying would take it over."""
@@ -235,9 +223,11 @@ class ClusterStack:
         )
 
     def _check_unused(self) -> None:
-        pods = [pod for pod in self.cluster.find(POD, STUDY).items if not is_over(pod)]
+        pods = [pod for pod in self.cluster.find(kinds.POD, STUDY).items if not is_over(pod)]
         # A Job that a queue has suspended has no pod yet.
-        jobs = [job for job in self.cluster.find(JOB, STUDY).items if not has_condition(job, "Complete", "Failed")]
+        jobs = [
+            job for job in self.cluster.find(kinds.JOB, STUDY).items if not has_condition(job, "Complete", "Failed")
+        ]
         busy = sorted({labels_on(each)[STUDY] for each in (*pods, *jobs)})
         if busy:
             raise InputError(
@@ -285,7 +275,7 @@ class ClusterStack:
 
 def read_secret(cluster: Cluster) -> dict[str, str] | None:
     """The stack's secrets by name; None without a Secret. Raises what `Cluster` raises."""
-    found = cluster.get(SECRET, SECRET_NAME)
+    found = cluster.get(kinds.SECRET, SECRET_NAME)
     return None if found is None else secret_values(found)
 
 
@@ -395,7 +385,7 @@ class KubernetesStack:
             reference = self._images.deliver(plan.image.build(show), LATEST, plan.route, show)
             # Building takes minutes, in which another first start may have made the passwords.
             chosen = choose(self._given, live.secret(), new_password)
-            objects = plan_stack(self._folder / FOLDER, chosen, reference, live.location)
+            objects = plan_stack(self._folder / stack_plan.FOLDER, chosen, reference, live.location)
         live.start(objects, timeout_s or START_TIMEOUT_S, owner=owner.home_here(self._home))
 
     def plan_end(self, *, volumes: bool) -> StackEnd:
@@ -427,7 +417,7 @@ class KubernetesStack:
         live = self._permitted(DIFFERENCE_PERMISSIONS, "comparing the stack with the cluster")
         chosen = choose(self._given, live.secret(), new_password)
         named = live.image() if _is_built(chosen) else chosen.settings["TRACKING_IMAGE"]
-        return live.difference(plan_stack(self._folder / FOLDER, chosen, named or LATEST, live.location))
+        return live.difference(plan_stack(self._folder / stack_plan.FOLDER, chosen, named or LATEST, live.location))
 
     def logs(self, service: str | None, lines: int, *, follow: bool) -> NoReturn:
         """Raises InputError, which names the kubectl command that prints them."""
@@ -478,7 +468,7 @@ class KubernetesStack:
             options = replace(options, base_image=chosen.settings.get("BASE_IMAGE") or options.base_image)
             image = self._images.plan_tracking_image(self._folder, options, chosen.extras)
         named = chosen.settings.get("TRACKING_IMAGE", LATEST)
-        return KubernetesStackPlan(image, route, plan_stack(self._folder / FOLDER, chosen, named, place))
+        return KubernetesStackPlan(image, route, plan_stack(self._folder / stack_plan.FOLDER, chosen, named, place))
 
 
 def _is_built(chosen: Chosen) -> bool:

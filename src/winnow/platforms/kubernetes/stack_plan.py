@@ -18,16 +18,9 @@ from winnow.config.errors import InputError
 from winnow.config.quantities import bytes_of
 from winnow.config.stack_record import ClusterStackRecord
 from winnow.platforms import stack_variables as variables
+from winnow.platforms.kubernetes import kinds
 from winnow.platforms.kubernetes import stack_settings as settings
-from winnow.platforms.kubernetes.kinds import (
-    CONFIG_MAP,
-    DEPLOYMENT,
-    NETWORK_POLICY,
-    SERVICE,
-    STATEFUL_SET,
-    Kind,
-    Manifest,
-)
+from winnow.platforms.kubernetes.kinds import Kind, Manifest
 from winnow.platforms.kubernetes.manifests import APPEND, FieldPath, Named, changed, load, secret, to_yaml
 from winnow.platforms.kubernetes.overlay import SERVER, lay_over, named
 from winnow.platforms.kubernetes.revision_plan import MANAGED_BY
@@ -53,7 +46,7 @@ OWNER = "winnow.stack.owner"
 LABELS: Mapping[str, str] = {STACK: "tracking"}
 """Labels of every part of a stack; a namespace has one stack."""
 
-KINDS: tuple[Kind, ...] = (NETWORK_POLICY, DEPLOYMENT, STATEFUL_SET, SERVICE, CONFIG_MAP)
+KINDS: tuple[Kind, ...] = (kinds.NETWORK_POLICY, kinds.DEPLOYMENT, kinds.STATEFUL_SET, kinds.SERVICE, kinds.CONFIG_MAP)
 """The kinds of a stack's objects, without those that hold data."""
 
 WORKERS = "workers"
