@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -239,14 +240,14 @@ def ask(port: int, method: str, path: str = "/", body: bytes | None = None) -> b
 
 def test_a_port_carries_much_in_both_directions_unharmed(cluster: Cluster, server: Mapping[str, str]) -> None:
     data = random.Random(2).randbytes(LARGE)
-    with Forward(cluster, server, 8000) as forward:
+    with closing(Forward(cluster, server, 8000)) as forward:
         assert ask(forward.port, "POST", body=data).decode() == hashlib.sha256(data).hexdigest()
         assert ask(forward.port, "GET", f"/{LARGE}") == random.Random(1).randbytes(LARGE)
 
 
 def test_many_connections_share_a_port(cluster: Cluster, server: Mapping[str, str]) -> None:
     answers: list[bytes] = []
-    with Forward(cluster, server, 8000) as forward:
+    with closing(Forward(cluster, server, 8000)) as forward:
         threads = [
             threading.Thread(target=lambda: answers.append(ask(forward.port, "GET", "/100000"))) for _ in range(12)
         ]
@@ -260,7 +261,7 @@ def test_many_connections_share_a_port(cluster: Cluster, server: Mapping[str, st
 def test_a_port_outlives_the_pod_that_it_led_to(
     cluster: Cluster, shared_place: Place, server: Mapping[str, str]
 ) -> None:
-    with Forward(cluster, server, 8000, pod_timeout_s=40) as forward:
+    with closing(Forward(cluster, server, 8000, pod_timeout_s=40)) as forward:
         assert ask(forward.port, "GET", "/3")
         idle = socket.create_connection(("127.0.0.1", forward.port), timeout=40)
         time.sleep(0.5)
@@ -274,7 +275,7 @@ def test_a_port_outlives_the_pod_that_it_led_to(
 
 
 def test_a_port_that_nothing_listens_on_is_closed_and_says_why(cluster: Cluster, server: Mapping[str, str]) -> None:
-    with Forward(cluster, server, 8001) as forward:
+    with closing(Forward(cluster, server, 8001)) as forward:
         with socket.create_connection(("127.0.0.1", forward.port), timeout=20) as end:
             assert end.recv(1) == b""
         assert "refused" in until(lambda: forward.diagnosis)
@@ -282,7 +283,7 @@ def test_a_port_that_nothing_listens_on_is_closed_and_says_why(cluster: Cluster,
 
 def test_a_port_without_a_pod_gives_up_in_time(cluster: Cluster) -> None:
     with (
-        Forward(cluster, {"winnow.test": "no-pod"}, 8000, pod_timeout_s=0.5) as forward,
+        closing(Forward(cluster, {"winnow.test": "no-pod"}, 8000, pod_timeout_s=0.5)) as forward,
         socket.create_connection(("127.0.0.1", forward.port), timeout=10) as end,
     ):
         assert end.recv(1) == b""

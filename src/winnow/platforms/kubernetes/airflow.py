@@ -40,11 +40,7 @@ class KubernetesAirflowPlan:
     secrets: Mapping[str, str] = field(repr=False)
     port: int
     unknown: tuple[str, ...] = ()
-
-    @property
-    def endpoints(self) -> Mapping[str, str]:
-        """Empty: it is not applied."""
-        return {}
+    endpoints: Mapping[str, str] = field(default_factory=dict)
 
     def render(self) -> str:
         """The manifests as YAML, below the commands that go with them."""

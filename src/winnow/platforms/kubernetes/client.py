@@ -175,7 +175,7 @@ class Cluster:
             "spec": {"resourceAttributes": {**attributes, **({"subresource": subresource} if subresource else {})}},
         }
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-        answer = self._transport.json(Request("POST", path, body=body, is_repeatable=True))
+        answer = self._transport.json(Request("POST", path, body=body))
         return bool(answer["status"]["allowed"])
 
     def apply(self, manifest: Manifest, *, is_dry_run: bool = False) -> Manifest:
@@ -193,7 +193,7 @@ class Cluster:
         """
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", **_dry_run(is_dry_run)}
         path = kind_of(manifest).path(self.namespace)
-        return self._put(Request("POST", path, query, manifest, is_repeatable=is_dry_run), manifest)
+        return self._put(Request("POST", path, query, manifest, may_be_repeated=is_dry_run), manifest)
 
     def merge(self, kind: Kind, name: str, patch: Manifest, *, subresource: str = "") -> Manifest | None:
         """Change single fields by a merge patch (RFC 7386). Return the object, or None where there is none."""

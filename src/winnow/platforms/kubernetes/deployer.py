@@ -39,7 +39,7 @@ from winnow.platforms.kubernetes.forward import Forward, is_ready
 from winnow.platforms.kubernetes.kinds import Manifest, annotations_on, has_labels, kind_of, labels_on, name_of
 from winnow.platforms.kubernetes.manifests import load, merged
 from winnow.platforms.kubernetes.permissions import applying, check, verbs
-from winnow.platforms.kubernetes.pod_request import get, post
+from winnow.platforms.kubernetes.pod_request import ask
 from winnow.platforms.kubernetes.prune import apply_all, orphans
 from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S, ConflictError
 from winnow.platforms.kubernetes.revision_plan import (
@@ -96,26 +96,22 @@ def _insisting(method: _Method) -> _Method:
     return cast(_Method, insist)
 
 
+@dataclasses.dataclass(frozen=True)
 class _Held:
-    """See `Held`. A thread renews the lease meanwhile, since a step may last longer than the lease."""
+    """Implements `Held`."""
 
-    def __init__(self, held: lease.HeldLease, deployer: KubernetesDeployer) -> None:
-        self._held, self._deployer = held, deployer
-        self._is_over = threading.Event()
-        threading.Thread(target=self._keep, name="winnow-lease", daemon=True).start()
+    held: lease.HeldLease
+    deployer: KubernetesDeployer
 
     def renew(self) -> None:
-        self._deployer.insist(self._held.renew)
+        self.deployer.insist(self.held.renew)
 
-    def end(self) -> None:
-        """Renew it no longer."""
-        self._is_over.set()
-
-    def _keep(self) -> None:
-        while not self._is_over.wait(lease.RENEWED_EVERY_S):
+    def keep(self, is_over: threading.Event) -> None:
+        """Renew the lease until it is over, since a step may last longer than the lease."""
+        while not is_over.wait(lease.RENEWED_EVERY_S):
             # The next step finds out what is wrong.
             with contextlib.suppress(OvertakenError, *NOT_NOW):
-                self._held.confirm()
+                self.held.confirm()
 
 
 class KubernetesDeployer:
@@ -252,11 +248,12 @@ class KubernetesDeployer:
         """See `Deployer.held`. A dead process's lease expires."""
         what = f"deployment '{name}'"
         with lease.held(self.cluster, object_name(name), labels_of(name), what, self._clock) as held:
-            kept = _Held(held, self)
+            kept, is_over = _Held(held, self), threading.Event()
+            threading.Thread(target=kept.keep, args=(is_over,), name="winnow-lease", daemon=True).start()
             try:
                 yield kept
             finally:
-                kept.end()
+                is_over.set()
 
     @_insisting
     def driver(self, name: str) -> str:
@@ -358,7 +355,7 @@ class KubernetesDeployer:
         path = "/report" if is_read_only else "/renew"
 
         def reported(pod: Manifest) -> RouterReport | None:
-            answer = post(self.cluster, name_of(pod), revision_plan.CONTROL_PORT, path, token)
+            answer = ask(self.cluster, name_of(pod), revision_plan.CONTROL_PORT, "POST", path, token)
             try:
                 return None if answer is None else msgspec.json.decode(answer, type=RouterReport)
             except ValueError:
@@ -370,7 +367,7 @@ class KubernetesDeployer:
     def metrics(self, observed: Observation) -> dict[str, str]:
         pods = [each.identifier for each in observed.replicas if each.is_ready]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            answers = pool.map(lambda pod: get(self.cluster, pod, revision_plan.SERVER_PORT, "/metrics"), pods)
+            answers = pool.map(lambda pod: ask(self.cluster, pod, revision_plan.SERVER_PORT, "GET", "/metrics"), pods)
             return {pod: answer.decode() for pod, answer in zip(pods, answers, strict=True) if answer is not None}
 
     @_insisting
@@ -425,7 +422,7 @@ class KubernetesDeployer:
         check(self.cluster, forward.PERMISSIONS, "asking replicas through the API server")
         record = observed.record
         chosen = {**MANAGED_BY, **revision_plan.selector(record)}
-        with Forward(self.cluster, chosen, revision_plan.SERVER_PORT) as way:
+        with contextlib.closing(Forward(self.cluster, chosen, revision_plan.SERVER_PORT)) as way:
             told = dataclasses.replace(manual, reason=f"{manual.reason} This goes through the cluster's API server.")
             yield Endpoint(f"http://127.0.0.1:{way.port}", told, lambda: way.diagnosis)
 

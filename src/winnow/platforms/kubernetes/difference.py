@@ -7,8 +7,8 @@ of other managers make no difference. It only says whether a Secret's values dif
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from winnow.config.yaml_edit import yaml_of
 from winnow.platforms.kubernetes.client import Cluster
@@ -64,16 +64,9 @@ def _cleaned(manifest: Manifest | None) -> Manifest | None:
     rest = {key: value for key, value in manifest.items() if key != "status"}
     metadata = {key: value for key, value in rest["metadata"].items() if key not in _OF_THE_SERVER}
     annotations = {key: value for key, value in metadata.pop("annotations", {}).items() if key != _OF_KUBECTL}
-    cleaned: Manifest = _ordered(
-        {**rest, "metadata": {**metadata, **({"annotations": annotations} if annotations else {})}}
-    )
-    return cleaned
-
-
-def _ordered(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _ordered(value[key]) for key in sorted(value)}
-    return [_ordered(item) for item in value] if isinstance(value, list) else value
+    cleaned = {**rest, "metadata": {**metadata, **({"annotations": annotations} if annotations else {})}}
+    ordered: Manifest = json.loads(json.dumps(cleaned, sort_keys=True))
+    return ordered
 
 
 def _starred(own: Manifest | None, other: Manifest | None, word: str) -> Manifest | None:

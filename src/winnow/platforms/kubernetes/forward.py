@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from types import TracebackType
 
 from winnow.config.errors import WinnowError
 from winnow.platforms.kubernetes.client import Cluster
@@ -60,14 +59,6 @@ class Forward:
         self._listener = socket.create_server(("127.0.0.1", listen), backlog=64)
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, name=self._name, daemon=True).start()
-
-    def __enter__(self) -> Forward:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop listening and end all connections; may be called again."""

@@ -22,7 +22,7 @@ from winnow.config.experiment import KubernetesConfig
 from winnow.config.quantities import cpu_text, memory_text
 from winnow.config.stack_record import PASSWORD
 from winnow.platforms.container import DEFAULT_CPUS, DEFAULT_MEMORY_BYTES, ContainerSpec, plan_containers
-from winnow.platforms.executor import GroupResources, GroupSpec
+from winnow.platforms.executor import GroupSpec
 from winnow.platforms.kubernetes.kinds import Manifest, owned, shortened
 from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, merged, named, secret, to_yaml
 from winnow.platforms.kubernetes.pods import INDEX
@@ -136,7 +136,13 @@ def _job(base: Manifest, node: ContainerSpec, options: KubernetesConfig, name: s
     worker: FieldPath = (*pod, "containers", Named(WORKER))
     own: Manifest = next((each for each in _at(base, *pod).get("containers") or () if each.get("name") == WORKER), {})
     queue = {QUEUE: options.queue} if options.queue is not None else {}
-    limits = _limits(node.resources, options.gpu_resource)
+    resources = node.resources
+    limits = {
+        "cpu": cpu_text(resources.cpus if resources.cpus is not None else DEFAULT_CPUS),
+        "memory": memory_text(resources.memory_bytes if resources.memory_bytes is not None else DEFAULT_MEMORY_BYTES),
+        # The cluster chooses the GPUs.
+        **({options.gpu_resource: str(len(resources.gpus))} if resources.gpus else {}),
+    }
     volumes, mounts = _volumes(_at(base, *pod), node)
     changes: dict[FieldPath, Any] = {
         ("metadata", "name"): name,
@@ -195,17 +201,6 @@ def _hidden(node: ContainerSpec) -> dict[str, str]:
 def _literal(text: str) -> str:
     """Escape a text: a cluster replaces `$(NAME)` by a variable."""
     return text.replace("$", "$$")
-
-
-def _limits(resources: GroupResources, gpu_resource: str) -> dict[str, str]:
-    cpus = resources.cpus if resources.cpus is not None else DEFAULT_CPUS
-    memory_bytes = resources.memory_bytes if resources.memory_bytes is not None else DEFAULT_MEMORY_BYTES
-    return {
-        "cpu": cpu_text(cpus),
-        "memory": memory_text(memory_bytes),
-        # The cluster chooses the GPUs.
-        **({gpu_resource: str(len(resources.gpus))} if resources.gpus else {}),
-    }
 
 
 def _volumes(base: Mapping[str, Any], node: ContainerSpec) -> tuple[list[Manifest], list[Manifest]]:

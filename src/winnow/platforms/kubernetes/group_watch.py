@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.platforms.executor import GroupStatus
-from winnow.platforms.kubernetes.client import Change, Cluster, Listing
+from winnow.platforms.kubernetes.client import Cluster, Listing
 from winnow.platforms.kubernetes.group_state import (
     Events,
     Job,
@@ -167,7 +167,11 @@ class StudyWatch:
             try:
                 with contextlib.closing(watch.changes()) as changes:
                     for change in changes:
-                        self._see(kind, change)
+                        with self._lock:
+                            group = self._take(kind, change.object, is_gone=change.kind == "DELETED")
+                            self._changed_at = time.monotonic()
+                            if group is not None:
+                                group.changed.notify_all()
                 if not watch.is_closed:
                     self._replace(kind, watch.refresh())
             except Exception as error:  # noqa: BLE001 - if the thread died, readers would see old objects forever
@@ -178,7 +182,11 @@ class StudyWatch:
         with self._lock:
             if listing is not None:
                 for group in self._groups.values():
-                    self._forget(kind, group)
+                    if kind is JOB:
+                        group.job = None
+                    else:
+                        group.gone |= {pod.index: pod for pod in group.pods.values()}
+                        group.pods = {}
                 for manifest in listing.items:
                     self._take(kind, manifest, is_gone=False)
             self._failures.pop(kind, None)
@@ -198,13 +206,6 @@ class StudyWatch:
             said = str(error) if isinstance(error, WinnowError) else f"{kind.plural}: {type(error).__name__}: {error}"
             self._failures[kind] = UnreachableError(said)
 
-    def _see(self, kind: Kind, change: Change) -> None:
-        with self._lock:
-            group = self._take(kind, change.object, is_gone=change.kind == "DELETED")
-            self._changed_at = time.monotonic()
-            if group is not None:
-                group.changed.notify_all()
-
     def _take(self, kind: Kind, manifest: Manifest, *, is_gone: bool) -> Group | None:
         if not is_of_group(manifest):
             return None
@@ -221,13 +222,6 @@ class StudyWatch:
         else:
             group.pods[pod.uid] = pod
         return group
-
-    def _forget(self, kind: Kind, group: Group) -> None:
-        if kind is JOB:
-            group.job = None
-        else:
-            group.gone |= {pod.index: pod for pod in group.pods.values()}
-            group.pods = {}
 
     def _group(self, name: str) -> Group:
         if name not in self._groups:

@@ -13,17 +13,9 @@ from winnow.platforms.kubernetes.client import Cluster
 TIMEOUT_S = 5.0
 
 
-def post(cluster: Cluster, pod: str, port: int, path: str, token: str) -> bytes | None:
-    """The body of the answer to an authorized POST without a body; None where the pod gives no success."""
-    return _ask(cluster, pod, port, "POST", path, f"content-length: 0\r\nauthorization: Bearer {token}\r\n")
-
-
-def get(cluster: Cluster, pod: str, port: int, path: str) -> bytes | None:
-    """The body of the answer to a GET; None where the pod gives no success."""
-    return _ask(cluster, pod, port, "GET", path, "")
-
-
-def _ask(cluster: Cluster, pod: str, port: int, method: str, path: str, headers: str) -> bytes | None:
+def ask(cluster: Cluster, pod: str, port: int, method: str, path: str, token: str = "") -> bytes | None:
+    """The body of the answer to a request without a body; None where the pod gives no success."""
+    headers = f"content-length: 0\r\nauthorization: Bearer {token}\r\n" if token else ""
     head = f"{method} {path} HTTP/1.0\r\n{headers}\r\n"
     try:
         stream = cluster.open(pod, port)

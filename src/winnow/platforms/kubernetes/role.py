@@ -47,10 +47,13 @@ def role_file() -> str:
 def permissions_table() -> str:
     """The verbs on each resource that the commands need, as a table."""
     resources = sorted({(each.kind.group, each.resource) for part in USED.values() for each in part})
-    rows = [
-        (f"`{resource}{f'.{group}' if group else ''}`", *(_verbs(part, group, resource) for part in USED.values()))
-        for group, resource in resources
-    ]
+    rows = []
+    for group, resource in resources:
+        meant = [
+            {each.verb for each in part if (each.kind.group, each.resource) == (group, resource)}
+            for part in USED.values()
+        ]
+        rows.append((f"`{resource}{f'.{group}' if group else ''}`", *(", ".join(sorted(each)) for each in meant)))
     return markdown_table(("resource", *USED), rows)
 
 
@@ -71,12 +74,6 @@ def role(permissions: Iterable[Permission]) -> Manifest:
             for (group, allowed), resources in rules.items()
         ],
     }
-
-
-def _verbs(permissions: tuple[Permission, ...], group: str, resource: str) -> str:
-    return ", ".join(
-        sorted({each.verb for each in permissions if (each.kind.group, each.resource) == (group, resource)})
-    )
 
 
 _OWN_SETTINGS = tuple(one for one in SETTINGS if one.platform == "kubernetes")

@@ -79,7 +79,9 @@ class Services:
         self._drop_stuck()
         began, since, said = self._clock.now(), dict[str, float](), dict[str, bool]()
         while True:
-            states, silent_s = self._answered(self._states)
+            states, silent_s = self._answered(
+                lambda: {name: self._state(each) for name, each in self._services.items()}
+            )
             # Time in which the API server gave no answer does not count.
             began, since = began + silent_s, {service: at + silent_s for service, at in since.items()}
             waiting = [service for service, each in states.items() if not each.is_ready]
@@ -96,7 +98,10 @@ class Services:
             # Print a diagnosis once; the cluster repeats it in other words.
             shown = {service: bool(states[service].diagnosis) for service in waiting}
             if shown != said:
-                self._say(f"waiting for {'; '.join(_with_diagnosis(each, states[each]) for each in waiting)}")
+                why = {name: each.diagnosis.reason for name, each in states.items() if each.diagnosis}
+                self._say(
+                    f"waiting for {'; '.join(f'{each} ({why[each]})' if each in why else each for each in waiting)}"
+                )
                 said = shown
             self._clock.sleep(_POLL_S)
 
@@ -146,9 +151,6 @@ class Services:
                     is_said = True
                 self._clock.sleep(_POLL_S)
 
-    def _states(self) -> dict[str, _State]:
-        return {name: self._state(each) for name, each in self._services.items()}
-
     def _state(self, service: Service) -> _State:
         workload = self._cluster.get(service.kind, service.name)
         if workload is not None and _is_rolled_out(workload):
@@ -157,7 +159,8 @@ class Services:
         for pod in pods:
             diagnosis = diagnosis_of(pod, self._cluster.events(pod))
             if diagnosis is not None:
-                return _State(False, diagnosis, has_failed=_restarts(pod) >= _RESTARTS)
+                has_failed = any(int(each.get("restartCount", 0)) >= _RESTARTS for each in _containers(pod))
+                return _State(False, diagnosis, has_failed=has_failed)
         if workload is not None and not pods:
             return _State(False, diagnosis_of_owner(workload, self._cluster.events(workload)))
         return _State(is_ready=False)
@@ -206,11 +209,3 @@ def _containers(pod: Manifest) -> list[Manifest]:
     """The statuses of a pod's containers, in the order in which they start."""
     status = pod.get("status") or {}
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-
-
-def _restarts(pod: Manifest) -> int:
-    return max((int(each.get("restartCount", 0)) for each in _containers(pod)), default=0)
-
-
-def _with_diagnosis(service: str, state: _State) -> str:
-    return f"{service} ({state.diagnosis.reason})" if state.diagnosis is not None else service

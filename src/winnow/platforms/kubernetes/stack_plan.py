@@ -192,7 +192,7 @@ def _mlflow(manifest: Manifest, chosen: Chosen, image: str) -> dict[FieldPath, A
     wanted: dict[FieldPath, Any] = {
         (*_AT_MLFLOW, "image"): image,
         _env("MLFLOW_WORKERS"): given.get("MLFLOW_WORKERS"),
-        _ALLOWED_HOSTS: _hosts(manifest, given),
+        _ALLOWED_HOSTS: f"{_at(manifest, _ALLOWED_HOSTS)},{more}" if (more := given.get(ALLOWED_HOSTS)) else None,
         **_limits(manifest, MLFLOW, given),
         ("spec", "template", "metadata", "annotations"): {_SETTINGS_DIGEST: digest(chosen.secret)},
     }
@@ -229,12 +229,6 @@ def _with_check(server: Manifest) -> Manifest:
 
 def _env(name: str) -> FieldPath:
     return (*_AT_MLFLOW, "env", Named(name), "value")
-
-
-def _hosts(manifest: Manifest, given: Mapping[str, str]) -> str | None:
-    """The file's hosts and those that are set; None where none are set."""
-    more = given.get(ALLOWED_HOSTS)
-    return f"{_at(manifest, _ALLOWED_HOSTS)},{more}" if more else None
 
 
 def _limits(manifest: Manifest, service: str, given: Mapping[str, str]) -> dict[FieldPath, Any]:

@@ -43,23 +43,14 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class Request:
-    """One request.
-
-    Attributes:
-        is_repeatable: whether it is idempotent; None: every method but POST is.
-    """
+    """One request; `may_be_repeated` although the API may have carried it out."""
 
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     body: Any = field(default=None, repr=False)
     content_type: str = "application/json"
-    is_repeatable: bool | None = None
-
-    @property
-    def may_be_repeated(self) -> bool:
-        """Whether it may be sent again although the API may have carried it out."""
-        return self.method != "POST" if self.is_repeatable is None else self.is_repeatable
+    may_be_repeated: bool = True
 
 
 class Source:

@@ -6,7 +6,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tests.unit.platforms.kubernetes.api_server import cluster_of, running
@@ -25,7 +25,7 @@ def no_more_files() -> Iterator[None]:
 
 
 def test_too_many_open_files_end_no_port_for_good(tmp_path: Path) -> None:
-    with running() as api, Forward(cluster_of(api, tmp_path), {"a": "b"}, 80, pod_timeout_s=0) as forward:
+    with running() as api, closing(Forward(cluster_of(api, tmp_path), {"a": "b"}, 80, pod_timeout_s=0)) as forward:
         with socket.socket() as first, no_more_files():
             # Who waits for a call has room for it already; there is none for the next.
             first.connect(("127.0.0.1", forward.port))
