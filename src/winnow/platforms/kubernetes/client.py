@@ -185,12 +185,7 @@ class Cluster:
         return self._put(Request("PATCH", path, query, manifest, _APPLY), manifest)
 
     def create(self, manifest: Manifest, *, is_dry_run: bool = False) -> Manifest:
-        """Create an object.
-
-        Raises:
-            ConflictError: the name is taken.
-            RefusedObjectError: the object has an unknown field or a wrong value.
-        """
+        """Create an object. Raises ConflictError if the name is taken, RefusedObjectError for a wrong field."""
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", **_dry_run(is_dry_run)}
         path = kind_of(manifest).path(self.namespace)
         return self._put(Request("POST", path, query, manifest, may_be_repeated=is_dry_run), manifest)
@@ -227,11 +222,7 @@ class Cluster:
         grace_s: float | None = None,
         propagation: str = "Background",
     ) -> None:
-        """Delete all objects with these labels in one request; `grace_s` None: each pod's own grace period.
-
-        Raises:
-            ValueError: there is no label.
-        """
+        """Delete all objects with these labels, at least one, in one request; `grace_s` None: each pod's own."""
         if not labels:
             raise ValueError("expected labels, found none, which would mean every object of the namespace")
         body = _delete_options(grace_s, propagation, None)

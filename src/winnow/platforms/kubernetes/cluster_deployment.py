@@ -15,8 +15,8 @@ from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.diagnosis import diagnosis_of
 from winnow.platforms.kubernetes.forward import is_ready
 from winnow.platforms.kubernetes.kinds import Manifest, annotations_on, has_labels, labels_on, name_of
-from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.pods import is_over
+from winnow.platforms.kubernetes.prune import check_ours
 from winnow.platforms.kubernetes.refusals import NOT_NOW, NotFoundError, NotStartedError
 from winnow.platforms.kubernetes.revision_plan import (
     CONTAINER,
@@ -70,11 +70,7 @@ class ClusterDeployment:
 
 
 def find(cluster: Cluster, name: str, *, has_pods: bool = True) -> ClusterDeployment | None:
-    """A deployment; None where there is none.
-
-    Raises:
-        InputError: an earlier version of winnow made it, or its record was changed by hand.
-    """
+    """A deployment, or None. Raises InputError for one of an earlier version, or with a changed record."""
     entry = cluster.get(kinds.SERVICE, object_name(name))
     if entry is None or not has_labels(entry, labels_of(name)):
         _refuse_earlier(cluster, name)

@@ -162,11 +162,7 @@ class KubernetesDeployer:
         return hashlib.sha256(msgspec.json.encode(self._files, order="sorted")).hexdigest()[:16]
 
     def insist(self, step: Callable[[], Any]) -> Any:
-        """The result of an idempotent step; repeated for `SILENT_S` where the API has answered before.
-
-        Raises:
-            UnreachableError: the API does not answer.
-        """
+        """The result of an idempotent step; repeated for `SILENT_S` where the API has answered before."""
         deadline = self._clock.now() + (SILENT_S if self._is_heard else 0.0)
         while True:
             try:
@@ -579,11 +575,7 @@ class KubernetesDeployer:
         return bool(given) and given <= wanted
 
     def _start_routers(self, record: Record) -> None:
-        """Start the routers of a route, and wait until they are ready.
-
-        Raises:
-            WinnowError: they do not become ready; none is left.
-        """
+        """Start the routers of a route, and wait until they are ready. Raises WinnowError, and leaves none."""
         if not record.route.needs_routers:
             return
         own, marks = object_name(record.name, f"router-{record.route.serial}"), _routers(record)

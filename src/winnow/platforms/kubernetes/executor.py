@@ -23,8 +23,8 @@ from winnow.platforms.kubernetes.group_plan import GroupObjects, KubernetesWorke
 from winnow.platforms.kubernetes.group_state import Job, Pod, group_status, last_status, read_job
 from winnow.platforms.kubernetes.group_watch import GroupsFound, StudyWatch, StudyWatches, Warnings, by_group
 from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, SECRET, SERVICE, VOLUME_CLAIM, Manifest, kind_of, name_of
-from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.permissions import applying, check, verbs
+from winnow.platforms.kubernetes.prune import check_ours
 from winnow.platforms.kubernetes.refusals import ClusterError, ConflictError, NotAdmittedError, RefusedObjectError
 from winnow.platforms.labels import GROUP, STUDY
 from winnow.platforms.log_archive import Archive
@@ -77,12 +77,7 @@ class KubernetesExecutor:
         return group_plan.render(group_plan.plan_group(group, self._workers) for group in groups)
 
     def validate(self, group: GroupSpec) -> None:
-        """Have the cluster check a group's Job by a dry run, which omits quota, pod security and priority class.
-
-        Raises:
-            InputError: a volume claim is missing, or the cluster refuses the Job.
-            ClusterError, UnreachableError: the cluster fails, or does not answer.
-        """
+        """Have the cluster check a group's Job by a dry run, which omits quota, pod security and priority class."""
         job = group_plan.plan_group(group, self._workers).job
         self._check(group)
         # A Job of that name that exists already has been checked.
@@ -95,13 +90,7 @@ class KubernetesExecutor:
                     raise
 
     def start(self, group: GroupSpec) -> None:
-        """Start a group, after removing one of its name that is over.
-
-        Raises:
-            InputError: a volume claim is missing, the cluster refuses an object, or an object that is not winnow's has
-                its name. The attempt leaves nothing behind.
-            ClusterError, UnreachableError: the cluster fails, or does not answer.
-        """
+        """Start a group, after removing one of its name that is over. A refused attempt leaves nothing behind."""
         objects = group_plan.plan_group(group, self._workers)
         self._check(group)
         with self._archive.locked(group.study, group.name):

@@ -6,15 +6,17 @@ While the cluster does not answer as it should, readers get an error.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.platforms.executor import GroupStatus
-from winnow.platforms.kubernetes.client import Cluster, Listing
+from winnow.platforms.kubernetes.client import Change, Cluster, Listing
 from winnow.platforms.kubernetes.group_state import (
     Events,
     Job,
@@ -26,10 +28,12 @@ from winnow.platforms.kubernetes.group_state import (
     read_pod,
 )
 from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, Kind, Manifest
-from winnow.platforms.kubernetes.refusals import ClusterError
-from winnow.platforms.kubernetes.watch import Watch
+from winnow.platforms.kubernetes.refusals import ClusterError, ExpiredError
+from winnow.platforms.kubernetes.transport import Stream
 from winnow.platforms.labels import GROUP, STUDY
 
+RETRY_S = 1.0
+"""Pause after a shorter round, which failed or ended at once."""
 REFUSED_S = 30.0
 """How long credentials have to be refused before they count as wrong: a starting API server refuses good ones, too."""
 SILENT_S = 5.0
@@ -40,6 +44,64 @@ GroupsFound: TypeAlias = Mapping[tuple[str, str], tuple[Job | None, list[Pod]]]
 
 _ABOUT: Mapping[type, str] = {Job: "involvedObject.kind=Job", Pod: "involvedObject.kind=Pod"}
 """Field selectors of the events that may say why one of these does not start."""
+
+
+class Watch:
+    """The objects of a kind with some labels, and their changes, over many requests; any thread may close it.
+
+    A request that the API ends is sent again from the last `resourceVersion`; after a failure all are listed again.
+    A round is a call of `refresh` and then of `changes`. Both raise the errors of `Cluster`.
+    """
+
+    def __init__(self, cluster: Cluster, kind: Kind, labels: Mapping[str, str], *, clock: Clock | None = None) -> None:
+        self._cluster = cluster
+        self._kind = kind
+        self._labels = labels
+        self._clock = clock if clock is not None else Clock()
+        self._began_at = -math.inf
+        self._version: str | None = None
+        self._stream: Stream[Change] | None = None
+        self._is_closed = threading.Event()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed.is_set()
+
+    def close(self) -> None:
+        """End the current request, and every later one."""
+        # First, for a thread that is just sending a request, whose stream is not known here yet.
+        self._is_closed.set()
+        if self._stream is not None:
+            self._stream.close()
+
+    def refresh(self) -> Listing | None:
+        """All objects if changes may have been missed; None if `changes` continues from the last one."""
+        if self._clock.now() - self._began_at < RETRY_S:
+            # Some proxies end every request at once, and may withhold changes.
+            self._version = None
+            self._clock.sleep(RETRY_S)
+        self._began_at = self._clock.now()
+        if self._version is not None:
+            return None
+        listing = self._cluster.find(self._kind, self._labels)
+        self._version = listing.resource_version
+        return listing
+
+    def changes(self) -> Generator[Change, None, None]:
+        """Changes until the round ends; none if the objects have to be listed first."""
+        # Forgotten unless the reader reads every change.
+        version, self._version = self._version, None
+        if version is None:
+            return
+        stream = self._stream = self._cluster.watch(self._kind, self._labels, version)
+        if self.is_closed:
+            stream.close()
+        with contextlib.closing(stream), contextlib.suppress(ExpiredError):
+            for change in stream:
+                version = change.object["metadata"]["resourceVersion"]
+                if change.kind != "BOOKMARK":
+                    yield change
+            self._version = version
 
 
 @dataclass
@@ -115,12 +177,7 @@ class StudyWatch:
             watch.close()
 
     def statuses(self) -> dict[str, GroupStatus]:
-        """The statuses by group.
-
-        Raises:
-            UnreachableError: the cluster does not answer now.
-            InputError: the permission to watch was revoked.
-        """
+        """The statuses by group. Raises UnreachableError while the cluster is silent, InputError without permission."""
         with self._lock:
             self._check()
             seen = [(group.name, group.job, list(group.pods.values())) for group in self._groups.values()]

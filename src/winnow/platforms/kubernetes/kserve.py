@@ -201,11 +201,7 @@ class KserveDeployer(KubernetesDeployer):
             self.cluster.delete(INFERENCE_SERVICE, name_of(service))
 
     def _apply(self, service: Manifest | None, record: Record, alive: Mapping[int, int], routed: int | None) -> None:
-        """Send the InferenceService, unless another process has written since it was read.
-
-        Raises:
-            OvertakenError: another process has.
-        """
+        """Send the InferenceService. Raises OvertakenError where another process has written since it was read."""
         made = self._made(record, alive, routed)
         while True:
             if service is not None:

@@ -44,11 +44,7 @@ def service_name(name: str) -> str:
 
 
 def has_list(version: str) -> bool:
-    """Whether a release of KServe takes canaries as a list; `version` as in `0.20` or `v0.19.1`.
-
-    Raises:
-        InputError: it is no version.
-    """
+    """Whether a release of KServe, such as `0.20` or `v0.19.1`, takes canaries as a list. Raises InputError."""
     try:
         major, minor = (int(part) for part in version.removeprefix("v").split(".")[:2])
     except ValueError as error:
@@ -121,11 +117,7 @@ def predictor(files: Sequence[Manifest], record: Record, number: int, replicas: 
 
 
 def percent(record: Record, number: int) -> int:
-    """The percent of the requests that a revision beside the stable one gets.
-
-    Raises:
-        InputError: it is no whole number.
-    """
+    """The percent of the requests that a revision beside the stable one gets. Raises InputError for a fraction."""
     share = record.route.weight if number == record.route.candidate else 0.0
     return whole_percent(share, WEIGHT, "KServe")
 

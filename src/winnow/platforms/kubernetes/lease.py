@@ -59,11 +59,7 @@ class HeldLease:
 def held(
     cluster: Cluster, name: str, labels: Mapping[str, str], what: str, clock: Clock | None = None
 ) -> Iterator[HeldLease]:
-    """Hold a lease; `what` names it in messages. A dead process's lease is taken over after `DURATION_S`.
-
-    Raises:
-        InputError: another process holds it.
-    """
+    """Hold a lease, and take over a dead process's; `what` names it in messages. Raises InputError where it is held."""
     time_of = clock if clock is not None else Clock()
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     while True:

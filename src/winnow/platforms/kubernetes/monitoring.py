@@ -18,9 +18,8 @@ from winnow.platforms.kubernetes.connection import NAMESPACE
 from winnow.platforms.kubernetes.kinds import Kind, Manifest, kind_of, name_of
 from winnow.platforms.kubernetes.manifests import secret
 from winnow.platforms.kubernetes.monitoring_plan import LABELS, OWN_KINDS, RULES_MAP, KubernetesMonitoringPlan
-from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.permissions import verbs
-from winnow.platforms.kubernetes.prune import apply_all, orphans
+from winnow.platforms.kubernetes.prune import apply_all, check_ours, orphans
 from winnow.platforms.kubernetes.refusals import NotFoundError
 from winnow.platforms.kubernetes.revision_plan import MANAGED_BY
 from winnow.platforms.kubernetes.services import Services, ServicesError

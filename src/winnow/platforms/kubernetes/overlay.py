@@ -43,11 +43,7 @@ def lay_over(manifests: Sequence[Manifest], overlay: str) -> list[Manifest]:
 
 
 def account_of(overlay: str) -> str:
-    """The ServiceAccount that the overlay gives MLflow's pod; empty where it gives none.
-
-    Raises:
-        InputError: the overlay is not YAML.
-    """
+    """The ServiceAccount that the overlay gives MLflow's pod; empty where it gives none. Raises InputError."""
     for part in _parts(overlay):
         place: Any = part if f"{part.get('kind')} {(part.get('metadata') or {}).get('name')}" == SERVER else {}
         for name in ("spec", "template", "spec", "serviceAccountName"):

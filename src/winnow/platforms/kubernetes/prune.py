@@ -1,11 +1,12 @@
-"""Applies a set of objects, and deletes those with its labels that are no longer in the set."""
+"""Applies a set of objects, deletes those with its labels that are no longer in the set, and leaves others alone."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from winnow.config.errors import InputError
 from winnow.platforms.kubernetes.client import Cluster
-from winnow.platforms.kubernetes.kinds import Kind, Manifest, kind_of, name_of
+from winnow.platforms.kubernetes.kinds import Kind, Manifest, has_labels, kind_of, name_of
 from winnow.platforms.kubernetes.refusals import ConflictError
 
 
@@ -66,3 +67,16 @@ def check_labels(manifests: Sequence[Manifest], labels: Mapping[str, str]) -> No
         if missing:
             named = f"{kind_of(manifest).plural}/{name_of(manifest)}"
             raise ValueError(f"expected {named} to have the labels {', '.join(missing)}, by which it is found again")
+
+
+def check_ours(live: Manifest, labels: Mapping[str, str], *, owner: str, remedy: str) -> None:
+    """Raise InputError if an object lacks the labels of `owner`, such as `the stack`."""
+    if has_labels(live, labels):
+        return
+    wanted = ",".join(f"{name}={value}" for name, value in labels.items())
+    raise InputError(
+        f"{live['kind']} '{name_of(live)}'",
+        expected=f"none, or one of {owner}, with the label {wanted}",
+        found="one without it",
+        remedy=remedy,
+    )

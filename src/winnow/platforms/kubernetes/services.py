@@ -71,11 +71,7 @@ class Services:
         self._say, self._clock = say, clock
 
     def wait(self, timeout_s: float) -> None:
-        """Return once all are ready.
-
-        Raises:
-            ServicesError: one failed, or was not ready within `timeout_s` seconds.
-        """
+        """Return once all are ready. Raises ServicesError where one fails, or is not ready within `timeout_s`."""
         self._drop_stuck()
         began, since, said = self._clock.now(), dict[str, float](), dict[str, bool]()
         while True:
@@ -133,11 +129,7 @@ class Services:
                     self._cluster.delete(POD, name_of(pod), uid=pod["metadata"]["uid"])
 
     def _answered(self, ask: Callable[[], _Answer]) -> tuple[_Answer, float]:
-        """The API server's answer, and the seconds without one before it: a server that is replaced comes back.
-
-        Raises:
-            UnreachableError, ClusterError, InputError: there was no other answer for `SILENT_S`.
-        """
+        """The API server's answer, and the seconds without one before it, at most `SILENT_S`: servers are replaced."""
         began, is_said = self._clock.now(), False
         while True:
             asked = self._clock.now()

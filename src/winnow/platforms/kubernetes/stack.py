@@ -26,10 +26,9 @@ from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
 from winnow.platforms.kubernetes.difference import difference
 from winnow.platforms.kubernetes.kinds import Kind, Manifest, annotations_on, has_condition, kind_of, labels_on, name_of
 from winnow.platforms.kubernetes.manifests import secret_values, to_yaml
-from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.permissions import Permission, check, verbs
 from winnow.platforms.kubernetes.pods import is_over
-from winnow.platforms.kubernetes.prune import apply_all, orphans
+from winnow.platforms.kubernetes.prune import apply_all, check_ours, orphans
 from winnow.platforms.kubernetes.refusals import ConflictError
 from winnow.platforms.kubernetes.services import Service, Services, ServicesError
 from winnow.platforms.kubernetes.stack_plan import (
@@ -139,25 +138,13 @@ class ClusterStack:
         return True
 
     def validate(self, plan: ClusterStackPlan) -> None:
-        """Have the cluster check every manifest in a dry run.
-
-        Raises:
-            InputError: it would refuse one, or an object of that name is not the stack's.
-        """
+        """Have the cluster check every manifest in a dry run. Raises InputError where one is refused or another's."""
         self._check_free(plan)
         for manifest in plan.manifests:
             self.cluster.apply(manifest, is_dry_run=True)
 
     def start(self, plan: ClusterStackPlan, timeout_s: float = START_TIMEOUT_S, *, owner: str = "") -> None:
-        """Apply, prune and wait; harmless where everything runs already.
-
-        Args:
-            owner: as for `keep_secret`.
-
-        Raises:
-            InputError: another command chose other passwords meanwhile, or an object of that name is not the stack's.
-            StackError: a service failed, or was not ready within `timeout_s` seconds; shows events and logs.
-        """
+        """Apply, prune and wait; harmless where everything runs already. Raises the errors of `Stack.start`."""
         self._check_free(plan)
         self.keep_secret(plan.chosen, owner)
         apply_all(self.cluster, plan.manifests, LABELS, KINDS)

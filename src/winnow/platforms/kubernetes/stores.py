@@ -74,11 +74,7 @@ def silence(settings: Settings, stack: ClusterStackRecord, environment: Mapping[
 
 
 def cluster_of(stack: ClusterStackRecord, environment: Mapping[str, str] = os.environ) -> Cluster:
-    """The cluster and namespace of a stack, even if the environment names others.
-
-    Raises:
-        InputError: kubeconfig does not know the cluster, or knows another one of its name.
-    """
+    """The cluster and namespace of a stack, even if the environment names others. Raises InputError."""
     # Without the variables that choose another cluster than the stack's.
     return _cluster(tuple((name, environment[name]) for name in WAYS if name in environment), stack)
 
@@ -90,11 +86,7 @@ def diagnosis_of(stack: ClusterStackRecord, role: str) -> str:
 
 
 def cluster_named(stack: AnyStack | None, environment: Mapping[str, str] = os.environ) -> Cluster:
-    """The cluster and namespace that the environment names, else those of the stack in use, else kubeconfig's.
-
-    Raises:
-        InputError: no namespace is named, or there is no such cluster.
-    """
+    """The cluster and namespace that the environment names, else those of the stack in use, else kubeconfig's."""
     return connect(environment, in_use=_context(stack) if isinstance(stack, ClusterStackRecord) else None)
 
 

@@ -10,9 +10,9 @@ import pytest
 from tests.unit.platforms.kubernetes.passing_time import Time
 from winnow.config.errors import UnreachableError
 from winnow.platforms.kubernetes.client import Change, Listing
+from winnow.platforms.kubernetes.group_watch import RETRY_S, Watch
 from winnow.platforms.kubernetes.kinds import POD, Kind
 from winnow.platforms.kubernetes.refusals import ExpiredError
-from winnow.platforms.kubernetes.watch import RETRY_S, Watch
 
 
 def change(kind: str, version: str) -> Change:
