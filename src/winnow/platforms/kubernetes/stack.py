@@ -223,7 +223,7 @@ class ClusterStack:
                 found=f"some of {', '.join(busy)}",
                 remedy=f"Stop those first: `{next_command('cancel', study=busy[0])}`.",
             )
-        for each in self.cluster.find(DEPLOYMENT, AIRFLOW).items:
+        for each in self.cluster.find(kinds.DEPLOYMENT, AIRFLOW).items:
             containers = each["spec"]["template"]["spec"]["containers"]
             if any(SECRET_NAME in str(variable) for one in containers for variable in one.get("env", ())):
                 raise InputError(
