@@ -92,18 +92,16 @@ class Column:
         if np.isnan(first) or (self.kind == "category" and first < 0):
             return None
         if self.kind == "category":
-            return self._decoded_category(self.categories[int(first)])
+            text = self.categories[int(first)]
+            if self.dtype == "long":
+                return int(text)
+            return text == "true" if self.dtype == "boolean" else text
         if self.kind == "boolean":
             return first != 0
         if self.kind == "number":
             return int(first) if self.dtype == "long" and first.is_integer() else first
         moment = _EPOCH + timedelta(days=first, seconds=float(numbers[3]))
         return moment.date().isoformat() if self.dtype == "date" else moment.isoformat(timespec="seconds")
-
-    def _decoded_category(self, text: str) -> Any:
-        if self.dtype == "long":
-            return int(text)
-        return text == "true" if self.dtype == "boolean" else text
 
     @cached_property
     def _codes(self) -> dict[str, tuple[float, ...]]:

@@ -164,7 +164,7 @@ class InputCounter(RowCounter):
             by_name = {each.name: (each, part.start) for each, part in zip(columns, slices_of(columns), strict=True)}
             found = [by_name[each.name] for each in profiles]
             self._first = np.array([start for _, start in found], dtype=np.int64)
-            categories = [_texts(column) for column, _ in found]
+            categories = [("false", "true") if column.kind == "boolean" else column.categories for column, _ in found]
         super().__init__(profiles, categories)
 
     def add(self, values: Numbers) -> None:
@@ -185,10 +185,6 @@ class OutputCounter(RowCounter):
     def add(self, values: Numbers) -> None:
         """Count outputs, float32 [rows, outputs]."""
         super().add(self._answering.values(values))
-
-
-def _texts(column: Column) -> Sequence[str]:
-    return ("false", "true") if column.kind == "boolean" else column.categories
 
 
 def _bins_of(labels: Sequence[str], categories: Sequence[str]) -> NDArray[np.int64]:

@@ -74,9 +74,9 @@ class Connections:
         """What connections are accepted from besides the server's own socket. Those of an earlier one are asked to
         end."""
 
-    def protocol(self, *given: Any, entry: object = None) -> asyncio.Protocol:
+    def protocol(self, *given: Any, entry: object = None, **named: Any) -> asyncio.Protocol:
         """A new connection's protocol, for uvicorn. `entry`: where it comes from; None for the server's own socket."""
-        return Connection(self, entry, *given)
+        return Connection(self, entry, *given, **named)
 
     def admit(self, connection: Connection, now: float) -> bool:
         """Add a new connection and close an unused one if there are too many; False if all are in use."""
@@ -118,8 +118,8 @@ class Connections:
 class Connection(HttpToolsProtocol):
     """uvicorn's protocol with limits, which also answers clients that have closed their sending half."""
 
-    def __init__(self, connections: Connections, entry: object, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, connections: Connections, entry: object, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self._table = connections
         self._entry = entry
         self._born = 0.0

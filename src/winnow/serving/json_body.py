@@ -41,7 +41,12 @@ def json_of(body: bytes, signature: Signature) -> Any:
 
     Raises ProblemError where it is not JSON in UTF-8, or holds more arrays and objects than the most rows can need.
     """
-    _check_containers(body, signature)
+    # Each array or object takes twenty times its two bytes.
+    in_names = sum(name.count("[") + name.count("{") for name in signature.names or ())
+    most = SPARE_CONTAINERS + signature.most_rows * (4 + in_names + math.prod(signature.input_shape[:-1]))
+    if body.count(b"[") + body.count(b"{") > most:
+        detail = f"Expected at most {most} arrays and objects in a body, found more: send the rows in several requests."
+        raise ProblemError("too-large", detail)
     try:
         return msgspec.json.decode(body)
     except RecursionError:
@@ -66,13 +71,3 @@ def json_of(body: bytes, signature: Signature) -> Any:
 def _finite(text: str) -> float:
     """A number; one beyond float64 stays beyond float32, as in `standard_json`, also when it is written again."""
     return min(max(float(text), -1e300), 1e300)
-
-
-def _check_containers(body: bytes, signature: Signature) -> None:
-    """Refuse a body with more arrays and objects than the most rows need: each takes twenty times its two bytes."""
-    in_names = sum(name.count("[") + name.count("{") for name in signature.names or ())
-    each_row = 4 + in_names + math.prod(signature.input_shape[:-1])
-    most = SPARE_CONTAINERS + signature.most_rows * each_row
-    if body.count(b"[") + body.count(b"{") > most:
-        detail = f"Expected at most {most} arrays and objects in a body, found more: send the rows in several requests."
-        raise ProblemError("too-large", detail)

@@ -155,7 +155,9 @@ class PredictionLog:
         try:
             for block in _blocks(self._lines(taken)):
                 try:
-                    _write_all(file, b"".join(block))
+                    rest = b"".join(block)
+                    while rest:
+                        rest = rest[os.write(file, rest) :]
                     self._metrics.log_lines.inc(len(block))
                     self._is_failing = False
                 except OSError as error:
@@ -261,8 +263,3 @@ def _blocks(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
         size += len(line)
     if block:
         yield block
-
-
-def _write_all(file: int, block: bytes) -> None:
-    while block:
-        block = block[os.write(file, block) :]
