@@ -357,9 +357,15 @@ def access_to(deployer: Deployer, observed: Observation) -> Access:
 def address_warning(deployer: Deployer, observed: Observation) -> str:
     """A warning that something else answers at the deployment's address; empty if one of its revisions does."""
     deployment = deployment_of(observed)
-    found = "" if deployment is None else other_answer(observed)
-    if deployment is None or not found:
+    if deployment is None:
         return ""
+    try:
+        model = model_at(observed.url, timeout_s=ASKED_WITHIN_S)
+        if any(model.is_of(each.release) for each in observed.record.routed):
+            return ""
+        found = f"{model} answers there"
+    except NoModelError as error:
+        found = f"no model answers there ({error})"
     release = deployment.release
     return (
         f"{deployment.url} does not lead to {release.model} version {release.label} "
@@ -385,15 +391,6 @@ def remove_deployment(
     if dry_run:
         return replace(found, replicas=tuple(each.identifier for each in _replicas(deployer, chosen)))
     return replace(found, is_removed=deployer.remove(chosen))
-
-
-def other_answer(observed: Observation) -> str:
-    """What answers at a deployment's address instead of its models; empty if one of them does."""
-    try:
-        found = model_at(observed.url, timeout_s=ASKED_WITHIN_S)
-    except NoModelError as error:
-        return f"no model answers there ({error})"
-    return "" if any(found.is_of(each.release) for each in observed.record.routed) else f"{found} answers there"
 
 
 def _replicas(deployer: Deployer, name: str) -> tuple[ReplicaObserved, ...]:

@@ -59,14 +59,19 @@ class DvcProject:
             error = OSError(answer["errno"], detail, answer["filename"])
             if (explained := disk_fault(error, self.home)) is not None:
                 return explained
-        expected, found, remedy = FAULTS.get(kind, _other)(_Failure(self, path, rev, detail))
+        words = {
+            "shown": path.relative_to(self.root).as_posix(),
+            "versioned": f"`{next_command('data-version', input=path)}`",
+            "at_revision": "" if rev is None else f" at revision {rev}",
+            "and_commit": "" if rev is None else ", and commit what it writes",
+            "left_of_folder": "nothing in it" if Path(detail).is_dir() else "no such folder",
+            "dvc": f"cd {self.root} && {self.python.with_name('dvc')}",
+            **{"root": self.root, "python": self.python, "rev": rev, "detail": detail},
+        }
+        expected, found, remedy = (each.format_map(words) for each in FAULTS.get(kind, OTHER))
         return InputError(
             "data.rev" if kind == "revision" else self.place, expected=expected, found=found, remedy=remedy
         )
-
-    def dvc(self, arguments: str) -> str:
-        """A command of DVC for a shell, in the project."""
-        return f"cd {self.root} && {self.python.with_name('dvc')} {arguments}"
 
 
 def find_project(path: Path, home: Path, place: str) -> DvcProject:
@@ -95,129 +100,85 @@ def find_project(path: Path, home: Path, place: str) -> DvcProject:
     return DvcProject(python, root, home, place)
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """What was asked, and what DVC's process said of its failure."""
-
-    project: DvcProject
-    path: Path
-    rev: str | None
-    detail: str
-
-    @property
-    def shown(self) -> str:
-        return self.path.relative_to(self.project.root).as_posix()
-
-    @property
-    def versioned(self) -> str:
-        return f"`{next_command('data-version', input=self.path)}`"
-
-
-Words = tuple[str, str, str]
-"""What was expected, what was found, and what to do."""
-
-
-def _untracked(it: _Failure) -> Words:
-    at = "" if it.rev is None else f" at revision {it.rev}"
-    commit = "" if it.rev is None else ", and commit what it writes"
-    return (
+FAULTS: Mapping[str, tuple[str, str, str]] = {
+    "untracked": (
         "a file or folder that DVC tracks",
-        f"no {it.shown}.dvc{at}, nor a stage of dvc.yaml with this output",
-        f"Track it: {it.versioned}{commit}.",
-    )
-
-
-def _stale(it: _Failure) -> Words:
-    return (
-        f"{it.shown} as {it.detail} describes it",
-        f"other content: {it.detail} is stale",
-        f"Make the content a version: {it.versioned}; or name a revision: `data: {{rev: HEAD}}`.",
-    )
-
-
-def _away(it: _Failure) -> Words:
-    return (
+        "no {shown}.dvc{at_revision}, nor a stage of dvc.yaml with this output",
+        "Track it: {versioned}{and_commit}.",
+    ),
+    "stale": (
+        "{shown} as {detail} describes it",
+        "other content: {detail} is stale",
+        "Make the content a version: {versioned}; or name a revision: `data: {{rev: HEAD}}`.",
+    ),
+    "away": (
         "DVC's remote to answer",
-        f"'{it.detail}'",
-        f"Bring it up or mount it; `{it.project.dvc('remote list')}` shows where it is.",
-    )
-
-
-def _lost(it: _Failure) -> Words:
-    return (
-        f"the versions that DVC has already in its remote, the folder {it.detail}",
-        "nothing in it" if Path(it.detail).is_dir() else "no such folder",
-        f"Mount it, or correct its address. If it is lost, begin anew without old versions: "
-        f"`mkdir -p {it.detail}/files`.",
-    )
-
-
-def _other(it: _Failure) -> Words:
-    return f"DVC to handle {it.shown}", f"'{it.detail}'", "Correct what it says, and call again."
-
-
-FAULTS: Mapping[str, Callable[[_Failure], Words]] = {
-    "untracked": _untracked,
-    "stale": _stale,
-    "away": _away,
-    "lost": _lost,
-    "inside": lambda it: (
+        "'{detail}'",
+        "Bring it up or mount it; `{dvc} remote list` shows where it is.",
+    ),
+    "lost": (
+        "the versions that DVC has already in its remote, the folder {detail}",
+        "{left_of_folder}",
+        "Mount it, or correct its address. If it is lost, begin anew without old versions: `mkdir -p {detail}/files`.",
+    ),
+    "inside": (
         "a file or a whole folder that DVC tracks",
-        f"the folder {it.shown} inside of one",
+        "the folder {shown} inside of one",
         "Name the folder that has the `.dvc` file.",
     ),
-    "old": lambda it: (
-        f"a {it.shown}.dvc of DVC 3",
+    "old": (
+        "a {shown}.dvc of DVC 3",
         "hashes of DVC 2, which change line ends",
-        f"Rewrite it: `{it.project.dvc('cache migrate --dvc-files')}`.",
+        "Rewrite it: `{dvc} cache migrate --dvc-files`.",
     ),
-    "revision": lambda it: (
-        f"a revision of the Git repository around {it.project.root}",
-        f"'{it.rev}'",
+    "revision": (
+        "a revision of the Git repository around {root}",
+        "'{rev}'",
         "Name a commit, branch or tag that this clone has, or `git fetch` first.",
     ),
-    "uncommitted": lambda it: (
-        f"the DVC project {it.project.root} at revision {it.rev}",
+    "uncommitted": (
+        "the DVC project {root} at revision {rev}",
         "none",
-        f"Commit it: `cd {it.project.root} && git add .dvc .dvcignore && git commit`.",
+        "Commit it: `cd {root} && git add .dvc .dvcignore && git commit`.",
     ),
-    "in git": lambda it: (
-        f"{it.shown} to be kept by DVC, and not by Git",
+    "in git": (
+        "{shown} to be kept by DVC, and not by Git",
         "that Git tracks it",
-        f"Take it out of Git: `cd {it.project.root} && git rm -r --cached {it.shown}`, and commit that.",
+        "Take it out of Git: `cd {root} && git rm -r --cached {shown}`, and commit that.",
     ),
-    "missing": lambda it: (
-        f"the content of {it.shown} in DVC's cache or in the remote {it.detail}",
+    "missing": (
+        "the content of {shown} in DVC's cache or in the remote {detail}",
         "none there",
-        f"Push it where it is: `dvc push {it.shown}`, with `--all-commits` for older revisions.",
+        "Push it where it is: `dvc push {shown}`, with `--all-commits` for older revisions.",
     ),
-    "no remote": lambda it: (
+    "no remote": (
         "a default remote, where DVC keeps contents",
         "none",
-        f"Name a folder or a bucket: `{it.project.dvc('remote add --default store s3://BUCKET/PREFIX')}`.",
+        "Name a folder or a bucket: `{dvc} remote add --default store s3://BUCKET/PREFIX`.",
     ),
-    "credentials": lambda it: (
+    "credentials": (
         "DVC's remote to let this user in",
-        f"'{it.detail}'",
+        "'{detail}'",
         "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), or `dvc remote modify --local`.",
     ),
-    "driver": lambda it: (
+    "driver": (
         "a remote in a folder or on S3",
-        f"'{it.detail}'",
-        f"Install what it names: `{it.project.python} -m pip install …`, or choose another remote.",
+        "'{detail}'",
+        "Install what it names: `{python} -m pip install …`, or choose another remote.",
     ),
-    "locked": lambda it: (
+    "locked": (
         "no other process of DVC at work in this project",
-        f"'{it.detail}'",
+        "'{detail}'",
         "Wait for it to end, and call again.",
     ),
-    "push": lambda it: (
-        f"DVC to copy {it.shown} to its remote",
-        f"'{it.detail}'",
-        f"The `.dvc` file is written; call again, or `{it.project.dvc(f'push -v {it.shown}')}` to see more.",
+    "push": (
+        "DVC to copy {shown} to its remote",
+        "'{detail}'",
+        "The `.dvc` file is written; call again, or `{dvc} push -v {shown}` to see more.",
     ),
 }
-"""How a kind of failure is told."""
+"""How a kind of failure is told: what was expected, what was found, and what to do."""
+OTHER = ("DVC to handle {shown}", "'{detail}'", "Correct what it says, and call again.")
 
 
 def ask_tool(python: Path, script: Path, request: Mapping[str, Any], timeout_s: float | None = None) -> Any:

@@ -123,15 +123,10 @@ def rows_for(source: str | None, version: LoadedVersion, settings: Settings) -> 
         InputError: those of a source cannot be read, or lack the target.
     """
     if source is None:
-        return holdout_of(version, settings)
+        return rows_of_data(version.manifest, settings, is_holdout=True)
     experiment = experiment_of(version, settings)
     read = None if experiment is None else experiment.data
     return Rows(read_labelled(source, version.manifest, next_flag("input"), read))
-
-
-def holdout_of(version: LoadedVersion, settings: Settings) -> Rows:
-    """The rows that were split off before the version's sweep; `missing` says why there are none."""
-    return rows_of_data(version.manifest, settings, is_holdout=True)
 
 
 def rows_of_data(manifest: Manifest, settings: Settings, *, is_holdout: bool) -> Rows:

@@ -7,7 +7,7 @@ so that nothing is lost where one is away or this process dies.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,6 @@ from winnow.config.tools import tool_python
 from winnow.finding import Finding, Result
 from winnow.monitoring.alarms import (
     QUALITY,
-    AlarmChanges,
     changes,
     of_drift,
     of_quality,
@@ -234,7 +233,9 @@ def judge(
     now, alpha = window.until, _alpha(watched, window, "drift")
     needed = needed_rows(profile, alpha, window.rows_per_request)
     drift = find_drift(profile, window, alpha, earlier=state.drift)
-    rules = tuple(evaluate(rule, profile, _last(watched, state, seconds_of(rule.over))) for rule in config.rules)
+    rules = tuple(
+        evaluate(rule, profile, in_bins_of(profile, state.last(seconds_of(rule.over)))) for rule in config.rules
+    )
     holding = still_holding(rules, state.holding, now)
     found = changes(
         state.alarms,
@@ -271,7 +272,12 @@ def judge(
     if window.rows >= needed:
         drifted = tuple(each for each in drift if each.result is Result.FAIL)
         state = structs.replace(state, judged=state.sums[-1], drift=drifted)
-    notices = _notices(watched, found, now)
+    # Each has a time of its own, by which the model's history keeps it.
+    told = [*(("resolved", each) for each in found.ended), *(("firing", each) for each in found.began)]
+    notices = [
+        Notice(status, each, watched.name, release.model, now + index * 1e-6)
+        for index, (status, each) in enumerate(told)
+    ]
     outbox, unrecorded = (*state.outbox, *notices), (*state.unrecorded, *notices)
     return report, structs.replace(state, holding=holding, alarms=found.held, outbox=outbox, unrecorded=unrecorded)
 
@@ -284,7 +290,8 @@ def tell(watched: Watched, store: MonitoringStore, state: MonitoringState, say: 
     try:
         for taken in deliver(watched.config.alert, state.outbox, held, until):
             if taken:
-                state = structs.replace(state, outbox=_without(state.outbox, taken))
+                left = tuple(each for each in state.outbox if each not in taken)
+                state = structs.replace(state, outbox=left)
                 store.write(state)
     except NotDeliveredError as error:
         say(f"warning: alarms: {error}; {len(state.outbox)} to tell wait for the next look")
@@ -364,10 +371,6 @@ def _alpha(watched: Watched, window: LiveCounts, test: str) -> float:
     return alpha_per_check(watched.share(test), seconds)
 
 
-def _last(watched: Watched, state: MonitoringState, seconds: float) -> LiveCounts:
-    return in_bins_of(watched.profile, state.last(seconds))
-
-
 def _unjudged(window: LiveCounts, needed: int, left_out: int) -> Iterator[str]:
     if not window.replicas:
         yield "No replica answered."
@@ -379,20 +382,6 @@ def _unjudged(window: LiveCounts, needed: int, left_out: int) -> Iterator[str]:
         yield f"Drift was not judged: {window.rows:,} of the {needed:,} rows that it takes were counted{why}."
     if left_out:
         yield f"{left_out} columns of the least importance are not counted."
-
-
-def _notices(watched: Watched, found: AlarmChanges, now: float) -> list[Notice]:
-    """What receivers have to be told. Each has a time of its own, by which the model's history keeps it."""
-    name, model = watched.name, watched.release.model
-    ended = [Notice("resolved", each, name, model, now + index * 1e-6) for index, each in enumerate(found.ended)]
-    began = [
-        Notice("firing", each, name, model, now + index * 1e-6) for index, each in enumerate(found.began, len(ended))
-    ]
-    return ended + began
-
-
-def _without(waiting: Sequence[Notice], taken: Sequence[Notice]) -> tuple[Notice, ...]:
-    return tuple(each for each in waiting if each not in taken)
 
 
 def _page(report: MonitoringReport, profile: Profile) -> str:

@@ -97,10 +97,11 @@ def promote(
     store, alias = settings.tracking_uri, STAGE_ALIASES[stage]
     chosen = choose_version(registry, name, store=store, alias=CANDIDATE, number=version)
     champion = registry.champion(name, CHAMPION)
-    semantic = chosen.semantic, "" if champion is None else champion.semantic
+    number = None if champion is None else champion.version
+    semantics = chosen.semantic, "" if champion is None else champion.semantic
     if registry.champion(name, alias) == chosen and _has_passed(registry, chosen, stage):
         held = f"version {chosen.label} is @{alias} already"
-        return Promotion(name, stage, alias, chosen.version, _number(champion), "", (), True, False, held, *semantic)
+        return Promotion(name, stage, alias, chosen.version, number, "", (), True, False, held, *semantics)
     candidate = evidence.load_version(registry, chosen, settings)
     other = None if champion is None or champion == chosen else evidence.load_version(registry, champion, settings)
     rows = evidence.rows_for(source, candidate, settings)
@@ -114,10 +115,11 @@ def promote(
     if other is not None:
         against = f"compared with version {other.registered.label}"
     reason = _reason(stage, chosen.label, against, findings)
-    numbers = chosen.version, _number(champion)
-    promotion = Promotion(name, stage, alias, *numbers, found.source, findings, is_promoted, False, reason, *semantic)
+    judged = (found.source, findings, is_promoted)
+    promotion = Promotion(name, stage, alias, chosen.version, number, *judged, False, reason, *semantics)
     at = now()
-    registry.keep_verdict(chosen, stage, _kept(promotion, at))
+    kept = {"at": at.astimezone(UTC).isoformat(timespec="seconds"), **msgspec.to_builtins(promotion)}
+    registry.keep_verdict(chosen, stage, msgspec.json.encode(kept).decode())  # for MLflow and for `/model`
     registry.note(name, GateRecord(chosen.version, stage, is_promoted, reason), at)
     if not is_promoted:
         return promotion
@@ -136,13 +138,3 @@ def _reason(stage: Stage, version: str, against: str, findings: tuple[Finding, .
         return f"version {version} passed {count} of {stage}; {against}"
     said = "; ".join(f"{each.condition}: {each.result}" for each in lacking)
     return f"version {version} did not pass {len(lacking)} of {len(findings)} gates of {stage}: {said}"
-
-
-def _kept(promotion: Promotion, now: datetime) -> str:
-    """The verdicts as JSON, for MLflow and for `/model`."""
-    at = now.astimezone(UTC).isoformat(timespec="seconds")
-    return msgspec.json.encode({"at": at, **msgspec.to_builtins(promotion)}).decode()
-
-
-def _number(version: ModelVersion | None) -> str | None:
-    return None if version is None else version.version

@@ -200,7 +200,18 @@ def with_bundle(release: Release, settings: Settings) -> Release:
     """
     if _digest_of(release.bundle) == release.digest:
         return release
-    return replace(release, bundle=_fetched(release, settings))
+    store = current().tracking_uri
+    registry = Registry(store)
+    version = choose_version(registry, release.model, store=store, number=release.version)
+    found = fetch_release(registry, version, settings.home, store=store)
+    if found.digest != release.digest:
+        raise InputError(
+            f"model {release.model} version {release.version}",
+            expected=f"the bundle that is served (sha256 {release.digest[:12]})",
+            found=f"another one in {store} (sha256 {found.digest[:12]})",
+            remedy="Its profile would be another model's: correct MLFLOW_TRACKING_URI, or deploy the model again.",
+        )
+    return replace(release, bundle=found.bundle)
 
 
 def profile_of(release: Release) -> Profile:
@@ -221,18 +232,3 @@ def profile_of(release: Release) -> Profile:
             f"`{next_command('select-model', study=release.model)}`), and serve the new version.",
         )
     return profile
-
-
-def _fetched(release: Release, settings: Settings) -> Path:
-    store = current().tracking_uri
-    registry = Registry(store)
-    version = choose_version(registry, release.model, store=store, number=release.version)
-    found = fetch_release(registry, version, settings.home, store=store)
-    if found.digest != release.digest:
-        raise InputError(
-            f"model {release.model} version {release.version}",
-            expected=f"the bundle that is served (sha256 {release.digest[:12]})",
-            found=f"another one in {store} (sha256 {found.digest[:12]})",
-            remedy="Its profile would be another model's: correct MLFLOW_TRACKING_URI, or deploy the model again.",
-        )
-    return found.bundle
