@@ -6,6 +6,7 @@ so that nothing is lost where one is away or this process dies.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -273,10 +274,10 @@ def judge(
         drifted = tuple(each for each in drift if each.result is Result.FAIL)
         state = structs.replace(state, judged=state.sums[-1], drift=drifted)
     # Each has a time of its own, by which the model's history keeps it.
-    told = [*(("resolved", each) for each in found.ended), *(("firing", each) for each in found.began)]
+    at = (now + index * 1e-6 for index in itertools.count())
     notices = [
-        Notice(status, each, watched.name, release.model, now + index * 1e-6)
-        for index, (status, each) in enumerate(told)
+        *(Notice("resolved", each, watched.name, release.model, next(at)) for each in found.ended),
+        *(Notice("firing", each, watched.name, release.model, next(at)) for each in found.began),
     ]
     outbox, unrecorded = (*state.outbox, *notices), (*state.unrecorded, *notices)
     return report, structs.replace(state, holding=holding, alarms=found.held, outbox=outbox, unrecorded=unrecorded)
