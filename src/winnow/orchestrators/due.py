@@ -77,7 +77,8 @@ def decide(facts: Facts, experiment: Experiment) -> Decision:
     end was: where gates refused its version, the same data and alarms are no reason for another one. Nor are new alarms
     until the data change, for training on the same rows would give the same model.
     """
-    attempts = _since_last_end(facts.retrainings)
+    end = _last_end(facts.retrainings)
+    attempts = [each for each in facts.retrainings if end is None or each[0] > end[0]]
     study = attempts[-1][1].study if attempts else ""
     waits_until = _pause(attempts, seconds_of(experiment.retrain.backoff))
     if waits_until is not None and waits_until <= facts.now:
@@ -86,7 +87,7 @@ def decide(facts: Facts, experiment: Experiment) -> Decision:
         began = f"{study} was interrupted; it was started because {attempts[0][1].reason}"
         return Decision((began,), (), study, waits_until)
     if facts.champion is None:
-        end, lacking = _last_end(facts.retrainings), "there is no champion yet"
+        lacking = "there is no champion yet"
         if end is None or end[1].data_sha256 != facts.data_sha256:
             return Decision((lacking,), (), study, waits_until)
         return Decision((), (f"{lacking}; {_trained(end, facts)}",))
@@ -187,12 +188,6 @@ def _answered(facts: Facts, champion: Champion) -> datetime:
 def _last_end(retrainings: Sequence[Timed]) -> Timed | None:
     ends = [each for each in retrainings if each[1].state not in ("started", "failed")]
     return ends[-1] if ends else None
-
-
-def _since_last_end(retrainings: Sequence[Timed]) -> Sequence[Timed]:
-    """The records since the last retraining that ran to its end."""
-    end = _last_end(retrainings)
-    return [each for each in retrainings if end is None or each[0] > end[0]]
 
 
 def _pause(attempts: Sequence[Timed], backoff_s: float) -> datetime | None:

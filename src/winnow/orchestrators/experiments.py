@@ -14,7 +14,7 @@ from winnow.config.private import share
 from winnow.config.settings import Settings
 from winnow.orchestrators.report import write_html
 from winnow.orchestrators.select_model import store_is_needed
-from winnow.study.catalog import StudySummary, summaries
+from winnow.study.catalog import summaries
 from winnow.study.database import Database, NoStudiesError
 from winnow.study.experiments import (
     ChampionChange,
@@ -47,7 +47,9 @@ def track_experiments(
     _check("study", studies, list(members))
     chosen = [members[each] for each in dict.fromkeys(studies)] or list(members.values())
     kept = {model: tuple(each for each in of_model if each in chosen) for model, of_model in found.items()}
-    registry = _registry(settings)
+    # Reading a file that does not exist would create it.
+    file = sqlite_path(settings.tracking_uri)
+    registry = None if file is not None and not file.is_file() else Registry(settings.tracking_uri)
     with store_is_needed(settings.tracking_uri):
         experiments = tuple(_tracked(model, of_model, registry) for model, of_model in kept.items() if of_model)
     is_compared = (bool(studies) or name is not None) and len(chosen) > 1
@@ -69,23 +71,12 @@ def _by_experiment(settings: Settings) -> dict[str, tuple[ExperimentStudy, ...]]
         return {}
     found: dict[str, tuple[ExperimentStudy, ...]] = {}
     for summary in listed:
-        model, study = _read(database, summary)
-        found[model] = (*found.get(model, ()), study)
+        store = StudyStore(database, summary.name)
+        winner = None if summary.best_trial is None else store.trial(summary.best_trial)
+        versions = [each.version for each in store.refits() if each.version is not None]
+        sweep = store.header.sweep
+        found[sweep.model] = (*found.get(sweep.model, ()), study_of(summary, sweep, winner, versions))
     return found
-
-
-def _read(database: Database, summary: StudySummary) -> tuple[str, ExperimentStudy]:
-    store = StudyStore(database, summary.name)
-    winner = None if summary.best_trial is None else store.trial(summary.best_trial)
-    versions = [each.version for each in store.refits() if each.version is not None]
-    sweep = store.header.sweep
-    return sweep.model, study_of(summary, sweep, winner, versions)
-
-
-def _registry(settings: Settings) -> Registry | None:
-    """The registry; None where its file does not exist yet, since reading would create it."""
-    file = sqlite_path(settings.tracking_uri)
-    return None if file is not None and not file.is_file() else Registry(settings.tracking_uri)
 
 
 def _tracked(model: str, studies: tuple[ExperimentStudy, ...], registry: Registry | None) -> TrackedExperiment:

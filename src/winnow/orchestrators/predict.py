@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,6 @@ from winnow.serving.codec import labels
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = (".parquet", ".csv", ".jsonl")
 Write = Callable[["pd.DataFrame"], None]
 
 
@@ -72,7 +71,7 @@ def predict_table(
     _check_output(source, output, is_forced=is_forced)
     _check_carried(carry, version)
     rows = 0
-    with replacing(output) as draft, _writer(draft, output.suffix) as write:
+    with replacing(output) as draft, WRITERS[output.suffix](draft) as write:
         for frame in _frames(source, version, settings, carry, at_once):
             lacking = next((name for name in carry if name not in frame.columns), None)
             if lacking is not None:
@@ -156,10 +155,10 @@ def _check_carried(carry: Sequence[str], version: LoadedVersion) -> None:
 
 
 def _check_output(source: str, output: Path, *, is_forced: bool) -> None:
-    if output.suffix not in FORMATS:
+    if output.suffix not in WRITERS:
         raise InputError(
             next_flag("output"),
-            expected=f"a file that ends in {', '.join(FORMATS)}",
+            expected=f"a file that ends in {', '.join(WRITERS)}",
             found=f"'{output}'",
             remedy="Name one.",
         )
@@ -176,10 +175,6 @@ def _check_output(source: str, output: Path, *, is_forced: bool) -> None:
             found=f"'{output}'",
             remedy=f"Name another, or replace it with {next_flag('force', value=True)}.",
         )
-
-
-def _writer(draft: Path, suffix: str) -> AbstractContextManager[Write]:
-    return {".parquet": _parquet, ".csv": _csv, ".jsonl": _lines}[suffix](draft)
 
 
 @contextmanager
@@ -231,3 +226,10 @@ def _lines(draft: Path) -> Iterator[Write]:
             stream.write(encoder.encode_lines(frame.astype(object).where(frame.notna(), None).to_dict("records")))
 
         yield write
+
+
+WRITERS: Mapping[str, Callable[[Path], AbstractContextManager[Write]]] = {
+    ".parquet": _parquet,
+    ".csv": _csv,
+    ".jsonl": _lines,
+}

@@ -272,13 +272,8 @@ def _counts(counts: Iterable[Counts]) -> Counts:
 
 def _comparisons(comparisons: Iterable[Comparisons]) -> Comparisons:
     each = tuple(comparisons)
+    summed = ("compared", "agreed", "flips", "errors", "dropped", "distance_sum", "distance_square_sum")
     return Comparisons(
-        compared=sum(one.compared for one in each),
-        agreed=sum(one.agreed for one in each),
-        flips=sum(one.flips for one in each),
-        errors=sum(one.errors for one in each),
-        dropped=sum(one.dropped for one in each),
-        distance_sum=sum(one.distance_sum for one in each),
-        distance_square_sum=sum(one.distance_square_sum for one in each),
+        **{name: sum(getattr(one, name) for one in each) for name in summed},
         largest_distance=max((one.largest_distance for one in each), default=0.0),
     )
