@@ -103,9 +103,27 @@ class SweepResult:
         The columns are `number`, `value`, `datetime_start`, `datetime_complete` (in UTC), `duration`, `params_NAME`,
         `user_attrs_fold_scores` (the metric of every scored fold), `user_attrs_reason` and `state`.
         """
-        from winnow.orchestrators.trials_table import trials_dataframe
+        import pandas as pd
 
-        return trials_dataframe(self.records, self.metric)
+        trials, known = self.records, {"failed": "FAIL"}  # Optuna's name, where it is not winnow's in capitals
+        started, ended = (
+            pd.to_datetime(pd.Series(times, dtype="Int64"), unit="ms")
+            for times in ([trial.started_at_ms for trial in trials], [trial.ended_at_ms for trial in trials])
+        )
+        names = sorted({name for trial in trials for name in trial.params})
+        return pd.DataFrame(
+            {
+                "number": [trial.number for trial in trials],
+                "value": [trial.value for trial in trials],
+                "datetime_start": started,
+                "datetime_complete": ended,
+                "duration": ended - started,
+                **{f"params_{name}": [trial.params.get(name) for trial in trials] for name in names},
+                "user_attrs_fold_scores": [[fold.metrics.get(self.metric) for fold in trial.folds] for trial in trials],
+                "user_attrs_reason": [trial.reason for trial in trials],
+                "state": [known.get(trial.state, trial.state.upper()) for trial in trials],
+            }
+        )
 
 
 def plan(
