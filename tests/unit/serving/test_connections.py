@@ -80,7 +80,9 @@ async def _serve(test: Test, bundle: Path, settings: ServingSettings, receive_by
     loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
-    server = await loop.create_server(lambda: connections.protocol(config, state, {}, loop), sock=listener)
+    # The arguments are named, as uvicorn names them.
+    given = {"config": config, "server_state": state, "app_state": {}, "_loop": loop}
+    server = await loop.create_server(lambda: connections.protocol(**given), sock=listener)
     connections.sweep_repeatedly(loop)
     clients: list[Client] = []
 
