@@ -109,6 +109,12 @@ def _summary(
     heard = _heard(connection, row.study_id, now)
     state: StudyState = "in work" if heard else _resting_state(connection, row)
     is_done = state == "done"
+    # When a task of a study last began or ended, or a fold ended.
+    columns = (tasks.c.started_at_ms, tasks.c.ended_at_ms, folds.c.ended_at_ms)
+    latest = (
+        connection.execute(sa.select(sa.func.max(column)).where(column.table.c.study_id == row.study_id)).scalar()
+        for column in columns
+    )
     return StudySummary(
         name=name,
         state=state,
@@ -118,7 +124,8 @@ def _summary(
         best=None if best is None else best[1],
         best_trial=None if best is None else best[0],
         created_at_ms=sweep.get("started_at_ms"),
-        changed_at_ms=_changed_at_ms(connection, row.study_id) or sweep.get("started_at_ms"),
+        changed_at_ms=max((int(at_ms) for at_ms in latest if at_ms is not None), default=None)
+        or sweep.get("started_at_ms"),
         heard=heard,
         ended_by=ending(optuna_tables.attributes(connection, row.study_id)) if is_done else None,
     )
@@ -132,13 +139,3 @@ def _resting_state(connection: Connection, row: sa.Row[Any]) -> StudyState:
     if attributes.get(REFUSED):
         return "refused"
     return "stopped" if attributes.get(STOPPED) else "unfinished"
-
-
-def _changed_at_ms(connection: Connection, study_id: int) -> int | None:
-    """When a task of a study last began or ended, or a fold ended."""
-    columns = (tasks.c.started_at_ms, tasks.c.ended_at_ms, folds.c.ended_at_ms)
-    latest = (
-        connection.execute(sa.select(sa.func.max(column)).where(column.table.c.study_id == study_id)).scalar()
-        for column in columns
-    )
-    return max((int(at_ms) for at_ms in latest if at_ms is not None), default=None)

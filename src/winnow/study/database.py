@@ -132,7 +132,12 @@ def _open(url: str, is_sqlite: bool) -> Engine:
         # A process that was killed while it made tables leaves a file that lacks some.
         if not set(sa.inspect(engine).get_table_names()) >= optuna_tables.NAMES:
             engine.dispose()
-            raise _no_studies(url)
+            raise NoStudiesError(
+                f"the study's storage, {make_url(url).render_as_string(hide_password=True)}",
+                expected="a database that holds studies",
+                found="a database without studies",
+                remedy=f"Run `{next_command('train', config=...)}` first.",
+            )
         return engine
 
 
@@ -234,15 +239,6 @@ def _listen(engine: Engine, is_sqlite: bool) -> None:
 
     # The listeners serve new connections only.
     engine.dispose()
-
-
-def _no_studies(url: str) -> NoStudiesError:
-    return NoStudiesError(
-        f"the study's storage, {make_url(url).render_as_string(hide_password=True)}",
-        expected="a database that holds studies",
-        found="a database without studies",
-        remedy=f"Run `{next_command('train', config=...)}` first.",
-    )
 
 
 def _is_away(error: BaseException) -> bool:

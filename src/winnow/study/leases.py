@@ -578,7 +578,15 @@ class Leases:
         if is_lost:
             ended = sa.select(folds).where(folds.c.trial_id == task.trial_id).order_by(folds.c.ended_at_ms.desc())
             last = connection.execute(ended.limit(1)).one_or_none() if task.kind == "trial" else None
-            connection.execute(sa.insert(incidents).values(_incident(task, last, what, self._clock_ms())))
+            incident = {name: getattr(task, name) for name in ("study_id", "kind", "number", "attempt")} | {
+                "worker": task.grp or "",
+                # The lost fold is the one after the last recorded one.
+                "fold": last.fold + 1 if last is not None else 0,
+                "fold_started_at_ms": last.ended_at_ms if last is not None else task.started_at_ms,
+                "what": what,
+                "at_ms": self._clock_ms(),
+            }
+            connection.execute(sa.insert(incidents).values(incident))
         if lost > self._rules.retries:
             reason = f"lost {lost} times, the last time because {what}"
             if task.kind == "trial":
@@ -714,18 +722,3 @@ def _fold_row(study_id: int, lease: Lease, fold: FoldRecord) -> dict[str, Any]:
 def _curve_row(study_id: int, lease: Lease, fold: int, points: Curves) -> dict[str, Any]:
     text = json.dumps(points, separators=(",", ":"))
     return {"trial_id": lease.trial_id, "fold": fold, "study_id": study_id, "points": text}
-
-
-def _incident(task: sa.Row[Any], last_fold: sa.Row[Any] | None, what: str, at_ms: int) -> dict[str, Any]:
-    """A loss, and the lost fold: the one after the last recorded one."""
-    return {
-        "study_id": task.study_id,
-        "kind": task.kind,
-        "number": task.number,
-        "attempt": task.attempt,
-        "worker": task.grp or "",
-        "fold": last_fold.fold + 1 if last_fold is not None else 0,
-        "fold_started_at_ms": last_fold.ended_at_ms if last_fold is not None else task.started_at_ms,
-        "what": what,
-        "at_ms": at_ms,
-    }

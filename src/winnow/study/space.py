@@ -106,7 +106,10 @@ class Proposer:
         point = self.points[trial.number] if 0 <= trial.number < len(self.points) else {}
         given = {**point, **given}
         if self.sampler.type == "grid":
-            given = {**self._next_of_grid(study, trial, given), **given}
+            # The first point in the seed's order that agrees with what is given and that no other trial has.
+            taken = {_key(one.params) for one in study.get_trials(deepcopy=False) if one.number != trial.number}
+            agreeing = (p for p in self._grid if all(p[name] == value for name, value in given.items() if name in p))
+            given = {**next((free for free in agreeing if _key(free) not in taken), {}), **given}
         try:
             return self._sampled(study, trial, given)
         except InputError:
@@ -172,12 +175,6 @@ class Proposer:
             and not self.parameters[name].when
             and not (self.sampler.type == "cmaes" and isinstance(self.space[name], CategoricalDistribution))
         }
-
-    def _next_of_grid(self, study: optuna.Study, trial: FrozenTrial, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The first point in the seed's order that agrees with what is given and that no other trial has."""
-        taken = {_key(one.params) for one in study.get_trials(deepcopy=False) if one.number != trial.number}
-        agreeing = (p for p in self._grid if all(p[name] == value for name, value in given.items() if name in p))
-        return next((point for point in agreeing if _key(point) not in taken), {})
 
     @functools.cached_property
     def _grid(self) -> list[dict[str, Any]]:

@@ -58,7 +58,9 @@ def points_of_file(space: Space, path: Path, most: int, metric: str, goal: Goal)
     rows = [(place, row) for place, row in rows if _is_complete(row) and any(row[each] for each in columns.values())]
     valued = next((name for name in ("value", f"metrics.{metric}", metric) if name in header), None)
     if valued is not None:
-        rows = _best_rows(rows, valued, goal)
+        sign = -1.0 if goal == "maximize" else 1.0
+        known = [(sign * value, place, row) for place, row in rows if math.isfinite(value := _number(row[valued]))]
+        rows = [(place, row) for _, place, row in sorted(known, key=lambda each: each[0])]
     found = (
         _of_texts(space, {name: row[column] for name, column in columns.items() if row[column]}, place)
         for place, row in rows
@@ -200,12 +202,6 @@ def _read(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
 
 def _is_complete(row: Mapping[str, str]) -> bool:
     return all(row[column] in values for column, values in _STATES.items() if row.get(column))
-
-
-def _best_rows(rows: Iterable[tuple[str, dict[str, str]]], valued: str, goal: Goal) -> list[tuple[str, dict[str, str]]]:
-    sign = -1.0 if goal == "maximize" else 1.0
-    known = [(sign * value, place, row) for place, row in rows if math.isfinite(value := _number(row[valued]))]
-    return [(place, row) for _, place, row in sorted(known, key=lambda each: each[0])]
 
 
 def _number(text: str) -> float:

@@ -82,20 +82,17 @@ def open_client(uri: str) -> Any:
 
         client = mlflow.tracking.MlflowClient(tracking_uri=uri, registry_uri=uri)
         if database is not None:
-            _relax(client._tracking_client.store.engine)
+            from sqlalchemy import event
+
+            engine = client._tracking_client.store.engine
+            if not event.contains(engine, "connect", _set_synchronous):
+                event.listen(engine, "connect", _set_synchronous)
+                engine.dispose()
         return client
 
 
-def _relax(engine: Any) -> None:
-    """Let commits not wait for the disk: they survive the process, and only a power cut can lose them."""
-    from sqlalchemy import event
-
-    if not event.contains(engine, "connect", _set_synchronous):
-        event.listen(engine, "connect", _set_synchronous)
-        engine.dispose()
-
-
 def _set_synchronous(connection: Any, _record: object) -> None:
+    """Let commits not wait for the disk: they survive the process, and only a power cut can lose them."""
     connection.execute("PRAGMA synchronous=NORMAL")
 
 

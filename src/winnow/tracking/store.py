@@ -44,7 +44,11 @@ def prepare(uri: str) -> None:
     elif urlsplit(uri).scheme in ("http", "https"):
         _check_server(uri)
     else:
-        _check_answers(uri)
+        # Another kind of database, whose tables MLflow makes under the database's own locks.
+        try:
+            open_client(uri).search_experiments(max_results=1)
+        except TrackingUnavailableError as error:
+            raise _unreachable(uri, str(error), "Start the database, or correct MLFLOW_TRACKING_URI.") from error
 
 
 def check(uri: str) -> None:
@@ -214,14 +218,6 @@ def _check_server(uri: str) -> None:
     if answer.status_code == requests.codes.unauthorized:
         raise _unreachable(uri, found, "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or a token.")
     raise _unreachable(uri, found, "See the server's log, or correct MLFLOW_TRACKING_URI.")
-
-
-def _check_answers(uri: str) -> None:
-    """Open another kind of database; MLflow makes its tables under the database's own locks."""
-    try:
-        open_client(uri).search_experiments(max_results=1)
-    except TrackingUnavailableError as error:
-        raise _unreachable(uri, str(error), "Start the database, or correct MLFLOW_TRACKING_URI.") from error
 
 
 def _unreachable(uri: str, found: str, remedy: str) -> InputError:

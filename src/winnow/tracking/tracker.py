@@ -86,11 +86,8 @@ class Tracker(Protocol):
     def start_sweep(self, sweep: SweepRecord, keep: Keep = as_offered, run_id: str | None = None) -> str:
         """Find or make the sweep's parent run, and an SQLite store that does not exist; return the run's id.
 
-        The run is offered to `keep`, and deleted if another one is kept.
-
-        Args:
-            run_id: the run that the study keeps, if any. Another one is found by its tags, or made, only if this one
-                was deleted.
+        The run is offered to `keep`, and deleted if another one is kept. `run_id`: the run that the study keeps, if
+        any. Another one is found by its tags, or made, only if this one was deleted.
         """
 
     def add_trials(

@@ -95,10 +95,7 @@ def threshold_spec(prepared: Prepared) -> MetricSpec | None:
     """The metric that the threshold is chosen by; None where none is chosen.
 
     By default it is the objective, if that depends on the predicted classes. The threshold 0.5 is left for accuracy,
-    whose best one it is.
-
-    Raises:
-        InputError: the metric that the experiment names cannot choose one.
+    whose best one it is. Raises InputError if the metric that the experiment names cannot choose one.
     """
     config, data = prepared.experiment.refit.threshold, prepared.data
     if config.type == "off" or prepared.loop is not None or (config.metric is None and data.outputs != 2):

@@ -33,11 +33,7 @@ class Channel:
 
     @classmethod
     def connect(cls, path: Path) -> Channel:
-        """Connect to the socket on which the supervisor listens.
-
-        Raises:
-            OSError: no supervisor listens there.
-        """
+        """Connect to the socket on which the supervisor listens. Raises OSError if no supervisor listens there."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.connect(str(path))
         return cls(connection)

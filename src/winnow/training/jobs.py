@@ -86,6 +86,11 @@ class Jobs:
 
     def _fold(self, job: FoldJob, curves: Curves) -> FoldScored:
         fold, began = self._prepared.folds[job.fold], time.perf_counter()
+
+        def on_epoch(epoch: int, epochs: int, loss: float, /, **metrics: float) -> None:
+            self._report(epoch, epochs, loss)
+            curves.add(epoch, train_loss=loss, **metrics)
+
         fitted, trained = fit(
             self._prepared,
             self._world,
@@ -93,7 +98,7 @@ class Jobs:
             job.params,
             fold.train,
             job.fold,
-            on_epoch=self._into(curves),
+            on_epoch=on_epoch,
             after_epoch=self._validating(job, curves) if self._measures else None,
         )
         ended = time.perf_counter()
@@ -182,15 +187,6 @@ class Jobs:
             raise
         except Exception as error:
             raise ExportError(f"the model could not be exported: {type(error).__name__}: {error}") from error
-
-    def _into(self, curves: Curves) -> OnEpoch:
-        """Report each epoch, and add it to a fold's curves."""
-
-        def on_epoch(epoch: int, epochs: int, loss: float, /, **metrics: float) -> None:
-            self._report(epoch, epochs, loss)
-            curves.add(epoch, train_loss=loss, **metrics)
-
-        return on_epoch
 
     def _validating(self, job: FoldJob, curves: Curves) -> AfterEpoch:
         """Measure the metrics on a fold's validation rows, and ask whether it goes on."""

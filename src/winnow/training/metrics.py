@@ -190,7 +190,14 @@ def _averages(
     if config.of_class is not None:
         return {config.key: class_index(config.of_class, names, at("class"))}
     if average == "none":
-        _refuse_reserved(names, at)
+        reserved = next((name for name in names if name in ("std", "fold")), None)
+        if reserved is not None:
+            raise InputError(
+                at("average"),
+                expected="classes whose values can be recorded as NAME.CLASS",
+                found=f"the class '{reserved}', a name that winnow uses for the spread or the folds",
+                remedy="Rename the class.",
+            )
         return {f"{config.key}.{one}": index for index, one in enumerate(names)}
     if average is None:
         average = "binary" if outputs.positive is not None else "macro"
@@ -236,17 +243,6 @@ def _without(setting: str, config: MetricConfig, at: Callable[[str], str]) -> In
         found=repr(config.options if setting == "options" else config.of_class or config.average),
         remedy=f"Leave it out; {takers} have some.",
     )
-
-
-def _refuse_reserved(names: tuple[str, ...], at: Callable[[str], str]) -> None:
-    reserved = next((name for name in names if name in ("std", "fold")), None)
-    if reserved is not None:
-        raise InputError(
-            at("average"),
-            expected="classes whose values can be recorded as NAME.CLASS",
-            found=f"the class '{reserved}', a name that winnow uses for the spread or the folds",
-            remedy="Rename the class.",
-        )
 
 
 def _of_function(config: MetricConfig, outputs: Outputs, at: Callable[[str], str]) -> MetricSpec:
@@ -364,13 +360,7 @@ def _of_class(
     average = _PER_CLASS if is_per_class else _MACRO
     arguments = average if "average" in inspect.signature(found).parameters else {}
     score = by_torchmetrics(found, {**arguments, **options}, task, outputs)
-    _check_gives_one_number(name, task, score, outputs, place)
-    of_labels = {"MulticlassStatScores", "MulticlassConfusionMatrix"} & {base.__name__ for base in found.__mro__}
-    return MetricSpec(name, task, _declared_goal(found), score, is_of_labels=bool(of_labels))
-
-
-def _check_gives_one_number(name: str, task: Task, score: Score, outputs: int, place: str) -> None:
-    """Try the metric on a few rows: a curve or a matrix is no metric to rank by, and some need more arguments."""
+    # Try the metric on a few rows: a curve or a matrix is no metric to rank by, and some need more arguments.
     try:
         score(*_few_rows(task, outputs))
     except (TypeError, ValueError, RuntimeError) as error:
@@ -380,6 +370,8 @@ def _check_gives_one_number(name: str, task: Task, score: Score, outputs: int, p
             found=f"{name!r} ({type(error).__name__}: {error})",
             remedy=DOCUMENTATION,
         ) from error
+    of_labels = {"MulticlassStatScores", "MulticlassConfusionMatrix"} & {base.__name__ for base in found.__mro__}
+    return MetricSpec(name, task, _declared_goal(found), score, is_of_labels=bool(of_labels))
 
 
 def by_torchmetrics(metric: type[Metric] | None, arguments: Mapping[str, Any], task: Task, outputs: int) -> Score:

@@ -82,7 +82,12 @@ class _Builder:
                 self._nodes.append(helper.make_node("Identity", [self.value(result)], ["output"]))
                 self._ends.append(_end("output", shape_of(result)))
             case "get_attr":
-                self._names[node] = self.constant(_attribute(self._traced, str(node.target)))
+                path = str(node.target)
+                owner, _, name = path.rpartition(".")
+                value = getattr(self._traced.get_submodule(owner), name)
+                if not isinstance(value, Tensor):
+                    raise UnknownLayerError(f"{path}, which is no tensor")
+                self._names[node] = self.constant(value)
             case "call_module":
                 module = self.modules[str(node.target)]
                 # A subclass may compute something else, so types are compared exactly.
@@ -136,14 +141,6 @@ def shape_of(node: fx.Node) -> tuple[int, ...]:
 
 def _end(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape[1:]])
-
-
-def _attribute(root: nn.Module, path: str) -> Tensor:
-    owner, _, name = path.rpartition(".")
-    value = getattr(root.get_submodule(owner), name)
-    if not isinstance(value, Tensor):
-        raise UnknownLayerError(f"{path}, which is no tensor")
-    return value
 
 
 def _input(builder: _Builder, node: fx.Node) -> str:

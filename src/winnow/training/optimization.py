@@ -61,11 +61,7 @@ def optimizer_class(name: str, place: str = "training.optimizer.type") -> type[O
 
 
 def optimizer_settings(name: str, place: str = "training.optimizer.type") -> frozenset[str]:
-    """The names of an optimizer's settings.
-
-    Raises:
-        InputError: there is no such optimizer.
-    """
+    """The names of an optimizer's settings. Raises InputError if there is no such optimizer."""
     return frozenset(inspect.signature(optimizer_class(name, place)).parameters) - _NOT_SETTINGS
 
 
@@ -94,11 +90,7 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module, device: torch.devi
 
 
 def scheduler_settings(name: str, place: str = "training.scheduler.type") -> frozenset[str]:
-    """The names of a scheduler's settings.
-
-    Raises:
-        InputError: there is no such scheduler.
-    """
+    """The names of a scheduler's settings. Raises InputError if there is no such scheduler."""
     if name.lower() == COSINE:
         return _COSINE_SETTINGS
     return frozenset(inspect.signature(_scheduler_class(name, place)).parameters) - _NOT_SETTINGS

@@ -154,11 +154,7 @@ def _check_condition(name: str, setting: str, when: Mapping[str, Sequence[Any]],
 
 
 def takers_of(experiment: Experiment, factory: Callable[..., Any]) -> Takers:
-    """What takes parameters in this experiment.
-
-    Raises:
-        InputError: there is no such optimizer or scheduler.
-    """
+    """What takes parameters in this experiment. Raises InputError if there is no such optimizer or scheduler."""
     training = experiment.training
     if training.loop is not None:
         return Takers(loop_takes_all=True)
@@ -216,7 +212,12 @@ def factory_takes(factory: Any) -> tuple[frozenset[str], bool]:
 def _slot(name: str, takers: Takers) -> Slot:
     place, dot, setting = name.partition(".")
     if dot:
-        return _qualified(name, place, setting, takers)
+        if place == "training" and setting in FIXED:
+            _refuse_fixed(name, setting)
+        for known in get_args(Place):
+            if place == known and takers.takes(known, setting):
+                return Slot(known, setting)
+        _refuse_unknown(name, takers)
     named = [place for place in get_args(Place) if name in getattr(takers, place)]
     if name in FIXED and not named:
         _refuse_fixed(name, name)
@@ -233,15 +234,6 @@ def _slot(name: str, takers: Takers) -> Slot:
         return Slot(named[0], name)
     if takers.model_takes_rest:
         return Slot("model", name)
-    _refuse_unknown(name, takers)
-
-
-def _qualified(name: str, place: str, setting: str, takers: Takers) -> Slot:
-    if place == "training" and setting in FIXED:
-        _refuse_fixed(name, setting)
-    for known in get_args(Place):
-        if place == known and takers.takes(known, setting):
-            return Slot(known, setting)
     _refuse_unknown(name, takers)
 
 

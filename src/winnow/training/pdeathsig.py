@@ -26,10 +26,7 @@ def die_with_parent(system: str = sys.platform) -> None:
     """Have the kernel kill this process as soon as its parent is gone, where the kernel can.
 
     Exits at once where the parent died before this call: its process id is in the environment's WINNOW_PARENT_PID, and
-    is not that of this process's parent any more.
-
-    Raises:
-        OSError: Linux refused the request.
+    is not that of this process's parent any more. Raises OSError if Linux refused the request.
     """
     if system.startswith("linux"):
         libc = ctypes.CDLL(None, use_errno=True)

@@ -27,7 +27,6 @@ from winnow.config.experiment import (
     Experiment,
     FloatParameter,
     IntParameter,
-    LossConfig,
     OptimizerConfig,
     SchedulerConfig,
 )
@@ -167,18 +166,6 @@ def _check_loss(prepared: Prepared) -> None:
             found=f"'{LOSS}', while the space holds {searched}",
             remedy="Take log_loss or another metric.",
         )
-
-
-def _check_losses(prepared: Prepared, config: LossConfig) -> None:
-    """Try the loss of a draw on a few rows."""
-    data, rest = prepared.data, prepared.holdout.rest
-    rows = rest[spread(len(rest), ROWS_TRIED)]
-    target = torch.from_numpy(data.target[rows])
-    if data.task == "regression":
-        target = TargetScale.fit(data.target[rest]).scale(target)
-    outputs = torch.randn(len(rows), data.outputs, generator=torch.Generator().manual_seed(0))
-    is_weighted = data.weights is not None or prepared.experiment.training.class_weights is not None
-    check_loss(row_loss(config, data.task), outputs, target, config.type, is_weighted=is_weighted)
 
 
 def _check_pruning(prepared: Prepared) -> None:
@@ -324,7 +311,16 @@ def _check_draw(prepared: Prepared, params: Mapping[str, Any]) -> None:
         ) from error
     network = _check_network(prepared, settings.model)
     _check_rows(prepared, settings.model, network)
-    _check_losses(prepared, settings.training.loss)
+    # Try the loss of a draw on a few rows.
+    config = settings.training.loss
+    data, rest = prepared.data, prepared.holdout.rest
+    rows = rest[spread(len(rest), ROWS_TRIED)]
+    target = torch.from_numpy(data.target[rows])
+    if data.task == "regression":
+        target = TargetScale.fit(data.target[rest]).scale(target)
+    outputs = torch.randn(len(rows), data.outputs, generator=torch.Generator().manual_seed(0))
+    is_weighted = data.weights is not None or prepared.experiment.training.class_weights is not None
+    check_loss(row_loss(config, data.task), outputs, target, config.type, is_weighted=is_weighted)
     _check_training(prepared, settings, network)
 
 

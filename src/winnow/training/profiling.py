@@ -71,10 +71,13 @@ def profile_of(
     importances = _importances(model, prepared, measured, [each.name for each in columns])
     columns = [msgspec.structs.replace(each, **importances.get(each.name, {})) for each in columns]
     kept = _most_important(columns)
+    profiles = _output_profiles(outputs, data, answering)
+    counter = OutputCounter(profiles, answering)
+    counter.add(outputs)
     return Profile(
         rows=len(inputs),
         columns=tuple(counted_inputs(kept, inputs, codec)),
-        outputs=tuple(_counted_outputs(_output_profiles(outputs, data, answering), outputs, answering)),
+        outputs=tuple(_with_counts(profiles, counter)),
         output_rows=len(outputs),
         output_source=source,
         losses=_losses(outputs, target, answering),
@@ -165,12 +168,6 @@ def _output_profiles(outputs: Numbers, data: DataSet, answering: Answering) -> l
     counts = np.bincount(values[:, 0].astype(np.int64), minlength=len(answering.classes))
     predicted = _of_codes(PREDICTION, "category", answering.classes, counts)
     return [predicted, _of_numbers(CONFIDENCE, "number", values[:, 1])]
-
-
-def _counted_outputs(profiles: Sequence[ColumnProfile], outputs: Numbers, answering: Answering) -> list[ColumnProfile]:
-    counter = OutputCounter(profiles, answering)
-    counter.add(outputs)
-    return _with_counts(profiles, counter)
 
 
 def _with_counts(profiles: Sequence[ColumnProfile], counter: InputCounter | OutputCounter) -> list[ColumnProfile]:

@@ -91,7 +91,11 @@ class OfCounts:
     counted: Counted
 
     def __call__(self, probabilities: Tensor, classes: Tensor) -> Tensor:
-        return self.counted(_counts(probabilities, classes))
+        number = probabilities.shape[-1]
+        guesses = probabilities.argmax(-1)
+        cells = (classes * number + guesses).flatten(0, -2) if guesses.dim() > 1 else (classes * number + guesses)[None]
+        confusion = cells.new_zeros(len(cells), number * number).scatter_add(-1, cells, torch.ones_like(cells)).double()
+        return self.counted(counts_of(confusion.view(*guesses.shape[:-1], number, number)))
 
 
 def averaged(fraction: Fraction, average: Average) -> OfCounts:
@@ -267,14 +271,6 @@ def spearman(values: Tensor, truth: Tensor) -> Tensor:
     deviations = (values.square().mean(-2) * truth.square().mean(-2)).sqrt()
     # torchmetrics.functional.regression.spearman adds this too.
     return ((values * truth).mean(-2) / (deviations + 1e-6)).clamp(-1, 1).mean(-1)
-
-
-def _counts(probabilities: Tensor, classes: Tensor) -> Counts:
-    number = probabilities.shape[-1]
-    guesses = probabilities.argmax(-1)
-    cells = (classes * number + guesses).flatten(0, -2) if guesses.dim() > 1 else (classes * number + guesses)[None]
-    confusion = cells.new_zeros(len(cells), number * number).scatter_add(-1, cells, torch.ones_like(cells)).double()
-    return counts_of(confusion.view(*guesses.shape[:-1], number, number))
 
 
 def counts_of(confusion: Tensor) -> Counts:

@@ -71,7 +71,8 @@ class SharedPreparation:
         import winnow.training.jobs  # noqa: F401
 
         try:
-            experiment = _experiment(environment)
+            assignment = msgspec.json.decode(Path(environment[EXPERIMENT]).read_bytes(), type=Assignment)
+            experiment = Experiment.model_validate_json(bytes(assignment.experiment))
             if environment.get("WORLD_SIZE", "1") != "1" or experiment.training.precision != "no":
                 # Accelerate and DistributedDataParallel import them: 3 CPU seconds in every rank.
                 import accelerate  # noqa: F401
@@ -118,8 +119,3 @@ class SharedPreparation:
         if any(getattr(known.experiment, part) != getattr(experiment, part) for part in parts):
             return None
         return dataclasses.replace(known, experiment=experiment)
-
-
-def _experiment(environment: dict[str, str]) -> Experiment:
-    assignment = msgspec.json.decode(Path(environment[EXPERIMENT]).read_bytes(), type=Assignment)
-    return Experiment.model_validate_json(bytes(assignment.experiment))

@@ -43,11 +43,7 @@ def row_weights(data: DataSet, class_weights: ClassWeights, train: NDArray[np.in
 
 
 def named_weights(data: DataSet, weights: Mapping[str, float]) -> NDArray[np.float64]:
-    """The weight of each class.
-
-    Raises:
-        InputError: a class is not there, or none has a weight above 0.
-    """
+    """The weight of each class. Raises InputError if a class is not there, or none has a weight above 0."""
     names = data.class_names or ()
     of_class = np.ones(len(names))
     for name, weight in weights.items():

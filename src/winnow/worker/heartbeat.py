@@ -84,7 +84,13 @@ class Heartbeat:
         if status is not None and (status != self._shown or is_due):
             self._speak(status, ttl_s=HEARD_FOR_S)
         if is_due:
-            self._renew()
+            for lease in self._held:
+                try:
+                    self._leases.renew(lease)
+                except LeaseLostError:
+                    _log.warning("%s %d was given to another worker", lease.kind, lease.number)
+                except (SQLAlchemyError, StorageInternalError) as error:
+                    _log.warning("the lease could not be renewed: %s", error)
             self._spoke_at = time.monotonic()
 
     def _speak(self, status: WorkerStatus, ttl_s: float) -> None:
@@ -93,12 +99,3 @@ class Heartbeat:
             self._shown = status
         except (SQLAlchemyError, StorageInternalError) as error:
             _log.warning("the study did not take the heartbeat: %s", error)
-
-    def _renew(self) -> None:
-        for lease in self._held:
-            try:
-                self._leases.renew(lease)
-            except LeaseLostError:
-                _log.warning("%s %d was given to another worker", lease.kind, lease.number)
-            except (SQLAlchemyError, StorageInternalError) as error:
-                _log.warning("the lease could not be renewed: %s", error)

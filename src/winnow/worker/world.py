@@ -114,7 +114,16 @@ class World:
             try:
                 ready = self._await_ready()
             except RanksEndedError as ended:
-                self._judge_start(ended)
+                failure = ended.failure
+                if failure is None and not self._ranks.nodes.are_complete:
+                    raise _node_missing() from ended
+                if failure is not None and failure.kind == "other_data":
+                    raise other_data(self._sweep, self._group, ended.what) from ended
+                if failure is not None and failure.kind == "other_code":
+                    raise other_code(self._sweep, self._group, ended.what) from ended
+                self._failed_starts += 1
+                if failure is not None or self._failed_starts >= FAILED_STARTS:
+                    raise CannotStartError(ended) from ended
                 continue
             self._failed_starts = 0
             _log.info("%d rank(s) on %s, ready after %.1f s", ready.world_size, ready.device, ready.startup_s)
@@ -192,19 +201,6 @@ class World:
         self._ranks.stop()
         what = f"its ranks were not ready within {self._startup_timeout_s:.0f} s"
         raise RanksEndedError(what, self._ranks.first_log)
-
-    def _judge_start(self, ended: RanksEndedError) -> None:
-        """Return if another start may succeed, else raise what keeps the ranks from starting."""
-        failure = ended.failure
-        if failure is None and not self._ranks.nodes.are_complete:
-            raise _node_missing() from ended
-        if failure is not None and failure.kind == "other_data":
-            raise other_data(self._sweep, self._group, ended.what) from ended
-        if failure is not None and failure.kind == "other_code":
-            raise other_code(self._sweep, self._group, ended.what) from ended
-        self._failed_starts += 1
-        if failure is not None or self._failed_starts >= FAILED_STARTS:
-            raise CannotStartError(ended) from ended
 
 
 def _node_missing() -> WorldLostError:

@@ -128,11 +128,7 @@ def train_stack(
 
 
 def predict_stack(stack: Stack, gather: Gather, watched: Sequence[Tensor], batch_size: int) -> list[Tensor]:
-    """The outputs of each model for its own rows, float32 [rows, …].
-
-    Args:
-        watched: indexes of each model's rows.
-    """
+    """The outputs of each model for its own rows, float32 [rows, …]. `watched`: indexes of each model's rows."""
     longest = max(len(index) for index in watched)
     # A short list is filled up with a row of its own: in evaluation a row does not change another's outputs.
     padded = torch.stack([torch.cat([index, index[:1].expand(longest - len(index))]) for index in watched])
@@ -259,11 +255,7 @@ class _Group:
 
 
 class _Run:
-    """A stack in training.
-
-    Attributes:
-        alive: places of the members that train on; place in it is the place in the stack.
-    """
+    """A stack in training. `alive`: places of the members that train on; place in it is the place in the stack."""
 
     def __init__(self, members: Sequence[Member], loss: RowLoss, device: torch.device) -> None:
         self._members, self._loss, self._device = members, loss, device
