@@ -32,7 +32,7 @@ from winnow.serving.live_counts import SHARE, LiveCounts
 from winnow.serving.server import load_app
 from winnow.serving.settings import ServingSettings
 from winnow.training.export import Origin, example_body, export
-from winnow.training.export_module import ExportModule
+from winnow.training.fitting import ExportModule
 from winnow.training.preparation import prepare
 from winnow.training.profiling import profile_of
 

@@ -66,7 +66,7 @@ class ColumnInputs(nn.Module):
     """Turns encoded columns into a network's inputs, as an `InputPlan` says.
 
     Rows of a table are of codes: -1 (unknown), the categories, and a missing one. The inputs of embedded columns are
-    codes, too, from 0; `winnow.training.embedding` looks up their vectors.
+    codes, too, from 0; `winnow.training.fitting` looks up their vectors.
     """
 
     scaled: Tensor

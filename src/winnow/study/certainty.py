@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean, median, variance
 
 from winnow.study.formatting import score
+from winnow.study.racing import student_cdf
 from winnow.study.view import StudyView
 
 Scores = Sequence[float]
@@ -213,30 +214,12 @@ def lead(winner: int, other: int, scores: Mapping[int, Scores], sign: float, ove
 
 
 def student(chance: float, freedom: int) -> float:
-    """Quantile of Student's t above its median, by bisection.
-
-    The distribution function is the finite sum for whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4),
-    which spares the report an import of SciPy.
-    """
+    """Quantile of Student's t above its median, by bisection, which spares the report an import of SciPy."""
     low, high = 0.0, 1e4
     for _ in range(80):
         middle = (low + high) / 2
-        low, high = (middle, high) if (1 + _within(middle, freedom)) / 2 < chance else (low, middle)
+        low, high = (middle, high) if student_cdf(middle, freedom) < chance else (low, middle)
     return high
-
-
-def _within(t: float, freedom: int) -> float:
-    """Probability that Student's t lies between -t and t."""
-    angle = math.atan(t / math.sqrt(freedom))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term, total = (cosine, cosine) if odd else (1.0, 1.0)
-    for k in range(3 if odd else 2, freedom - 1, 2):
-        term *= cosine**2 * (k - 1) / k
-        total += term
-    if odd:
-        return 2 / math.pi * (angle + (sine * total if freedom > 1 else 0.0))
-    return sine * total
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,10 +27,7 @@ def score(value: float | None) -> str:
 
 def spread(values: Sequence[float]) -> float | None:
     """Sample standard deviation (n - 1); None for fewer than two values, or one that is not finite."""
-    if len(values) < 2 or not all(map(math.isfinite, values)):
-        return None
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
 
 
 def setting(value: Any) -> str:

@@ -263,16 +263,8 @@ class Leases:
                 if task.kind == "trial":
                     optuna_tables.reopen_trial(connection, task.trial_id)
                     optuna_tables.remove_trial_attributes(connection, task.trial_id, (FOLD_SCORES, REASON))
-                self._update(
-                    connection,
-                    task.kind,
-                    task.number,
-                    state="waiting",
-                    lost=0,
-                    reason=None,
-                    result=None,
-                    ended_at_ms=None,
-                )
+                anew = {"state": "waiting", "lost": 0, "reason": None, "result": None, "ended_at_ms": None}
+                self._update(connection, task.kind, task.number, **anew)
             if failed:
                 self._update(connection, "report", target, state="waiting", ended_at_ms=None)
             return tuple(task.number for task in failed if task.kind == "trial")
@@ -393,7 +385,8 @@ class Leases:
             connection.execute(_ADD_CURVES, rows)
         kept = [each for each in scored if each.outputs is not None]
         if kept:
-            connection.execute(_ADD_OUTPUTS, [_outputs_row(self._study_id, each) for each in kept])
+            rows = [_of_fold(self._study_id, each.lease, each.fold.fold) | {"outputs": each.outputs} for each in kept]
+            connection.execute(_ADD_OUTPUTS, rows)
         scores = {(_trial_id(each.lease), each.fold.fold): each.score for each in scored}
         optuna_tables.set_intermediate_values(connection, scores)
         for each in scored:
@@ -468,7 +461,10 @@ class Leases:
                 self._take_trial(connection, study, number, owner, group)
         new = study.trials[before:]
         if new:
-            connection.execute(_ADD_TASKS, [self._new_task(study, trial, group) for trial in new])
+            held = {"state": "leased", "attempt": 1, "owner": owner, "grp": group}
+            times = {"expires_at": study.now + self._rules.ttl_s, "started_at_ms": self._clock_ms()}
+            tasks_of = [_new_task(self._study_id, "trial", each.number, each.trial_id) | held | times for each in new]
+            connection.execute(_ADD_TASKS, tasks_of)
             if study.code:
                 ids = [trial.trial_id for trial in new]
                 optuna_tables.add_trial_attribute(connection, ids, TRIAL_CODE, study.code)
@@ -515,16 +511,6 @@ class Leases:
         optuna_tables.set_params(connection, proposer.space, proposed)
         self._mirror.store_notes(connection)
 
-    def _new_task(self, study: StudyState, trial: MirroredTrial, group: str) -> dict[str, Any]:
-        return _new_task(self._study_id, "trial", trial.number, trial.trial_id) | {
-            "state": "leased",
-            "attempt": trial.attempt,
-            "owner": trial.owner,
-            "grp": group,
-            "expires_at": study.now + self._rules.ttl_s,
-            "started_at_ms": self._clock_ms(),
-        }
-
     def _all(self, connection: Connection, *conditions: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
         query = sa.select(tasks).where(tasks.c.study_id == self._study_id, *conditions)
         return connection.execute(query.order_by(tasks.c.number).with_for_update()).all()
@@ -535,13 +521,8 @@ class Leases:
 
     def _held(self, connection: Connection, lease: Lease) -> sa.Row[Any] | None:
         """The task of a lease; None if the lease is lost."""
-        return self._one(
-            connection,
-            tasks.c.kind == lease.kind,
-            tasks.c.number == lease.number,
-            tasks.c.attempt == lease.attempt,
-            tasks.c.state == "leased",
-        )
+        is_it = (tasks.c.kind == lease.kind) & (tasks.c.number == lease.number)
+        return self._one(connection, is_it, tasks.c.attempt == lease.attempt, tasks.c.state == "leased")
 
     def _take(
         self, connection: Connection, kind: Kind, number: int, trial_id: int | None, owner: str, group: str
@@ -625,15 +606,11 @@ class Leases:
         return int(changed.rowcount)
 
 
-_ADD_FOLDS = sa.insert(folds)
-_REMOVE_FOLDS = sa.delete(folds).where(folds.c.trial_id == sa.bindparam("of"), folds.c.fold == sa.bindparam("at"))
-_ADD_CURVES = sa.insert(curves)
-_ADD_OUTPUTS = sa.insert(out_of_fold)
-_REMOVE_OUTPUTS = sa.delete(out_of_fold).where(
-    out_of_fold.c.trial_id == sa.bindparam("of"), out_of_fold.c.fold == sa.bindparam("at")
+_ADD_FOLDS, _ADD_CURVES, _ADD_OUTPUTS, _ADD_TASKS = map(sa.insert, (folds, curves, out_of_fold, tasks))
+_REMOVE_FOLDS, _REMOVE_CURVES, _REMOVE_OUTPUTS = (
+    sa.delete(table).where(table.c.trial_id == sa.bindparam("of"), table.c.fold == sa.bindparam("at"))
+    for table in (folds, curves, out_of_fold)
 )
-_REMOVE_CURVES = sa.delete(curves).where(curves.c.trial_id == sa.bindparam("of"), curves.c.fold == sa.bindparam("at"))
-_ADD_TASKS = sa.insert(tasks)
 _RENEW = (
     sa.update(tasks)
     .where(tasks.c.study_id == sa.bindparam("of"), tasks.c.owner == sa.bindparam("by"), tasks.c.state == "leased")
@@ -697,28 +674,14 @@ def _attributes(scores: Mapping[int, float], reason: str | None) -> dict[str, An
     return told | ({REASON: reason} if reason else {})
 
 
-def _outputs_row(study_id: int, scored: ScoredFold) -> dict[str, Any]:
-    where = {"trial_id": _trial_id(scored.lease), "fold": scored.fold.fold, "study_id": study_id}
-    return where | {"outputs": scored.outputs}
-
-
 def _fold_row(study_id: int, lease: Lease, fold: FoldRecord) -> dict[str, Any]:
-    return {
-        "trial_id": lease.trial_id,
-        "fold": fold.fold,
-        "study_id": study_id,
-        "attempt": lease.attempt,
-        "metrics": json.dumps(dict(fold.metrics)),
-        "epochs": fold.epochs,
-        "first_step_s": fold.first_step_s,
-        "train_s": fold.train_s,
-        "score_s": fold.score_s,
-        "worker": fold.worker,
-        "started_at_ms": fold.started_at_ms,
-        "ended_at_ms": fold.ended_at_ms,
-    }
+    own = {"trial_id": lease.trial_id, "study_id": study_id, "attempt": lease.attempt}
+    return vars(fold) | own | {"metrics": json.dumps(dict(fold.metrics))}
 
 
 def _curve_row(study_id: int, lease: Lease, fold: int, points: Curves) -> dict[str, Any]:
-    text = json.dumps(points, separators=(",", ":"))
-    return {"trial_id": lease.trial_id, "fold": fold, "study_id": study_id, "points": text}
+    return _of_fold(study_id, lease, fold) | {"points": json.dumps(points, separators=(",", ":"))}
+
+
+def _of_fold(study_id: int, lease: Lease, fold: int) -> dict[str, Any]:
+    return {"trial_id": lease.trial_id, "fold": fold, "study_id": study_id}

@@ -33,7 +33,6 @@ _NAME = "mirrored"
 _UNUSED_SAMPLER, _UNUSED_PRUNER = RandomSampler(), NopPruner()
 _MAX_LISTED = 1000
 """A statement lists at most so many trials; if more can change, it reads all."""
-_STATES: Mapping[records.TrialState, TrialState] = {name: state for state, name in optuna_tables.STATES.items()}
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class MirroredTrial:
         is_estimated = self.state == "pruned" and self.value is not None
         return FrozenTrial(
             number=self.number,
-            state=TrialState.COMPLETE if is_estimated else _STATES[self.state],
+            state=TrialState.COMPLETE if is_estimated else optuna_tables.OPTUNA_STATES[self.state],
             value=self.value,
             datetime_start=None,
             datetime_complete=None,
@@ -132,7 +131,9 @@ class Mirror:
         self._study_id = study_id
         self._metric = rules.metric
         self._keeps_notes = keeps_notes
-        self._select_study = _select_study(database, study_id)
+        # It locks the study's row, for which all claims wait.
+        query = sa.select(studies.c.target, studies.c.sweep, database.clock)
+        self._select_study = query.where(studies.c.study_id == study_id).with_for_update()
         self._select_trials = _select_trials(study_id)
         self._select_scores = _select_scores(study_id)
         self._select_closing = _select_closing(study_id)
@@ -209,12 +210,6 @@ class Mirror:
             task=row if row.task_state is not None else None,
             notes=notes,
         )
-
-
-def _select_study(database: Database, study_id: int) -> sa.Select[Any]:
-    """Locks the study's row, for which all claims wait."""
-    query = sa.select(studies.c.target, studies.c.sweep, database.clock)
-    return query.where(studies.c.study_id == study_id).with_for_update()
 
 
 def _select_trials(study_id: int) -> sa.Select[Any]:

@@ -19,19 +19,12 @@ from optuna.trial import FrozenTrial, TrialState
 from winnow.config.experiment import PrunerConfig
 from winnow.config.search import PRUNERS
 from winnow.study.optuna_classes import make_pruner
-from winnow.study.optuna_tables import Goal, SampledStorage
+from winnow.study.optuna_tables import OPTUNA_STATES, Goal, SampledStorage
 
 if TYPE_CHECKING:
     from winnow.study.schedule import ScheduledTrial
 
 _NAME = "pruned"
-_STATES = {
-    "waiting": TrialState.WAITING,
-    "running": TrialState.RUNNING,
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
 _REMEMBERING = frozenset({"hyperband", "successive_halving"})
 
 
@@ -93,7 +86,7 @@ class FoldPruner:
             scores = [total / (index + 1) for index, total in enumerate(itertools.accumulate(scores))]
         return FrozenTrial(
             number=trial.number,
-            state=_STATES[trial.state] if steps == len(trial.scores) else TrialState.RUNNING,
+            state=OPTUNA_STATES[trial.state] if steps == len(trial.scores) else TrialState.RUNNING,
             value=trial.value,
             datetime_start=None,
             datetime_complete=None,

@@ -45,7 +45,7 @@ STATES: Mapping[TrialState, records.TrialState] = {
     TrialState.FAIL: "failed",
 }
 """winnow's name of every state."""
-
+OPTUNA_STATES: Mapping[records.TrialState, TrialState] = {name: state for state, name in STATES.items()}
 
 _studies: Any = models.StudyModel.__table__
 _directions: Any = models.StudyDirectionModel.__table__

@@ -17,6 +17,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.exceptions import StorageInternalError
@@ -38,33 +39,27 @@ AT_ONCE = 50
 _AWAY = (TrackingUnavailableError, SQLAlchemyError, StorageInternalError)
 
 
+@dataclass(eq=False)
 class Projector:
     """Sends the trials of one study. Call `start`, `begin` once there is something to send, and `close` at the end.
 
     Args:
-        tracker: makes the tracker, on the thread that uses it.
+        make_tracker: called on the thread that uses the tracker.
         folder: the study's folder on this machine, with the lock and a folder for each worker group.
         group: the worker group of this process.
         pauses_s: pauses between attempts while the store is unavailable; the last one repeats.
         clock_ms: milliseconds since the epoch.
     """
 
-    def __init__(
-        self,
-        store: StudyStore,
-        tracker: Callable[[], Tracker],
-        folder: Path,
-        group: str,
-        pauses_s: tuple[float, ...] = PAUSES_S,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    ) -> None:
-        self._store = store
-        self._make_tracker = tracker
-        self._folder = folder
-        self._lock = folder / "projector.lock"
-        self._group = group
-        self._pauses_s = pauses_s
-        self._clock_ms = clock_ms
+    store: StudyStore
+    make_tracker: Callable[[], Tracker]
+    folder: Path
+    group: str
+    pauses_s: tuple[float, ...] = PAUSES_S
+    clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+
+    def __post_init__(self) -> None:
+        self._lock = self.folder / "projector.lock"
         self._parent: str | None = None
         self._sent: dict[int, Sent] = {}
         self._refused: dict[int, Unsent] = {}
@@ -88,7 +83,7 @@ class Projector:
     @property
     def is_elsewhere(self) -> bool:
         """Whether another process of this machine projects the study."""
-        if self._is_projecting or not self._folder.is_dir():
+        if self._is_projecting or not self.folder.is_dir():
             return False
         with try_locked(self._lock) as is_free:
             return not is_free
@@ -101,7 +96,7 @@ class Projector:
         while self.is_elsewhere and time.monotonic() < deadline:
             # The other process sends them.
             with contextlib.suppress(*_AWAY):
-                if not self._store.untracked():
+                if not self.store.untracked():
                     return True
             time.sleep(0.05)
         return self._await_round(deadline - time.monotonic())
@@ -125,7 +120,7 @@ class Projector:
     def _run(self) -> None:
         with self._condition:
             self._condition.wait_for(lambda: self._has_begun or self._is_closing)
-        while not self._is_closing and self._folder.is_dir():
+        while not self._is_closing and self.folder.is_dir():
             with try_locked(self._lock) as is_free:
                 if is_free:
                     self._is_projecting = True
@@ -133,7 +128,7 @@ class Projector:
             self._pause(POLL_S)
 
     def _project(self) -> None:
-        tracker = self._make_tracker()
+        tracker = self.make_tracker()
         failures = 0
         while not self._is_closing:
             with self._condition:
@@ -147,7 +142,7 @@ class Projector:
             with self._condition:
                 self._succeeded = self._begun if failures == 0 else self._succeeded
                 self._condition.notify_all()
-            seconds = self._pauses_s[min(failures, len(self._pauses_s)) - 1] if failures else POLL_S
+            seconds = self.pauses_s[min(failures, len(self.pauses_s)) - 1] if failures else POLL_S
             self._pause(seconds, is_cut_short=failures == 0)
 
     def _pause(self, seconds: float, *, is_cut_short: bool = False) -> None:
@@ -158,18 +153,18 @@ class Projector:
     def _send_changes(self, tracker: Tracker) -> None:
         changes = {each.number: each for each in self._changes()}
         if self._parent is None:
-            if not changes and self._store.parent_run_id() is not None:
+            if not changes and self.store.parent_run_id() is not None:
                 # This process takes over from one that has finished the run; starting it would reopen it.
                 return
-            self._parent = start_run(self._store, tracker)
+            self._parent = start_run(self.store, tracker)
         numbers = sorted(changes)
         for first in range(0, len(numbers), AT_ONCE):
-            records = self._store.trials(numbers[first : first + AT_ONCE])
+            records = self.store.trials(numbers[first : first + AT_ONCE])
             sent = self._send(tracker, self._parent, records)
             self._refused |= {each.number: changes[each.number] for each in records if each.number not in sent}
             self._shown |= {number: changes[number] for number in sent}
             self._sent |= sent
-            self._store.set_tracked(
+            self.store.set_tracked(
                 [
                     dataclasses.replace(each, run_id=sent[each.number].run_id)
                     for each in records
@@ -179,9 +174,9 @@ class Projector:
 
     def _changes(self) -> list[Unsent]:
         """What to send now: trials that have ended, and those that have run for a while."""
-        groups = {self._group, *(path.name for path in (self._folder / "groups").glob("*"))}
-        unsent = self._store.unsent(None if self._sends_all else groups)
-        shown_before_ms = self._clock_ms() - 1000 * SHOWN_AFTER_S
+        groups = {self.group, *(path.name for path in (self.folder / "groups").glob("*"))}
+        unsent = self.store.unsent(None if self._sends_all else groups)
+        shown_before_ms = self.clock_ms() - 1000 * SHOWN_AFTER_S
         return [
             each
             for each in unsent
@@ -191,13 +186,13 @@ class Projector:
 
     def _send(self, tracker: Tracker, parent: str, records: Sequence[TrialRecord]) -> Mapping[int, Sent]:
         """Send trials, the new ones in one transaction if the store can; return what it accepted."""
-        sweep, sent = self._store.header.sweep, dict(self._add_new(tracker, parent, records))
+        sweep, sent = self.store.header.sweep, dict(self._add_new(tracker, parent, records))
         for each in records:
             if each.number in sent:
                 continue
             known = self._sent.get(each.number, Sent())
             try:
-                sent[each.number] = tracker.sync_trial(sweep, parent, each, known, keep_in(self._store, each))
+                sent[each.number] = tracker.sync_trial(sweep, parent, each, known, keep_in(self.store, each))
             except _AWAY:
                 raise
             except Exception:  # noqa: BLE001 - a trial that the store refuses must not block the others
@@ -207,7 +202,7 @@ class Projector:
     def _add_new(self, tracker: Tracker, parent: str, records: Sequence[TrialRecord]) -> Mapping[int, Sent]:
         new = [each for each in records if each.number not in self._sent]
         try:
-            return tracker.add_trials(self._store.header.sweep, parent, new, self._store.keep_run_ids)
+            return tracker.add_trials(self.store.header.sweep, parent, new, self.store.keep_run_ids)
         except _AWAY:
             raise
         except Exception:  # noqa: BLE001 - the store's client may refuse a run in any way

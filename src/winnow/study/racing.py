@@ -75,7 +75,7 @@ class Layout:
             return 1.0
         spread = math.sqrt(self.variance * (1 + 1 / self.trials) * (folds - known) / (folds * known))
         lead = sign * (self.estimate(scores) - best)
-        return _student_cdf(lead / spread, (self.trials - 1) * (folds - 1))
+        return student_cdf(lead / spread, (self.trials - 1) * (folds - 1))
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _layout(scores: NDArray[np.float64]) -> Layout:
     return Layout(tuple(fold_means.tolist()), trials, variance)
 
 
-def _student_cdf(value: float, degrees: int) -> float:
+def student_cdf(value: float, degrees: int) -> float:
     """P(T <= value) of Student's t with whole degrees of freedom: Abramowitz and Stegun, 26.7.3 and 26.7.4."""
     if degrees > _NORMAL_DEGREES:
         return NormalDist().cdf(value)

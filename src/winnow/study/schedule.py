@@ -14,9 +14,28 @@ from itertools import islice
 from typing import Literal, Protocol
 
 from winnow.study.packing import Packing
-from winnow.study.pruning import should_prune
 from winnow.study.racing import FINISHED_TRIALS, THRESHOLD, Reference, reference
 from winnow.tracking.records import TrialState
+
+MEDIAN_TRIALS = 5
+"""How many trials must have ended before their median counts (Optuna's default)."""
+
+
+def should_prune(
+    scores: Sequence[float], others: Sequence[Sequence[float]], goal: Literal["maximize", "minimize"]
+) -> bool:
+    """The median rule: whether a trial's mean over its folds so far is worse than the median of others over as many.
+
+    Optuna's MedianPruner compares a trial's best single report, which is meaningless if each report is another fold.
+    `others`: fold scores, in order, of every trial that has ended and did not fail.
+    """
+    folds = len(scores)
+    reached = [other[:folds] for other in others if len(other) >= folds]
+    if folds == 0 or len(others) < MEDIAN_TRIALS or not reached:
+        return False
+    mean = statistics.fmean(scores)
+    median = statistics.median(statistics.fmean(other) for other in reached)
+    return mean < median if goal == "maximize" else mean > median
 
 
 @dataclass(frozen=True)

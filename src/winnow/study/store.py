@@ -42,7 +42,6 @@ LEASE_MARGIN_S = 60.0
 
 _NOT_LEARNING = frozenset({"random", "grid", "qmc", "brute_force"})
 _PRUNERS: Mapping[str, Literal["off", "racing", "median"]] = {"off": "off", "racing": "racing", "median": "median"}
-
 _NOT_PACKED, _POINTS = "winnow:not_packed", "winnow:points"
 _ALONE = "winnow:alone"
 """Prefix of the attributes of Optuna's study that count, for each node, how often it lost its group."""
@@ -243,35 +242,29 @@ class StudyStore:
 
     def is_stopped(self) -> bool:
         """Whether a user stopped the groups, and the study was not resumed since."""
-        with self.database.reading() as connection:
-            return bool(optuna_tables.attribute(connection, self.study_id, STOPPED))
+        return bool(self._attribute(STOPPED))
 
     def set_refusal(self, error: InputError) -> None:
         """Store why a worker cannot train this study, for the orchestrator and for restarted workers."""
         refused = {"place": error.place, "expected": error.expected, "found": error.found, "remedy": error.remedy}
-        with self.database.writing() as connection:
-            optuna_tables.set_attribute(connection, self.study_id, REFUSED, refused)
+        self._set_attribute(REFUSED, refused)
 
     def refusal(self) -> InputError | None:
         """Why a worker cannot train this study; None if none refused since the last resume."""
-        with self.database.reading() as connection:
-            refused = optuna_tables.attribute(connection, self.study_id, REFUSED)
+        refused = self._attribute(REFUSED)
         return InputError(**refused) if refused else None
 
     def points(self) -> list[dict[str, Any]]:
         """What its first trials try, as `create` stored it."""
-        with self.database.reading() as connection:
-            return optuna_tables.attribute(connection, self.study_id, _POINTS) or []
+        return self._attribute(_POINTS) or []
 
     def set_not_packed(self, reason: str) -> None:
         """Store why models train one after another although several could train as one."""
-        with self.database.writing() as connection:
-            optuna_tables.set_attribute(connection, self.study_id, _NOT_PACKED, reason)
+        self._set_attribute(_NOT_PACKED, reason)
 
     def not_packed(self) -> str | None:
         """The reason stored by `set_not_packed`, if any."""
-        with self.database.reading() as connection:
-            reason: str | None = optuna_tables.attribute(connection, self.study_id, _NOT_PACKED)
+        reason: str | None = self._attribute(_NOT_PACKED)
         return reason
 
     def count_lone_end(self, group: str, node: int) -> int:
@@ -320,8 +313,6 @@ class StudyStore:
 
     def out_of_fold(self, number: int) -> dict[int, bytes]:
         """What a trial's folds kept for its refit, by fold; empty for pruned trials."""
-        if not self.database.has_out_of_fold:
-            return {}
         with self.database.reading() as connection:
             trial_id = optuna_tables.trial_id_of(connection, self.study_id, number)
             query = sa.select(out_of_fold.c.fold, out_of_fold.c.outputs).where(out_of_fold.c.trial_id == trial_id)
@@ -519,6 +510,15 @@ class StudyStore:
 
     # Inside
 
+    def _attribute(self, key: str) -> Any:
+        """An attribute of Optuna's study."""
+        with self.database.reading() as connection:
+            return optuna_tables.attribute(connection, self.study_id, key)
+
+    def _set_attribute(self, key: str, value: Any) -> None:
+        with self.database.writing() as connection:
+            optuna_tables.set_attribute(connection, self.study_id, key, value)
+
     def _with_code(
         self, connection: Connection, study_id: int, kept: dict[str, Any], code: Mapping[str, str] | None
     ) -> str:
@@ -597,25 +597,12 @@ class StudyStore:
             query = query.where(folds.c.trial_id.in_(trial_ids))
         found: dict[int, list[FoldRecord]] = defaultdict(list)
         for row in connection.execute(query):
-            found[row.trial_id].append(
-                FoldRecord(
-                    fold=row.fold,
-                    metrics=json.loads(row.metrics),
-                    epochs=row.epochs,
-                    train_s=row.train_s,
-                    started_at_ms=row.started_at_ms,
-                    ended_at_ms=row.ended_at_ms,
-                    worker=row.worker,
-                    first_step_s=row.first_step_s,
-                    score_s=row.score_s,
-                )
-            )
+            own = {each.name: getattr(row, each.name) for each in dataclasses.fields(FoldRecord)}
+            found[row.trial_id].append(FoldRecord(**own | {"metrics": json.loads(row.metrics)}))
         return found
 
     def _curves_by_trial(self, connection: Connection, trial_ids: list[int] | None) -> Mapping[int, dict[int, Curves]]:
         found: dict[int, dict[int, Curves]] = defaultdict(dict)
-        if not self.database.has_curves:
-            return found
         query = sa.select(curves).where(curves.c.study_id == self.study_id).order_by(curves.c.fold)
         if trial_ids is not None:
             query = query.where(curves.c.trial_id.in_(trial_ids))
@@ -658,11 +645,11 @@ def _record(
         params=params,
         folds=tuple(scored),
         value=trial.value,
-        attempts=task.attempt if task is not None else 0,
-        reason=task.reason if task is not None else None,
-        started_at_ms=task.started_at_ms if task is not None else 0,
-        ended_at_ms=task.ended_at_ms if task is not None else None,
-        run_id=task.run_id if task is not None else None,
+        attempts=getattr(task, "attempt", 0),
+        reason=getattr(task, "reason", None),
+        started_at_ms=getattr(task, "started_at_ms", 0),
+        ended_at_ms=getattr(task, "ended_at_ms", None),
+        run_id=getattr(task, "run_id", None),
         holdout=refitted.get("metrics", {}),
         calibration=refitted.get("calibration", {}),
         holdout_at_ms=refit.ended_at_ms if refit is not None and refitted else None,

@@ -73,7 +73,6 @@ curves = sa.Table(
     sa.Column("study_id", sa.Integer, nullable=False, index=True),
     sa.Column("points", sa.Text, nullable=False, comment="learning curves: name → [epoch, value] pairs, as JSON"),
 )
-"""Databases of older versions lack it until the next sweep (`Database.has_curves`)."""
 
 out_of_fold = sa.Table(
     "winnow_out_of_fold",
@@ -83,7 +82,7 @@ out_of_fold = sa.Table(
     sa.Column("study_id", sa.Integer, nullable=False, index=True),
     sa.Column("outputs", sa.LargeBinary, nullable=False, comment="a classifier's, for the fold's validation rows"),
 )
-"""Only of trials that may be refitted. Databases of older versions lack it until the next sweep."""
+"""Only of trials that may be refitted."""
 
 workers = sa.Table(
     "winnow_workers",

@@ -20,9 +20,8 @@ from torch.nn.parameter import is_lazy
 
 from winnow.config.experiment import TrainingConfig
 from winnow.data.dataset import DataSet
+from winnow.data.inputs import InputPlan
 from winnow.training.calibration import Calibration, Temperature
-from winnow.training.embedding import EmbeddedColumns
-from winnow.training.export_module import ExportModule
 from winnow.training.failures import DivergedError
 from winnow.training.loop import Rows, predict
 from winnow.training.losses import RowLoss
@@ -43,6 +42,48 @@ def seeds_of(study: int, fold: int) -> Seeds:
     """Independent seeds for a fold of a study; a refit counts as the fold after the last."""
     weights, order = np.random.SeedSequence((study, fold)).generate_state(2)
     return Seeds(int(weights), int(order))
+
+
+class ExportModule(nn.Module):
+    """Raw rows, float32 [batch, *input_shape], to class probabilities or values in the target's own units."""
+
+    def __init__(self, preprocess: nn.Module, network: nn.Module, head: nn.Module) -> None:
+        """Put a network between its preprocessing and its head (softmax, or the target's scale)."""
+        super().__init__()
+        self.preprocess, self.network, self.head = preprocess, network, head
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The outputs, float32 [batch, outputs]."""
+        output: Tensor = self.head(self.network(self.preprocess(input)))
+        return output
+
+
+EMBEDDING_SPREAD = 0.01
+"""Of the first values of the vectors for categories. Small, so that each category begins as the unknown ones do and moves by its rows."""
+
+
+class EmbeddedColumns(nn.Module):
+    """A network behind embedded columns: preprocessed rows, [batch, plan.prepared], to the network's outputs.
+
+    Code 0 stands for rare and unknown categories. It begins at 0 and is moved by rare categories of the training rows;
+    without any it stays 0, so that an unknown category adds nothing.
+    """
+
+    def __init__(self, plan: InputPlan, network: nn.Module) -> None:
+        super().__init__()
+        self.dense, self.columns = plan.dense, len(plan.embedded)
+        self.tables = nn.ModuleList(nn.Embedding(column.codes, column.dimensions) for column in plan.embedded)
+        for table in self.tables:
+            nn.init.normal_(table.weight, std=EMBEDDING_SPREAD)  # type: ignore[arg-type]
+            with torch.no_grad():
+                table.weight[0] = 0.0  # type: ignore[operator]
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        codes = inputs.narrow(1, self.dense, self.columns).long()
+        vectors = [table(codes.select(1, column)) for column, table in enumerate(self.tables)]
+        outputs: Tensor = self.network(torch.cat([inputs.narrow(1, 0, self.dense), *vectors], 1))
+        return outputs
 
 
 @dataclass(frozen=True, eq=False)

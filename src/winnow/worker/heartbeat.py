@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, replace
-from types import TracebackType
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
@@ -52,9 +51,7 @@ class Heartbeat:
     def __enter__(self) -> None:
         self._thread.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._is_closing.set()
         self._thread.join()
         if self._status is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import TextIO
 
 POLL_S = 0.25
@@ -29,9 +28,7 @@ class LogRelay:
     def __enter__(self) -> None:
         self._thread.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._ending.set()
         self._thread.join(timeout=5.0)
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -32,6 +33,7 @@ class SupervisorGoneError(WinnowError):
     """The first node did not answer for too long."""
 
 
+@dataclass(eq=False)
 class RemoteNode:
     """One further node.
 
@@ -45,26 +47,16 @@ class RemoteNode:
         check_stop: raises StopRequestedError once this process was asked to end.
     """
 
-    def __init__(
-        self,
-        index: int,
-        supervisor: tuple[str, int],
-        plan: Planner,
-        folder: Path,
-        environment: Mapping[str, str],
-        patience_s: float,
-        check_stop: Callable[[], None],
-    ) -> None:
-        self._index = index
-        self._supervisor = supervisor
-        self._plan = plan
-        self._folder = folder
-        self._environment = environment
-        self._patience_s = patience_s
-        self._check_stop = check_stop
-        self._process: subprocess.Popen[bytes] | None = None
-        self._world = 0
-        self._out_of_memory_before = 0
+    index: int
+    supervisor: tuple[str, int]
+    plan: Planner
+    folder: Path
+    environment: Mapping[str, str]
+    patience_s: float
+    check_stop: Callable[[], None]
+    _process: subprocess.Popen[bytes] | None = None
+    _world: int = 0
+    _out_of_memory_before: int = 0
 
     def run(self) -> None:
         """Work until the supervisor dismisses this node.
@@ -82,7 +74,7 @@ class RemoteNode:
                     except StopRequestedError:
                         # Sent before the ranks end, so that the supervisor does not count their end as a loss.
                         with contextlib.suppress(OSError):
-                            _send(supervisor, Leaving(self._index))
+                            _send(supervisor, Leaving(self.index))
                         raise
                 _log.warning("lost the connection to the supervisor; connecting again")
                 self._stop_world()
@@ -90,22 +82,22 @@ class RemoteNode:
             self._stop_world()
 
     def _connect(self) -> socket.socket:
-        deadline = time.monotonic() + self._patience_s
+        deadline = time.monotonic() + self.patience_s
         while True:
-            self._check_stop()
+            self.check_stop()
             try:
-                supervisor = socket.create_connection(self._supervisor, timeout=5.0)
+                supervisor = socket.create_connection(self.supervisor, timeout=5.0)
             except OSError as error:
                 if time.monotonic() > deadline:
-                    host, port = self._supervisor
+                    host, port = self.supervisor
                     raise SupervisorGoneError(
-                        f"node {self._index}: expected the group's first node at {host}:{port}, found {error} for "
-                        f"{self._patience_s:g} s. Start the group again."
+                        f"node {self.index}: expected the group's first node at {host}:{port}, found {error} for "
+                        f"{self.patience_s:g} s. Start the group again."
                     ) from error
                 time.sleep(RETRY_S)
             else:
                 keep_alive(supervisor)
-                _send(supervisor, Hello(self._index))
+                _send(supervisor, Hello(self.index))
                 return supervisor
 
     def _obey(self, supervisor: socket.socket) -> bool:
@@ -113,7 +105,7 @@ class RemoteNode:
         decoder: msgspec.json.Decoder[ToNode] = msgspec.json.Decoder(ToNode)
         unread = b""
         while True:
-            self._check_stop()
+            self.check_stop()
             try:
                 self._report_end(supervisor)
                 if not select.select([supervisor], [], [], 0.25)[0]:
@@ -132,25 +124,25 @@ class RemoteNode:
                     self._start_world(message)
 
     def _start_world(self, start: StartWorld) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        clear_errors(self._folder)
-        experiment = self._folder / "experiment.json"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        clear_errors(self.folder)
+        experiment = self.folder / "experiment.json"
         experiment.write_text(start.experiment, encoding="utf-8")
-        launch = self._plan(GroupFiles(channel=self._folder / "no-channel", experiment=experiment, logs=self._folder))
+        launch = self.plan(GroupFiles(channel=self.folder / "no-channel", experiment=experiment, logs=self.folder))
         self._world = start.world
         self._out_of_memory_before = out_of_memory_kills()
-        self._process = start_process(launch, self._environment, self._folder / "ranks.log")
+        self._process = start_process(launch, self.environment, self.folder / "ranks.log")
 
     def _report_end(self, supervisor: socket.socket) -> None:
         """Report once that this node's ranks have ended, and why."""
         if self._process is None or self._process.poll() is None:
             return
         self._process = None
-        error = guilty_rank(self._folder)
+        error = guilty_rank(self.folder)
         if out_of_memory_kills() > self._out_of_memory_before:
-            reason = f"{OUT_OF_MEMORY} of node {self._index}"
+            reason = f"{OUT_OF_MEMORY} of node {self.index}"
             error = RankError(kind="out_of_memory", reason=reason, detail="", rank=None, trial=None, fold=None)
-        _send(supervisor, WorldEnded(self._index, self._world, error))
+        _send(supervisor, WorldEnded(self.index, self._world, error))
 
     def _stop_world(self) -> None:
         if self._process is not None:

@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from winnow.config.errors import InputError, WinnowError
@@ -48,15 +48,13 @@ class NodesGoneError(WinnowError):
     """Other nodes of the group are missing, and did not come back in time."""
 
 
+@dataclass(eq=False)
 class Worker:
     """One life of one worker group.
 
     Args:
-        store: the study.
         ranks: not yet started.
-        tracker: makes a client of the tracking store.
         write_report: writes the study's report to a file.
-        identity: which worker this is.
         stop: checked between the steps of the work.
         folder: the study's folder on this machine, which its workers share.
         is_dead: whether a group of this host is known to be gone.
@@ -64,42 +62,33 @@ class Worker:
         clock_ms: milliseconds since the epoch.
     """
 
-    def __init__(
-        self,
-        store: StudyStore,
-        ranks: Ranks,
-        tracker: Callable[[], Tracker],
-        write_report: Callable[[StudyStore, Path], None],
-        identity: Identity,
-        stop: Stop,
-        folder: Path,
-        is_dead: Callable[[str], bool] = lambda _group: False,
-        startup_timeout_s: float = STARTUP_TIMEOUT_S,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    ) -> None:
-        self._store = store
-        self._ranks = ranks
-        self._make_tracker = tracker
-        self._write_report = write_report
-        self._identity = identity
-        self._stop = stop
-        self._is_dead = is_dead
-        self._clock_ms = clock_ms
-        self._experiment = store.header.experiment
-        self._sweep = store.header.sweep
-        self._leases = store.leases()
+    store: StudyStore
+    ranks: Ranks
+    make_tracker: Callable[[], Tracker]
+    write_report: Callable[[StudyStore, Path], None]
+    identity: Identity
+    stop: Stop
+    folder: Path
+    is_dead: Callable[[str], bool] = lambda _group: False
+    startup_timeout_s: float = STARTUP_TIMEOUT_S
+    clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+
+    def __post_init__(self) -> None:
+        self._experiment = self.store.header.experiment
+        self._sweep = self.store.header.sweep
+        self._leases = self.store.leases()
         self._patience_s = self._experiment.execution.storage_patience_s
-        self._retrying = Retry(self._patience_s, stop.check)
-        self._projector = Projector(store, tracker, folder, identity.group)
-        self._heartbeat = Heartbeat(store, self._leases, identity)
+        self._retrying = Retry(self._patience_s, self.stop.check)
+        self._projector = Projector(self.store, self.make_tracker, self.folder, self.identity.group)
+        self._heartbeat = Heartbeat(self.store, self._leases, self.identity)
         show_starting = functools.partial(self._show, "starting")
         self._world = World(
-            *(ranks, self._sweep, identity.group, stop, startup_timeout_s),
+            *(self.ranks, self._sweep, self.identity.group, self.stop, self.startup_timeout_s),
             *(show_starting, self._heartbeat.epoch, self._should_stop),
         )
         sweep = self._sweep
         self._epoch_pruner = EpochPruner(
-            self._experiment, sweep.metric, sweep.goal, functools.partial(self._retrying, store.fold_curves)
+            self._experiment, sweep.metric, sweep.goal, functools.partial(self._retrying, self.store.fold_curves)
         )
         self._stopped: tuple[EpochScored, str] | None = None
         self._packing = Packing.of(self._experiment.execution.pack)
@@ -118,7 +107,7 @@ class Worker:
             NodesGoneError: other nodes of the group are missing.
             InputError: its ranks have other rows or other code than the study.
         """
-        self._retrying(self._leases.give_back_group, self._identity.group, "its worker died", keep=self._identity.owner)
+        self._retrying(self._leases.give_back_group, self.identity.group, "its worker died", keep=self.identity.owner)
         self._projector.start()
         self._show("starting")
         with self._heartbeat:
@@ -126,11 +115,11 @@ class Worker:
                 while self._carry_out_next():
                     pass
             except FileNotFoundError:
-                self._stop.check()  # the group's folder may have been removed
+                self.stop.check()  # the group's folder may have been removed
                 raise
             finally:
-                self._ranks.stop()
-                if not self._projector.close(0.5 if self._stop.is_requested else 30.0):
+                self.ranks.stop()
+                if not self._projector.close(0.5 if self.stop.is_requested else 30.0):
                     _log.warning("the tracking store does not hold everything yet; the next run sends the rest")
 
     def _carry_out_next(self) -> bool:
@@ -165,11 +154,11 @@ class Worker:
     def _claim(self) -> Claim:
         """The next jobs, once there are any, or that the study is finished."""
         while True:
-            self._stop.check()
+            self.stop.check()
             if not self._held:
                 self._record()
                 self._await_nodes()
-            owner, group = self._identity.owner, self._identity.group
+            owner, group = self.identity.owner, self.identity.group
             claim = self._retrying(self._leases.claim, owner, group, self._decide, self._results)
             self._note_stored(claim.lost)
             self._hold(claim.leases)
@@ -203,24 +192,24 @@ class Worker:
     def _await_nodes(self) -> None:
         """Claim nothing while a node is missing, so that other workers can."""
         deadline = time.monotonic() + self._patience_s
-        while not self._ranks.nodes.are_complete and not self._retrying(self._store.is_finished):
+        while not self.ranks.nodes.are_complete and not self._retrying(self.store.is_finished):
             self._show("waiting")
             if time.monotonic() > deadline:
                 raise NodesGoneError(
-                    f"worker {self._identity.group}: expected its other nodes, found that one is missing for "
+                    f"worker {self.identity.group}: expected its other nodes, found that one is missing for "
                     f"{self._patience_s:g} s. See what became of it; the sweep goes on without this worker."
                 )
-            self._stop.check()
+            self.stop.check()
             time.sleep(IDLE_POLL_S)
 
     def _take_back_from_the_dead(self) -> None:
         """Give back the leases of groups that are known to be gone, before they expire."""
-        for life in self._retrying(self._store.workers):
-            if life.host != self._identity.host or life.group == self._identity.group:
+        for life in self._retrying(self.store.workers):
+            if life.host != self.identity.host or life.group == self.identity.group:
                 continue
             # Read first: the group may be started again while it is checked, and its new life keeps what it holds.
             owners = self._retrying(self._leases.owners, life.group)
-            if owners and self._is_dead(life.group):
+            if owners and self.is_dead(life.group):
                 self._retrying(self._leases.give_back_group, life.group, "its worker died", of=owners)
 
     # Jobs
@@ -230,7 +219,7 @@ class Worker:
         space = self._experiment.search.space
         params = {number: decode(space, stored) for number, stored in claimed.params.items()}
         self._world.ensure_ready()
-        started_at_ms = self._clock_ms()
+        started_at_ms = self.clock_ms()
         self._show("training", trial=job.pairs[0].trial, fold=job.pairs[0].fold + 1)
         folds = tuple(FoldJob(pair.trial, pair.fold, params[pair.trial]) for pair in job.pairs)
         answered = 0
@@ -241,7 +230,7 @@ class Worker:
                 answered += len(answers)
                 if answered < len(folds):
                     self._record()
-                started_at_ms = self._clock_ms()
+                started_at_ms = self.clock_ms()
         except WorldLostError:
             if len(folds) > 1:
                 # One of them may be at fault, which only shows if each trains alone.
@@ -304,7 +293,7 @@ class Worker:
         if reason is not None and self._not_packed is None:
             self._not_packed = reason
             _log.info("models train one after another: %s", reason)
-            self._retrying(self._store.set_not_packed, reason)
+            self._retrying(self.store.set_not_packed, reason)
 
     def _scored(self, lease: Lease, result: FoldScored, started_at_ms: int) -> ScoredFold:
         record = FoldRecord(
@@ -313,21 +302,21 @@ class Worker:
             epochs=result.epochs,
             train_s=result.train_s,
             started_at_ms=started_at_ms,
-            ended_at_ms=self._clock_ms(),
-            worker=self._identity.group,
+            ended_at_ms=self.clock_ms(),
+            worker=self.identity.group,
             first_step_s=result.first_step_s,
             score_s=result.score_s,
         )
         return ScoredFold(lease, record, result.metrics[self._sweep.metric], result.curves, result.outputs)
 
     def _refit(self, lease: Lease) -> None:
-        trial = self._retrying(self._store.trial, lease.number)
+        trial = self._retrying(self.store.trial, lease.number)
         self._world.ensure_ready()
         self._show("refitting", trial=trial.number)
         with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
             bundle = str(Path(folder, "bundle"))
-            outputs = self._retrying(self._store.out_of_fold, trial.number)
-            job = Refit(trial.number, dict(trial.params), _means(trial), bundle, outputs, self._store.name)
+            outputs = self._retrying(self.store.out_of_fold, trial.number)
+            job = Refit(trial.number, dict(trial.params), _means(trial), bundle, outputs, self.store.name)
             answer = self._world.refit(job)
             if isinstance(answer, Failed):
                 _log.warning("refit of trial %d failed: %s", trial.number, answer.reason)
@@ -339,9 +328,9 @@ class Worker:
     def _register(self, lease: Lease, trial: TrialRecord, refitted: Refitted) -> None:
         """Register the model, waiting for the tracking store: otherwise the model would be lost."""
         self._projector.flush(30.0)  # this makes the trial's run
-        trial, tracker = self._retrying(self._store.trial, trial.number), self._make_tracker()
-        scored = replace(trial, holdout=refitted.metrics, holdout_at_ms=self._clock_ms())
-        keep = keep_in(self._store, trial)
+        trial, tracker = self._retrying(self.store.trial, trial.number), self.make_tracker()
+        scored = replace(trial, holdout=refitted.metrics, holdout_at_ms=self.clock_ms())
+        keep = keep_in(self.store, trial)
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
@@ -352,7 +341,7 @@ class Worker:
                 )
                 break
             except TrackingUnavailableError as error:
-                self._stop.check()
+                self.stop.check()
                 if time.monotonic() > deadline:
                     self._retrying(self._leases.give_back, lease, f"tracking store away: {error}", is_lost=True)
                     return
@@ -366,13 +355,13 @@ class Worker:
         """Bring the tracking store up to date, then write the sweep's summary and its report."""
         self._projector.flush(30.0)
         # Tags of the sweep's run say what ended it, and why models did not train as one.
-        reason, by = self._retrying(self._store.not_packed), self._retrying(self._store.ended_by)
+        reason, by = self._retrying(self.store.not_packed), self._retrying(self.store.ended_by)
         told = {ENDED_BY: by} | ({} if reason is None else {NOT_PACKED: reason})
         sweep = replace(self._sweep, tags={**self._sweep.tags, **told})
         with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
             report = Path(folder, "report.html")
-            self._retrying(self._write_report, self._store, report)
-            trials, tracker = self._retrying(self._store.trials), self._make_tracker()
+            self._retrying(self.write_report, self.store, report)
+            trials, tracker = self._retrying(self.store.trials), self.make_tracker()
             try:
                 tracker.finish_sweep(sweep, self._parent_run_id(tracker), trials, report)
             except TrackingUnavailableError as error:
@@ -384,20 +373,20 @@ class Worker:
 
     def _parent_run_id(self, tracker: Tracker) -> str:
         """The sweep's run. Raises TrackingUnavailableError."""
-        return self._retrying(self._store.parent_run_id) or self._retrying(start_run, self._store, tracker)
+        return self._retrying(self.store.parent_run_id) or self._retrying(start_run, self.store, tracker)
 
     def _show(
         self, state: WorkerState, *, trial: int | None = None, fold: int | None = None, waits_for: str | None = None
     ) -> None:
         status = WorkerStatus(
-            worker=self._identity.group,
+            worker=self.identity.group,
             state=state,
             trial=trial,
             fold=fold,
             folds=self._sweep.folds,
             epoch=None,
             epochs=None,
-            since_ms=self._clock_ms(),
+            since_ms=self.clock_ms(),
             waits_for=waits_for,
         )
         self._heartbeat.show(status)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from winnow.config.errors import InputError
@@ -62,13 +63,12 @@ class WorldLostError(Exception):
         super().__init__(what)
 
 
+@dataclass(eq=False)
 class World:
     """The ranks of one group, as its supervisor uses them.
 
     Args:
         ranks: not yet started.
-        sweep: the study that they train.
-        group: the group's name.
         stop: checked while the supervisor waits for the ranks.
         startup_timeout_s: how long they may take to be ready.
         on_start: called before they are started.
@@ -76,27 +76,16 @@ class World:
         should_stop: whether a fold is to end with an epoch.
     """
 
-    def __init__(
-        self,
-        ranks: Ranks,
-        sweep: SweepRecord,
-        group: str,
-        stop: Stop,
-        startup_timeout_s: float,
-        on_start: Callable[[], None],
-        on_progress: Callable[[int, int], None],
-        should_stop: Callable[[EpochScored], bool],
-    ) -> None:
-        self._ranks = ranks
-        self._sweep = sweep
-        self._group = group
-        self._stop = stop
-        self._startup_timeout_s = startup_timeout_s
-        self._on_start = on_start
-        self._on_progress = on_progress
-        self._should_stop = should_stop
-        self._failed_starts = 0
-        self._guilty_log: Path | None = None
+    ranks: Ranks
+    sweep: SweepRecord
+    group: str
+    stop: Stop
+    startup_timeout_s: float
+    on_start: Callable[[], None]
+    on_progress: Callable[[int, int], None]
+    should_stop: Callable[[EpochScored], bool]
+    _failed_starts: int = 0
+    _guilty_log: Path | None = None
 
     def ensure_ready(self) -> None:
         """Start the ranks, unless they are running, and wait until they are ready.
@@ -106,21 +95,21 @@ class World:
             CannotStartError: the ranks do not come up.
             InputError: they have other rows or other code than the study.
         """
-        while not self._ranks.are_running:
-            if not self._ranks.nodes.are_complete:
+        while not self.ranks.are_running:
+            if not self.ranks.nodes.are_complete:
                 raise _node_missing()
-            self._on_start()
-            self._ranks.start()
+            self.on_start()
+            self.ranks.start()
             try:
                 ready = self._await_ready()
             except RanksEndedError as ended:
                 failure = ended.failure
-                if failure is None and not self._ranks.nodes.are_complete:
+                if failure is None and not self.ranks.nodes.are_complete:
                     raise _node_missing() from ended
                 if failure is not None and failure.kind == "other_data":
-                    raise other_data(self._sweep, self._group, ended.what) from ended
+                    raise other_data(self.sweep, self.group, ended.what) from ended
                 if failure is not None and failure.kind == "other_code":
-                    raise other_code(self._sweep, self._group, ended.what) from ended
+                    raise other_code(self.sweep, self.group, ended.what) from ended
                 self._failed_starts += 1
                 if failure is not None or self._failed_starts >= FAILED_STARTS:
                     raise CannotStartError(ended) from ended
@@ -161,13 +150,13 @@ class World:
 
     def failure(self, failed: Failed) -> Failure:
         """The end of the traceback, or of what the guilty rank wrote in this job, and where the whole log is."""
-        log = self._guilty_log or self._ranks.first_log
-        text = failed.detail or self._ranks.written_in_job(log)
+        log = self._guilty_log or self.ranks.first_log
+        text = failed.detail or self.ranks.written_in_job(log)
         return Failure(tuple(text.rstrip().splitlines()[-TAIL_LINES:]), str(log))
 
     def _send(self, job: TrainFolds | Refit) -> None:
         self._guilty_log = None
-        self._ranks.send(job)
+        self.ranks.send(job)
 
     def _failure_of(self, ended: RanksEndedError) -> Failed:
         """How the job ended the ranks. Raises WorldLostError if it did not."""
@@ -179,28 +168,28 @@ class World:
 
     def _answer(self) -> FromRank:
         while True:
-            self._stop.check()
-            message = self._ranks.receive(timeout_s=0.5)
+            self.stop.check()
+            message = self.ranks.receive(timeout_s=0.5)
             if isinstance(message, Progress):
-                self._on_progress(message.epoch, message.epochs)
+                self.on_progress(message.epoch, message.epochs)
             elif isinstance(message, EpochScored):
-                self._ranks.answer(EpochVerdict(self._should_stop(message)))
+                self.ranks.answer(EpochVerdict(self.should_stop(message)))
             elif message is not None:
                 return message
 
     def _await_ready(self) -> Ready:
-        deadline = time.monotonic() + self._startup_timeout_s
-        nodes = self._ranks.nodes
+        deadline = time.monotonic() + self.startup_timeout_s
+        nodes = self.ranks.nodes
         while time.monotonic() < deadline:
-            self._stop.check()
-            message = self._ranks.receive(timeout_s=0.5)
+            self.stop.check()
+            message = self.ranks.receive(timeout_s=0.5)
             if isinstance(message, Ready):
                 return message
             if not (nodes.are_complete and nodes.have_all_their_parts):
-                raise self._ranks.end_in_vain()
-        self._ranks.stop()
-        what = f"its ranks were not ready within {self._startup_timeout_s:.0f} s"
-        raise RanksEndedError(what, self._ranks.first_log)
+                raise self.ranks.end_in_vain()
+        self.ranks.stop()
+        what = f"its ranks were not ready within {self.startup_timeout_s:.0f} s"
+        raise RanksEndedError(what, self.ranks.first_log)
 
 
 def _node_missing() -> WorldLostError:

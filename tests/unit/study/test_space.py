@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.study.studies import experiment
 from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, IntParameter, SamplerConfig
-from winnow.study.pruning import should_prune
+from winnow.study.schedule import should_prune
 from winnow.study.space import Proposer, decode, derive_seed, distributions
 from winnow.training.messages import FoldJob
 

@@ -11,8 +11,8 @@ from torch import nn
 from winnow.bundle.manifest import EXAMPLE, MANIFEST, ONNX, REFERENCE, WEIGHTS, read_manifest
 from winnow.data.dataset import DataSet
 from winnow.training.export import Origin, check_independence, check_parity, export
-from winnow.training.export_module import ExportModule
 from winnow.training.failures import ExportDiffersError
+from winnow.training.fitting import ExportModule
 
 ORIGIN = Origin("wine", 3, {"hidden": [8], "lr": 0.1}, {"f1": 0.9, "holdout.f1": 0.8})
 

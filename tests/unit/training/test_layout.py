@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from winnow.training.layout import prefer_channels_last
+from winnow.training.jobs import prefer_channels_last
 
 
 class _Views(nn.Module):

@@ -21,10 +21,8 @@ from winnow.config.experiment import Experiment
 from winnow.data.dataset import DataSet
 from winnow.data.inputs import Category, InputPlan
 from winnow.models import mlp
-from winnow.training.embedding import EmbeddedColumns
 from winnow.training.export import Origin, export
-from winnow.training.export_module import ExportModule
-from winnow.training.fitting import build_network
+from winnow.training.fitting import EmbeddedColumns, ExportModule, build_network
 from winnow.training.fold_data import FoldData
 from winnow.training.jobs import fit
 from winnow.training.messages import FoldJob, FoldScored, Refit

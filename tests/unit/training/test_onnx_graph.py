@@ -12,8 +12,7 @@ from torch.nn import functional
 from winnow import models
 from winnow.data.inputs import Category, InputPlan
 from winnow.data.preprocessing import Impute, Standardize, TargetScale, fit_preprocessing
-from winnow.training.embedding import EmbeddedColumns
-from winnow.training.export_module import ExportModule
+from winnow.training.fitting import EmbeddedColumns, ExportModule
 from winnow.training.onnx_graph import UnknownLayerError, graph_of
 
 

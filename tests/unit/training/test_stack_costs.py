@@ -2,7 +2,7 @@
 
 import pytest
 
-from winnow.training.stack_costs import StackCosts
+from winnow.training.packs import StackCosts
 
 
 @pytest.mark.parametrize(
