@@ -106,8 +106,8 @@ def export(
         inputs = data.features[rows if len(rows) <= most else rows[spread(len(rows), most)]]
         several = inputs if len(inputs) > 1 else data.features
         sample = several[spread(len(several), ROWS)]
-        check_independence("torch", functools.partial(_torch_outputs, model), sample, is_probability)
-        expected = _torch_outputs(model, inputs)
+        check_independence("torch", functools.partial(torch_outputs, model), sample, is_probability)
+        expected = torch_outputs(model, inputs)
 
         def checked(write: Callable[[nn.Module, NDArray[np.float32], Path], None]) -> tuple[Answer, float]:
             write(model, inputs[:2], unfinished / ONNX)
@@ -219,7 +219,7 @@ def _shortest(values: NDArray[np.float32]) -> Any:
 
 def _write_reference(model: nn.Module, onnx: Answer, rows: NDArray[np.float32], path: Path) -> None:
     """Write the rows that both torch and ONNX answer, with torch's answers, for a server to check itself by."""
-    expected, found = _torch_outputs(model, rows), onnx(rows)
+    expected, found = torch_outputs(model, rows), onnx(rows)
     is_answered = np.isfinite(expected).all(axis=1) & np.isfinite(found).all(axis=1)
     kept = is_answered if is_answered.any() else slice(None)
     np.savez(path, inputs=rows[kept], outputs=expected[kept])
@@ -271,9 +271,10 @@ def _without_exporter_warnings() -> Iterator[None]:
 
 
 @torch.no_grad()
-def _torch_outputs(model: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+def torch_outputs(model: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A model's outputs, float32 [rows, outputs], computed some megabytes at a time."""
     parts = torch.split(torch.from_numpy(inputs), _checked_at_once(inputs))
-    outputs: NDArray[np.float32] = torch.cat([model(part) for part in parts]).numpy()
+    outputs: NDArray[np.float32] = torch.cat([model(part) for part in parts]).float().numpy()
     return outputs
 
 

@@ -59,7 +59,7 @@ class ExportModule(nn.Module):
 
 
 EMBEDDING_SPREAD = 0.01
-"""Of the first values of the vectors for categories. Small, so that each category begins as the unknown ones do and moves by its rows."""
+"""Of a new vector's values. Small, so that each category begins as the unknown ones do and moves by its rows."""
 
 
 class EmbeddedColumns(nn.Module):

@@ -24,6 +24,7 @@ _add_param_group: Callable[..., None] = inspect.unwrap(Optimizer.add_param_group
 class _Fused(Optimizer):
     """What the four have in common. All parameters are of one group, one device and one type of float."""
 
+    _kinds_of_state = 0
     _states: tuple[list[Tensor], ...] | None = None
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -55,7 +56,9 @@ class _Fused(Optimizer):
     step.hooked = True  # type: ignore[attr-defined]
 
     def _make_states(self, group: dict[str, Any]) -> tuple[list[Tensor], ...]:
-        raise NotImplementedError
+        states: tuple[list[Tensor], ...] = tuple([] for _ in range(self._kinds_of_state))
+        self._init_group(group, [], [], *states)  # type: ignore[attr-defined]
+        return states
 
     def _call_kernel(self, group: dict[str, Any], parameters: Any, gradients: Any, *states: list[Tensor]) -> None:
         raise NotImplementedError
@@ -64,10 +67,7 @@ class _Fused(Optimizer):
 class FusedAdam(_Fused, Adam):
     """`torch.optim.Adam`."""
 
-    def _make_states(self, group: dict[str, Any]) -> tuple[list[Tensor], ...]:
-        states: tuple[list[Tensor], ...] = ([], [], [], [])
-        self._init_group(group, [], [], *states)  # type: ignore[no-untyped-call]
-        return states
+    _kinds_of_state = 4
 
     def _call_kernel(self, group: dict[str, Any], parameters: Any, gradients: Any, *states: list[Tensor]) -> None:
         means, squares, largest, steps = states
@@ -128,10 +128,7 @@ class FusedSGD(_Fused, SGD):
 class FusedAdagrad(_Fused, Adagrad):
     """`torch.optim.Adagrad`."""
 
-    def _make_states(self, group: dict[str, Any]) -> tuple[list[Tensor], ...]:
-        states: tuple[list[Tensor], ...] = ([], [])
-        self._init_group(group, [], [], *states)  # type: ignore[no-untyped-call]
-        return states
+    _kinds_of_state = 2
 
     def _call_kernel(self, group: dict[str, Any], parameters: Any, gradients: Any, *states: list[Tensor]) -> None:
         sums, steps = states

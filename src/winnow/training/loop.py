@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -243,7 +243,7 @@ def _batches(
 
 
 def _take_steps(
-    backend: _Backend, schedule: Schedule | None, steps: tuple[Step, ...], batches: Iterator[_Batch]
+    backend: _Plain | _Accelerated, schedule: Schedule | None, steps: tuple[Step, ...], batches: Iterator[_Batch]
 ) -> Iterator[Tensor]:
     """Take the steps of one epoch; after each comes this rank's share of its loss, left on the device."""
     advance = schedule.scheduler.step if schedule is not None and schedule.every == "step" else None
@@ -257,25 +257,8 @@ def _take_steps(
         yield shares[0] if len(shares) == 1 else torch.stack(shares).sum()
 
 
-class _Backend(Protocol):
-    """Computes gradients and takes a step with them."""
-
-    def backward(self, batch: _Batch, shard: Shard, step: Step, *, is_last: bool) -> Tensor:
-        """Add a shard's gradients.
-
-        Args:
-            is_last: of the step.
-
-        Returns:
-            The shard's share of the step's mean loss, without its graph.
-        """
-
-    def step(self) -> bool:
-        """Clip the gradients, take the step and forget them. False where the step was skipped."""
-
-
 class _Plain:
-    """A lone rank in float32: torch and nothing else."""
+    """Computes gradients and takes steps with them, for a lone rank in float32: by torch and nothing else."""
 
     def __init__(
         self, network: nn.Module, optimizer: Optimizer, loss: RowLoss, clip_norm: float | None, world: World
@@ -284,6 +267,7 @@ class _Plain:
         self._parameters, self._clip_norm = list(network.parameters()), clip_norm
 
     def backward(self, batch: _Batch, shard: Shard, step: Step, *, is_last: bool) -> Tensor:
+        """Add a shard's gradients; return its share of the step's mean loss, without its graph."""
         inputs, target, weights = batch
         outputs = self._outputs(inputs)
         if weights is not None:
@@ -296,6 +280,7 @@ class _Plain:
         return share.detach()
 
     def step(self) -> bool:
+        """Clip the gradients, take the step and forget them. False where the step was skipped."""
         if self._clip_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
         self._optimizer.step()
@@ -304,7 +289,7 @@ class _Plain:
 
 
 class _Accelerated:
-    """Several ranks, or another precision: what Accelerate wraps."""
+    """The same for several ranks, or another precision: what Accelerate wraps. `is_last`: of the step."""
 
     def __init__(
         self, network: nn.Module, optimizer: Optimizer, loss: RowLoss, clip_norm: float | None, world: World

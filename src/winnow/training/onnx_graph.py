@@ -271,10 +271,6 @@ def _silu(builder: _Builder, node: fx.Node, _module: Any) -> str:
     return builder.op("Mul", taken, builder.op("Sigmoid", taken))
 
 
-def _same(builder: _Builder, node: fx.Node, _module: Any) -> str:
-    return _input(builder, node)
-
-
 def _reshape(builder: _Builder, node: fx.Node, _module: Any) -> str:
     """The same rows in the traced shape. The caller's check with a batch of another size shows that rows stay rows."""
     shape = torch.tensor((-1, *shape_of(node)[1:]), dtype=torch.int64)
@@ -296,17 +292,9 @@ def _dropout_call(builder: _Builder, node: fx.Node, _module: Any) -> str:
     return _input(builder, node)
 
 
-def _where(builder: _Builder, node: fx.Node, _module: Any) -> str:
-    return builder.op("Where", *(builder.value(given) for given in node.args))
-
-
 def _concatenated(builder: _Builder, node: fx.Node, _module: Any) -> str:
     parts: Any = node.args[0]
     return builder.op("Concat", *(builder.value(part) for part in parts), axis=_argument(node, 1, "dim", default=0))
-
-
-def _zero(builder: _Builder, _node: fx.Node, _module: Any) -> str:
-    return builder.value(0.0)
 
 
 _Translation = Callable[[_Builder, fx.Node, Any], str]
@@ -346,7 +334,10 @@ _BY_TRANSLATION: tuple[tuple[_Translation, tuple[Any, ...]], ...] = (
     (_adaptive_average, (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)),
     (_reshape, (nn.Flatten, nn.Unflatten, torch.flatten, torch.reshape)),
     (_reshape, ("flatten", "view", "reshape", "squeeze", "unsqueeze")),
-    (_same, (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, "contiguous")),
+    (
+        lambda builder, node, _: _input(builder, node),
+        (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, "contiguous"),
+    ),
     (_dropout_call, (functional.dropout,)),
     (_softmax, (nn.Softmax, torch.softmax, functional.softmax, "softmax")),
     (_gelu, (nn.GELU, functional.gelu)),
@@ -366,8 +357,8 @@ _BY_TRANSLATION: tuple[tuple[_Translation, tuple[Any, ...]], ...] = (
     (_binary("Mul"), (operator.mul, torch.mul)),
     (_binary("Div"), (operator.truediv, torch.div)),
     (_mean, (torch.mean, "mean")),
-    (_where, (torch.where,)),
-    (_zero, (torch.zeros_like,)),
+    (lambda builder, node, _: builder.op("Where", *map(builder.value, node.args)), (torch.where,)),
+    (lambda builder, _node, _: builder.value(0.0), (torch.zeros_like,)),
     (_concatenated, (torch.cat,)),
 )
 _TRANSLATIONS = {target: translate for translate, targets in _BY_TRANSLATION for target in targets}

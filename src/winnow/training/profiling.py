@@ -36,6 +36,7 @@ from winnow.bundle.row_counter import (
 )
 from winnow.data.dataset import DataSet
 from winnow.data.rows import rows_in, spread
+from winnow.training.export import torch_outputs
 from winnow.training.metrics import LOSS
 from winnow.training.out_of_fold import FoldOutputs
 from winnow.training.preparation import Prepared
@@ -267,16 +268,9 @@ def _sample(data: DataSet, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return rows[spread(len(rows), min(MOST_ROWS, rows_in(MOST_BYTES, data.features.shape)))]
 
 
-@torch.no_grad()
-def _answers(model: nn.Module, inputs: Numbers) -> Numbers:
-    parts = torch.split(torch.from_numpy(np.ascontiguousarray(inputs)), min(1024, rows_in(2**23, inputs.shape)))
-    found: Numbers = torch.cat([model(part) for part in parts]).float().numpy()
-    return found.reshape(len(inputs), -1)
-
-
 def answer_of(model: nn.Module) -> Answer:
     """The model as a function of rows, float32 [rows, *input_shape], that gives float32 [rows, outputs]."""
-    return lambda inputs: _answers(model, inputs)
+    return lambda inputs: torch_outputs(model, np.ascontiguousarray(inputs)).reshape(len(inputs), -1)
 
 
 def _shortest(value: np.floating) -> float:
