@@ -57,8 +57,6 @@ class Lease:
 
     Attributes:
         number: the trial's number; for the report, the number of trials that it covers.
-        trial_id: Optuna's id of the trial, None for the report.
-        attempt: which claim of the task this is, 1-based.
         owner: one life of one worker group.
         group: the group's name, which outlives its owners.
     """
@@ -111,12 +109,7 @@ class FailedFold:
 
 @dataclass(frozen=True)
 class StoppedFold:
-    """A fold that was stopped after an epoch, and its trial with it: it is pruned, and the fold has no score.
-
-    Attributes:
-        value: the objective after that epoch.
-        curves: of the fold until then.
-    """
+    """A fold that was stopped after an epoch, and its trial with it: it is pruned, and the fold has no score."""
 
     lease: Lease
     fold: int

@@ -46,7 +46,6 @@ class MirroredTrial:
         owner: the worker that holds its lease.
         attempt: how often it was claimed.
         task: its row of the lease table; None if it was never claimed.
-        notes: what its sampler remembers in it.
     """
 
     trial_id: int
@@ -92,10 +91,7 @@ class StudyState:
     """A study at one moment. A claim updates `trials` with its changes.
 
     Attributes:
-        target: how many trials the study is to have.
-        code: digest of its present code.
         now: the database's clock, in seconds since the epoch.
-        trials: in order of their numbers.
         closing: rows of the lease table for refits and reports.
     """
 

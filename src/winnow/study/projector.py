@@ -46,9 +46,7 @@ class Projector:
     Args:
         make_tracker: called on the thread that uses the tracker.
         folder: the study's folder on this machine, with the lock and a folder for each worker group.
-        group: the worker group of this process.
         pauses_s: pauses between attempts while the store is unavailable; the last one repeats.
-        clock_ms: milliseconds since the epoch.
     """
 
     store: StudyStore

@@ -27,7 +27,6 @@ class Augmentation:
 
     Attributes:
         rows: other readings of the same rows, each of them anew; None: the rows themselves.
-        functions: applied one after another.
     """
 
     rows: RowSource | None

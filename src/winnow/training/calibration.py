@@ -168,7 +168,6 @@ def fit_threshold(
 
     Args:
         folds: for each the probability of the positive class, float32 [rows], and the classes, int64 [rows].
-        positive: the index of the positive class.
         sign: 1 to maximize, -1 to minimize.
     """
     pooled = torch.cat([probabilities for probabilities, _ in folds])

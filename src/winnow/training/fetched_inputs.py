@@ -33,7 +33,6 @@ class FetchedInputs:
     Attributes:
         features: raw rows; those in memory lie on the device.
         preprocess: raw rows to network inputs, on the device.
-        augmentation: of training rows.
     """
 
     features: RowSource | Tensor

@@ -174,12 +174,6 @@ class ForkedRanks:
     """The ranks that a fork server has started for a group, with what `subprocess.Popen` offers for a process.
 
     Where it cannot fork, they are started as processes of their own.
-
-    Args:
-        connection: to the server, for these ranks alone.
-        environment: the supervisor's own.
-        log: file for what is printed while they are started.
-        start_fresh: starts them as processes of their own.
     """
 
     def __init__(

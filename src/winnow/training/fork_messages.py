@@ -49,9 +49,6 @@ class Checked(msgspec.Struct, frozen=True, tag="checked"):
 
     Attributes:
         objective: name of the metric that is optimized, and `goal` its direction.
-        folds: how many there are.
-        splitter: what dealt them.
-        data_sha256: digest of the rows.
         notes: what a user should know before the sweep, a line each.
     """
 

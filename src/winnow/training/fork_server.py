@@ -84,11 +84,7 @@ class ForkServer:
     """Serves its clients until the last one is gone.
 
     Args:
-        listener: where clients connect.
-        check: checks an experiment and says what is being checked.
-        cannot_fork: why ranks cannot be forked; None where they can.
         prepare: readies what the ranks of an environment have in common.
-        be_rank: becomes a rank, in a forked child.
     """
 
     listener: socket.socket

@@ -28,7 +28,6 @@ def dependence(
 
     Args:
         answer: a model in eval mode, float32 [rows, *input_shape] to [rows, outputs].
-        rows: the rows, [rows, *input_shape].
         together: what it answers to all of them at once, [rows, outputs].
         tolerance: how far two answers may be apart, for each output.
     """

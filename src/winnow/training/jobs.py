@@ -352,8 +352,6 @@ def fit(
     Args:
         data: on the world's device.
         params: the trial's, as the space names them.
-        train_rows: indexes into the data set.
-        fold: its number, for the seeds.
 
     Raises:
         DivergedError: the loss is not finite, on every rank alike.

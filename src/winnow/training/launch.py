@@ -86,12 +86,10 @@ def plan_ranks(
     """The command and environment of one group's ranks on this machine.
 
     Args:
-        files: where the group talks and writes.
         processes: ranks of the group on each of its nodes.
         cpus: CPUs that they may use here.
         parent_pid: id of the process that starts them; they end with it.
         gpus: this group's GPUs as `plan_gpus` gives them; empty: none; None: leave what is visible as it is.
-        node: which of the group's machines this is.
     """
     threads = str(threads_per_rank(cpus, processes))
     env = {
@@ -154,8 +152,6 @@ def plan_gpus(visible: Sequence[str], workers: int, processes: int, share: bool)
 
     Args:
         visible: the GPUs' indexes or ids, as CUDA_VISIBLE_DEVICES takes them; empty: the groups run on the CPU.
-        workers: number of groups.
-        processes: ranks of a group.
         share: several groups may use one GPU. The ranks of one group never do, since NCCL refuses it.
 
     Raises:

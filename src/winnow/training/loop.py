@@ -120,8 +120,6 @@ def train(
 
     Args:
         network: on the device, with the same weights on every rank.
-        optimizer: over the network's parameters.
-        rows: all rows of the data set.
         order: int64 [training rows]: indexes of the rows to train on, on the CPU.
         watch: indexes of the rows that early stopping watches; None without early stopping.
         seed: of the shuffles, and with the rank of the dropout masks.

@@ -32,7 +32,6 @@ class RowLoss:
     Attributes:
         function: takes outputs, target and `options`; torch's take `reduction` too.
         is_elementwise: whether it gives a value for each target, and not for each row.
-        is_own: whether it is the user's.
     """
 
     function: Callable[..., Tensor]

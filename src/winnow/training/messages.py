@@ -15,8 +15,6 @@ class Assignment(msgspec.Struct, frozen=True):
     """What a rank reads when it starts.
 
     Attributes:
-        experiment: as JSON.
-        data_sha256: digest of the rows of its study.
         code: sha256 of each file of user code, by name; None for a study that recorded none.
     """
 

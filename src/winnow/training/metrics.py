@@ -141,7 +141,6 @@ class Outputs:
 
     Attributes:
         number: of classes, or of targets.
-        class_names: one per class; None for regression.
         positive: index of the class that `data.positive` names; None where it names none.
     """
 
@@ -153,9 +152,6 @@ class Outputs:
 
 def specs_of(config: MetricConfig, outputs: Outputs, place: str) -> tuple[MetricSpec, ...]:
     """What a metric of the experiment file stands for: one spec, or one for each class.
-
-    Args:
-        place: its key.
 
     Raises:
         InputError: there is no such metric, it does not fit the task, or it has no such average or class.
@@ -292,10 +288,6 @@ def resolve_metric(
 
     Args:
         name: a short name of `TABLE`, `loss`, or the name of a torchmetrics class.
-        task: the study's task.
-        outputs: number of classes, or of targets.
-        place: where the name stands, for the error.
-        options: further arguments of a torchmetrics class.
 
     Raises:
         InputError: nothing has that name, or it does not fit the task.
@@ -379,7 +371,6 @@ def by_torchmetrics(metric: type[Metric] | None, arguments: Mapping[str, Any], t
 
     Args:
         arguments: of the class; the number of classes is added.
-        outputs: number of classes, or of targets.
 
     Raises:
         LookupError: there is no such class.

@@ -49,7 +49,6 @@ def network_of(model: Any, features: NDArray[np.float32], outputs: int, *, is_pr
     Args:
         model: a ModelProto, or its bytes.
         features: raw rows, float32 [rows, *input_shape].
-        outputs: how many each row has.
 
     Raises:
         TypeError: it is neither.

@@ -34,10 +34,6 @@ class Prepared:
         objective: name of the metric that is optimized, and `goal` its direction.
         metrics: all that are recorded for a fold, including the objective and the loss. With a custom training
             function, those that winnow computes on the holdout.
-        routing: where the trial's parameters go.
-        factory: the model's factory.
-        augmentation: of training rows, if there is any.
-        loop: the custom training function, if there is one.
         positive: index of the class that `data.positive` names; None where it names none.
         has_tokens: whether the network looks its inputs up in a table, so that they are not scaled.
     """

@@ -28,8 +28,6 @@ def typical_row(
 
     Args:
         features: [rows, *shape], NaN where a value is missing.
-        rows: indexes of those that count.
-        columns: of a table.
 
     Returns:
         float32 of that shape; encoded for a table.

@@ -24,9 +24,6 @@ def row_weights(data: DataSet, class_weights: ClassWeights, train: NDArray[np.in
     `balanced` gives a class the weight rows / (classes × rows of the class), counted in the training rows, as
     scikit-learn does. Classes that a mapping does not name have the weight 1.
 
-    Args:
-        train: indexes of the training rows.
-
     Raises:
         InputError: see `named_weights`.
     """

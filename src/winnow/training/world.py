@@ -33,7 +33,6 @@ class World:
     """This process among the ranks of its group.
 
     Attributes:
-        rank, size: which of how many.
         device: where this rank's tensors live.
         has_accelerator: whether networks and optimizers are wrapped for training.
     """

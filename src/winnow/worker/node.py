@@ -40,9 +40,6 @@ class RemoteNode:
     Args:
         index: its number; the first node is 0.
         supervisor: address and port on which the first node listens for the others.
-        plan: how to start this node's ranks.
-        folder: for the experiment and the ranks' logs.
-        environment: the ranks inherit it.
         patience_s: how long the supervisor may be away.
         check_stop: raises StopRequestedError once this process was asked to end.
     """

@@ -40,8 +40,6 @@ class RanksEndedError(Exception):
     """The ranks have ended without having been asked to.
 
     Attributes:
-        what: what happened, for people.
-        log: the log to read.
         failure: what the first rank to fail left behind; None if nothing shows that the job was at fault.
         fold: the trial and the fold that this rank was at, if it recorded them.
         is_asked: whether one of their machines was asked to stop: then this is no failure.
@@ -76,11 +74,7 @@ class Ranks:
     """The ranks of one group; several worlds of them may follow one another.
 
     Args:
-        plan: what to start.
-        experiment: the experiment's JSON file.
         logs: folder for the ranks' logs; it exists.
-        environment: the supervisor's own environment.
-        nodes: the group's further nodes, if it has any.
         starter: starts the ranks; the default makes each a process of its own.
     """
 

@@ -53,13 +53,8 @@ class Worker:
     """One life of one worker group.
 
     Args:
-        ranks: not yet started.
-        write_report: writes the study's report to a file.
-        stop: checked between the steps of the work.
         folder: the study's folder on this machine, which its workers share.
         is_dead: whether a group of this host is known to be gone.
-        startup_timeout_s: how long the ranks may take to be ready.
-        clock_ms: milliseconds since the epoch.
     """
 
     store: StudyStore

@@ -68,12 +68,8 @@ class World:
     """The ranks of one group, as its supervisor uses them.
 
     Args:
-        ranks: not yet started.
         stop: checked while the supervisor waits for the ranks.
-        startup_timeout_s: how long they may take to be ready.
-        on_start: called before they are started.
         on_progress: called with the epoch (1-based) and the number of epochs.
-        should_stop: whether a fold is to end with an epoch.
     """
 
     ranks: Ranks

@@ -30,7 +30,6 @@ class Models:
     """What differs between the models of a stack, as its layers read it.
 
     Attributes:
-        weights: trainable, [models, *shape] each.
         constants: frozen parameters and buffers, [models, *shape] each.
         generators: of the dropout masks, one a model. Models that share one drop in the same layers, with probabilities
             of their own.

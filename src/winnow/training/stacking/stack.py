@@ -84,10 +84,6 @@ class Stack:
     def __init__(self, networks: Sequence[nn.Module], generators: Sequence[MaskStream]) -> None:
         """Copy the networks' weights.
 
-        Args:
-            networks: of equal `structure_of`.
-            generators: of their dropout masks.
-
         Raises:
             NotStackableError: a layer has no batched counterpart.
         """

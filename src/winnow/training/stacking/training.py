@@ -67,10 +67,7 @@ class StackTrained:
     """What came of the members, in their order.
 
     Attributes:
-        stack: with the trained weights.
-        epochs: that each took.
         failures: None for a member that has not diverged.
-        curves: the losses of each.
         first_step_at: when the first step had ended (`time.perf_counter`).
     """
 
