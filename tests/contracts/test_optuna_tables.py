@@ -124,8 +124,9 @@ def use_everything(database: Database) -> int:
         optuna_tables.set_intermediate_values(session, {(complete, 0): 0.25, (failed, 0): 0.1})
         optuna_tables.remove_intermediate_values(session, [(complete, 0)])
         optuna_tables.set_intermediate_values(session, {(complete, 0): 0.5, (complete, 1): math.inf})
-        optuna_tables.add_trial_attribute(session, [complete], "code", "sha of 0.25")
-        optuna_tables.set_trial_attribute(session, [complete], "code", "sha of 0.5")
+        optuna_tables.add_trial_attributes(session, {complete: {"code": "sha of 0.25"}})
+        optuna_tables.remove_trial_attributes(session, complete, ("code",))
+        optuna_tables.add_trial_attributes(session, {complete: {"code": "sha of 0.5"}})
         optuna_tables.remove_all_intermediate_values(session, failed)
         ends = {complete: (TrialState.COMPLETE, 0.5), failed: (TrialState.FAIL, None)}
         optuna_tables.end_trials(session, ends)

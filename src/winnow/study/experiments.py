@@ -14,7 +14,7 @@ from typing import Any
 from winnow.routing import Versioned
 from winnow.study.catalog import StudySummary
 from winnow.study.formatting import duration, one_line, score, setting
-from winnow.tracking.projection import mean_and_spread
+from winnow.tracking.projection import flatten, mean_and_spread
 from winnow.tracking.records import SweepRecord, TrialRecord
 
 _SHORT = 12
@@ -175,7 +175,7 @@ def study_of(
     experiment = dict(sweep.experiment)
     if isinstance(experiment.get("execution"), Mapping):
         experiment["execution"] = {name: value for name, value in experiment["execution"].items() if name != "env"}
-    settings = _by_dotted_key(experiment)
+    settings = flatten(experiment)
     metrics = {} if winner is None or not winner.folds else mean_and_spread(winner.folds)
     return ExperimentStudy(
         name=summary.name,
@@ -224,14 +224,6 @@ def compare_studies(studies: Sequence[ExperimentStudy]) -> StudyComparison:
 def _side_by_side(found: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
     keys = dict.fromkeys(key for each in found for key in each)
     return {key: tuple(each.get(key) for each in found) for key in keys}
-
-
-def _by_dotted_key(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        name = f"{prefix}{key}"
-        flat |= _by_dotted_key(inner, f"{name}.") if isinstance(inner, Mapping) and inner else {name: inner}
-    return flat
 
 
 def _sheets(experiment: TrackedExperiment) -> Iterator[Sheet]:

@@ -459,8 +459,8 @@ class Leases:
             tasks_of = [_new_task(self._study_id, "trial", each.number, each.trial_id) | held | times for each in new]
             connection.execute(_ADD_TASKS, tasks_of)
             if study.code:
-                ids = [trial.trial_id for trial in new]
-                optuna_tables.add_trial_attribute(connection, ids, TRIAL_CODE, study.code)
+                codes = {trial.trial_id: {TRIAL_CODE: study.code} for trial in new}
+                optuna_tables.add_trial_attributes(connection, codes)
         self._propose(connection, study, numbers, before)
         taken = [study.trials[number] for number in numbers]
         return tuple(
@@ -480,7 +480,8 @@ class Leases:
                 for table in (folds, curves, out_of_fold):
                     connection.execute(sa.delete(table).where(table.c.trial_id == trial.trial_id))
                 optuna_tables.remove_all_intermediate_values(connection, trial.trial_id)
-            optuna_tables.set_trial_attribute(connection, [trial.trial_id], TRIAL_CODE, study.code)
+            optuna_tables.remove_trial_attributes(connection, trial.trial_id, (TRIAL_CODE,))
+            optuna_tables.add_trial_attributes(connection, {trial.trial_id: {TRIAL_CODE: study.code}})
         study.trials[number] = replace(
             trial, state="running", scores=scores, code=study.code, owner=owner, attempt=lease.attempt
         )

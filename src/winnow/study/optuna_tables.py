@@ -437,12 +437,6 @@ def remove_all_intermediate_values(connection: Connection, trial_id: int) -> Non
     connection.execute(sa.delete(_intermediate).where(_intermediate.c.trial_id == trial_id))
 
 
-def set_trial_attribute(connection: Connection, trial_ids: Sequence[int], key: str, value: Any) -> None:
-    """Set an attribute of trials."""
-    connection.execute(sa.delete(_marks).where(_marks.c.trial_id.in_(trial_ids), _marks.c.key == key))
-    add_trial_attribute(connection, trial_ids, key, value)
-
-
 def remove_trial_attributes(connection: Connection, trial_id: int, keys: Sequence[str]) -> None:
     """Remove attributes of a trial."""
     connection.execute(sa.delete(_marks).where(_marks.c.trial_id == trial_id, _marks.c.key.in_(keys)))
@@ -457,12 +451,6 @@ def add_trial_attributes(connection: Connection, values: Mapping[int, Mapping[st
     ]
     if rows:
         connection.execute(_SET_MARK, rows)
-
-
-def add_trial_attribute(connection: Connection, trial_ids: Sequence[int], key: str, value: Any) -> None:
-    """Set an attribute of trials that do not have it."""
-    value_json = json.dumps(value)
-    connection.execute(_SET_MARK, [{"trial_id": of, "key": key, "value_json": value_json} for of in trial_ids])
 
 
 def trials_without_attribute(connection: Connection, study_id: int, key: str) -> tuple[int, ...]:

@@ -97,8 +97,6 @@ class StudyStore:
 
     def exists(self) -> bool:
         """Whether the study exists."""
-        if not sa.inspect(self.database.engine).has_table(studies.name):
-            return False
         return self.name in study_names(self.database)
 
     def create(self, experiment: Experiment, sweep: SweepRecord, points: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -177,8 +175,8 @@ class StudyStore:
 
     def check(self, experiment: Experiment, sweep: SweepRecord) -> None:
         """Raise InputError if this study does not continue the experiment and its data."""
+        self.check_definition(experiment)
         if self.exists():
-            self.header.check_definition(experiment)
             self.header.check_data(sweep)
 
     def check_code(self, code: Mapping[str, str], allowing: str) -> None:
@@ -525,8 +523,7 @@ class StudyStore:
             return json.dumps(kept)
         if before:
             unmarked = optuna_tables.trials_without_attribute(connection, study_id, TRIAL_CODE)
-            if unmarked:
-                optuna_tables.add_trial_attribute(connection, unmarked, TRIAL_CODE, before)
+            optuna_tables.add_trial_attributes(connection, {of: {TRIAL_CODE: before} for of in unmarked})
         return json.dumps(kept | {"code": dict(code)})
 
     def _row(self) -> sa.Row[Any]:

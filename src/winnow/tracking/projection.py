@@ -129,7 +129,7 @@ def sweep_params(sweep: SweepRecord) -> dict[str, str]:
     kept = {key: sweep.experiment.get(key, {}) for key in ("data", "model", "cross_validation", "training")}
     kept["training"] = {key: value for key, value in kept["training"].items() if key != "curves"}
     search = {key: sweep.experiment.get("search", {}).get(key) for key in ("space", "metric", "metrics", "seed")}
-    flat = _flatten(kept | {"search": search})
+    flat = flatten(kept | {"search": search})
     return {_key(name): _text(value)[:_LONGEST_PARAM] for name, value in flat.items() if value not in (None, {}, [])}
 
 
@@ -379,11 +379,12 @@ def _environment_tags(sweep: SweepRecord) -> dict[str, str]:
     return tags | {"mlflow.source.type": "LOCAL", "mlflow.source.name": "winnow train"}
 
 
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted keys."""
     flat: dict[str, Any] = {}
     for key, inner in value.items():
         name = f"{prefix}{key}"
-        flat |= _flatten(inner, f"{name}.") if isinstance(inner, Mapping) and inner else {name: inner}
+        flat |= flatten(inner, f"{name}.") if isinstance(inner, Mapping) and inner else {name: inner}
     return flat
 
 

@@ -23,7 +23,7 @@ import msgspec
 
 from winnow.config.inheritance import is_of_a_world
 from winnow.training.launch import GroupFiles, Launch
-from winnow.training.messages import EpochScored, EpochVerdict, Failed, FromRank, Progress, ToRank
+from winnow.training.messages import EpochScored, Failed, FromRank, Progress, ToRank
 from winnow.training.rank_errors import RankError, clear_errors, guilty_rank
 from winnow.worker.nodes import Nodes
 
@@ -126,19 +126,15 @@ class Ranks:
 
     def send(self, message: ToRank) -> None:
         """Give rank 0 a job. Raises RanksEndedError."""
-        assert self._connection is not None, "ranks get jobs after they were ready"
         self._is_busy = True
         self._sizes_before = {log: log.stat().st_size for log in self._logs.glob("*.log")}
-        try:
-            self._connection.sendall(msgspec.json.encode(message) + b"\n")
-        except OSError:
-            raise self.ended() from None
+        self.answer(message)
 
-    def answer(self, verdict: EpochVerdict) -> None:
+    def answer(self, message: ToRank) -> None:
         """Answer rank 0's question in the middle of a job. Raises RanksEndedError."""
         assert self._connection is not None, "ranks ask after they were ready"
         try:
-            self._connection.sendall(msgspec.json.encode(verdict) + b"\n")
+            self._connection.sendall(msgspec.json.encode(message) + b"\n")
         except OSError:
             raise self.ended() from None
 
