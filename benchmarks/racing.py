@@ -216,7 +216,7 @@ def search(table: Table, seed: int, *, is_racing: bool) -> tuple[float, int]:
         spent += len(scores)
         if len(scores) == len(parts):
             finished[trial.number] = list(scores.values())
-        study.tell(trial, statistics.fmean(scores.values()) if known is None else known.estimate(scores))
+        study.tell(trial, statistics.fmean(scores.values()) if known is None else known.finished.estimate(scores))
     return max(map(statistics.fmean, finished.values())), len(study.trials)
 
 

@@ -72,7 +72,7 @@ class Database:
             raise (DatabaseAwayError if _is_away(error) else InputError)(
                 "the study's storage (WINNOW_STORAGE)",
                 expected="a database that answers and can be written",
-                found=f"{parsed.render_as_string(hide_password=True)}: {_first_line(error)}",
+                found=f"{parsed.render_as_string(hide_password=True)}: {first_line(error)}",
                 remedy="Start it, or correct its address and rights.",
             ) from error
         _listen(self.engine, self.is_sqlite)
@@ -236,6 +236,8 @@ def _is_away(error: BaseException) -> bool:
     return isinstance(cause, sa.exc.OperationalError)
 
 
-def _first_line(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    return str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
+def first_line(error: BaseException) -> str:
+    """The first line of the error that caused this one."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]

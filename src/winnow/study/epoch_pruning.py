@@ -7,6 +7,7 @@ whose verdict depends on the curves alone.
 
 from __future__ import annotations
 
+import bisect
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,12 +72,6 @@ def stepped(values: Mapping[int, float], every: int) -> tuple[float, ...]:
 
     Curves that are kept have no more than some points, so that epochs of long trainings are missing.
     """
-    known, latest = [], next(iter(values.values()))
-    epochs = sorted(values)
-    place = 0
-    for epoch in range(every, epochs[-1] + 1, every):
-        while place < len(epochs) and epochs[place] <= epoch:
-            latest = values[epochs[place]]
-            place += 1
-        known.append(latest)
-    return tuple(known) or (latest,)
+    epochs, first = sorted(values), next(iter(values.values()))
+    places = (bisect.bisect(epochs, epoch) for epoch in range(every, epochs[-1] + 1, every))
+    return tuple(values[epochs[place - 1]] if place else first for place in places) or (first,)

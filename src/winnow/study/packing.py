@@ -64,10 +64,6 @@ class Packing:
         known = self.shares.get(models, share)
         return dataclasses.replace(self, shares={**self.shares, models: (known + share) / 2})
 
-    def off(self) -> Packing:
-        """Without batches."""
-        return Packing()
-
     def cost(self, models: int) -> float:
         """What a model costs in a job of so many, measured or estimated from the nearest sizes. Alone, it costs 1."""
         if self.is_fixed:

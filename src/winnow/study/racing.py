@@ -92,10 +92,6 @@ class Reference:
     better: Layout
     sign: float
 
-    def estimate(self, scores: Mapping[int, float]) -> float:
-        """The mean over all folds that a trial with these scores, by fold, is expected to have."""
-        return self.finished.estimate(scores)
-
     def chance(self, scores: Mapping[int, float]) -> float | None:
         """The probability that a trial with these scores, by fold, beats the incumbent.
 

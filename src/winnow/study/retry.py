@@ -15,7 +15,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import InternalError, OperationalError, PendingRollbackError, SQLAlchemyError, TimeoutError
 
 from winnow.config.errors import WinnowError
-from winnow.study.database import DatabaseAwayError
+from winnow.study.database import DatabaseAwayError, first_line
 
 _log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -51,9 +51,9 @@ class Retry:
                 if time.monotonic() + pause_s > deadline:
                     raise StudyUnreachableError(
                         f"the study's storage: expected an answer within {self._seconds:.0f} s, found "
-                        f"{_first_line(error)!r}. Repair it and run the same command again: nothing is lost."
+                        f"{first_line(error)!r}. Repair it and run the same command again: nothing is lost."
                     ) from error
-                _log.warning("the study does not answer, waiting: %s", _first_line(error))
+                _log.warning("the study does not answer, waiting: %s", first_line(error))
             self._check()
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
@@ -66,9 +66,3 @@ def _may_pass(error: Exception) -> bool:
     # lost; the next attempt gets another one.
     passing = DatabaseAwayError | OperationalError | InternalError | TimeoutError | PendingRollbackError
     return isinstance(cause, passing) or bool(getattr(cause, "connection_invalidated", False))
-
-
-def _first_line(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]

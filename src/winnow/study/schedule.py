@@ -11,11 +11,14 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from winnow.study.packing import Packing
 from winnow.study.racing import FINISHED_TRIALS, THRESHOLD, Reference, reference
 from winnow.tracking.records import TrialState
+
+if TYPE_CHECKING:
+    from winnow.study.optuna_pruning import FoldPruner
 
 MEDIAN_TRIALS = 5
 """How many trials must have ended before their median counts (Optuna's default)."""
@@ -98,17 +101,6 @@ STARTUP_TRIALS = 10
 """TPE proposes so many trials at random before it learns (Optuna's default)."""
 
 
-class Judge(Protocol):
-    """A pruner whose verdict depends on the scores of the study's trials alone (`optuna_pruning.FoldPruner`)."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in an experiment file."""
-
-    def should_prune(self, number: int, trials: Sequence[ScheduledTrial]) -> bool:
-        """Whether trial `number` is not worth another fold, given all trials by number."""
-
-
 @dataclass(frozen=True)
 class ScheduleRules:
     """The experiment's rules for the order of work.
@@ -130,7 +122,7 @@ class ScheduleRules:
     workers: int = 1
     is_learning: bool = True
     startup: int = STARTUP_TRIALS
-    judge: Judge | None = None
+    judge: FoldPruner | None = None
 
 
 @dataclass(frozen=True)
@@ -243,7 +235,7 @@ def _after_a_fold(view: ScheduleView, known: Reference | None, trial: ScheduledT
     reason = _reason_to_prune(view, known, trial.number, by_fold)
     if reason is None:
         return train
-    value = known.estimate(by_fold) if known is not None else statistics.fmean(trial.scores)
+    value = known.finished.estimate(by_fold) if known is not None else statistics.fmean(trial.scores)
     return FinishTrial(trial.number, "pruned", value, reason)
 
 

@@ -78,7 +78,7 @@ def points_of_study(space: Space, name: str, trials: Sequence[TrialRecord], most
     ranked = sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
     known = distributions(space)
     stored = ({n: stored_choice(v) for n, v in trial.params.items() if n in space} for trial in ranked)
-    points = _distinct((_active(space, each) for each in stored if each and _fits(known, each)), most)
+    points = _distinct((active_values(space, each) for each in stored if each and _fits(known, each)), most)
     if not points:
         raise InputError(
             f"{_PLACE}.study",
@@ -102,7 +102,7 @@ def _by_hand(space: Space, point: Mapping[str, Any], place: str) -> Point:
             )
         if not _is_of_kind(space[name], value) or not _fits(known, {name: value}):
             raise _outside(f"{place}.{name}", space[name], point[name])
-    missing = [name for name in point if name not in _active(space, stored) and _is_decided(space, name, stored)]
+    missing = [name for name in point if name not in active_values(space, stored) and _is_decided(space, name, stored)]
     if missing:
         raise InputError(
             f"{place}.{missing[0]}",
@@ -131,7 +131,7 @@ def _of_texts(space: Space, texts: Mapping[str, str], place: str) -> Point:
         if (value is None and not isinstance(space[name], ChoiceParameter)) or not _fits(known, {name: value}):
             raise _outside(f"{place}: {name}", space[name], text)
         point[name] = value
-    return _active(space, point)
+    return active_values(space, point)
 
 
 def _value(parameter: Parameter, text: str) -> Any:
@@ -154,11 +154,6 @@ def _value(parameter: Parameter, text: str) -> Any:
 
 def _is_number(choice: Any) -> bool:
     return isinstance(choice, int | float) and not isinstance(choice, bool)
-
-
-def _active(space: Space, stored: Mapping[str, Any]) -> Point:
-    """The point without parameters that are inactive in it."""
-    return active_values(space, stored)
 
 
 def _fits(known: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:

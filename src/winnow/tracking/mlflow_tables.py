@@ -8,7 +8,7 @@ client's.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,15 +142,7 @@ def _metric(run_id: str, point: Point) -> dict[str, Any]:
     }
 
 
-def _latest(points: Sequence[Point]) -> Sequence[Point]:
+def _latest(points: Sequence[Point]) -> Iterable[Point]:
     """The newest point of every metric: of the highest step, then the latest time, then the greatest value."""
-    latest: dict[str, Point] = {}
-    for point in points:
-        other = latest.get(point.key)
-        if other is None or _age(point) > _age(other):
-            latest[point.key] = point
-    return tuple(latest.values())
-
-
-def _age(point: Point) -> tuple[int, int, float]:
-    return point.step, point.timestamp_ms, point.value
+    by_age = sorted(points, key=lambda point: (point.step, point.timestamp_ms, point.value))
+    return {point.key: point for point in by_age}.values()

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -70,6 +70,7 @@ Starter = Callable[[Launch, Mapping[str, str], Path], Process]
 """Starts ranks in an environment; what they print before they have logs of their own is appended to the file."""
 
 
+@dataclass(eq=False)
 class Ranks:
     """The ranks of one group; several worlds of them may follow one another.
 
@@ -78,24 +79,17 @@ class Ranks:
         starter: starts the ranks; the default makes each a process of its own.
     """
 
-    def __init__(
-        self,
-        plan: Planner,
-        experiment: Path,
-        logs: Path,
-        environment: Mapping[str, str],
-        nodes: Nodes | None = None,
-        starter: Starter | None = None,
-    ) -> None:
-        self._plan = plan
-        self._experiment = experiment
-        self._logs = logs
-        self._environment = environment
-        self.nodes = nodes or Nodes(count=0)
-        self._starter = starter or start_process
-        self.started_log = logs / "ranks.log"
+    plan: Planner
+    experiment: Path
+    logs: Path
+    environment: Mapping[str, str]
+    nodes: Nodes = field(default_factory=lambda: Nodes(count=0))
+    starter: Starter | None = None
+
+    def __post_init__(self) -> None:
+        self.started_log = self.logs / "ranks.log"
         """What the ranks' launcher prints: imports that fail, rendezvous."""
-        self.first_log = logs / "rank-0.log"
+        self.first_log = self.logs / "rank-0.log"
         self._process: Process | None = None
         self._listener: socket.socket | None = None
         self._connection: socket.socket | None = None
@@ -114,20 +108,20 @@ class Ranks:
     def start(self) -> None:
         """Start a world. Call it from the main thread: the ranks end with the thread that started them."""
         self.stop()
-        clear_errors(self._logs)
+        clear_errors(self.logs)
         channel = self._make_folder() / "channel"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(channel))
         self._listener.listen(1)
-        launch = self._plan(GroupFiles(channel=channel, experiment=self._experiment, logs=self._logs))
+        launch = self.plan(GroupFiles(channel=channel, experiment=self.experiment, logs=self.logs))
         self._out_of_memory_before = out_of_memory_kills()
-        self._process = self._starter(launch, self._environment, self.started_log)
-        self.nodes.start_world(self._experiment.read_text(encoding="utf-8"))
+        self._process = (self.starter or start_process)(launch, self.environment, self.started_log)
+        self.nodes.start_world(self.experiment.read_text(encoding="utf-8"))
 
     def send(self, message: ToRank) -> None:
         """Give rank 0 a job. Raises RanksEndedError."""
         self._is_busy = True
-        self._sizes_before = {log: log.stat().st_size for log in self._logs.glob("*.log")}
+        self._sizes_before = {log: log.stat().st_size for log in self.logs.glob("*.log")}
         self.answer(message)
 
     def answer(self, message: ToRank) -> None:
@@ -183,7 +177,7 @@ class Ranks:
             self._listener.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-            (self._logs / "socket").unlink(missing_ok=True)
+            (self.logs / "socket").unlink(missing_ok=True)
         self._process = self._listener = self._connection = self._folder = None
         self._unread = b""
 
@@ -191,14 +185,14 @@ class Ranks:
         """Wait for the rest of a world that lost a rank, and say what happened to it."""
         assert self._process is not None
         code = _wait(self._process, timeout_s=30.0)
-        found = (guilty_rank(self._logs), self.nodes.guilty_rank(NODES_REPORT_WITHIN_S))
+        found = (guilty_rank(self.logs), self.nodes.guilty_rank(NODES_REPORT_WITHIN_S))
         error: RankError | None = min(filter(None, found), key=lambda error: error.at_ns, default=None)
         is_killed_for_memory = out_of_memory_kills() > self._out_of_memory_before
         self.stop()
-        logs = sorted(self._logs.glob("rank-*.log"), key=lambda path: path.stat().st_mtime)
+        logs = sorted(self.logs.glob("rank-*.log"), key=lambda path: path.stat().st_mtime)
         oldest = logs[0] if logs else self.started_log
         if error is not None:
-            log = oldest if error.rank is None else self._logs / f"rank-{error.rank}.log"
+            log = oldest if error.rank is None else self.logs / f"rank-{error.rank}.log"
             reason = error.reason if error.rank is None else f"rank {error.rank}: {error.reason}"
             fold = None if error.trial is None or error.fold is None else (error.trial, error.fold)
             return RanksEndedError(reason, log, Failed(error.kind, reason, error.detail), fold)
@@ -220,7 +214,7 @@ class Ranks:
 
         The link in the group's logs leads to it, so that the next supervisor can remove what a killed one left.
         """
-        link = self._logs / "socket"
+        link = self.logs / "socket"
         if link.is_symlink():
             shutil.rmtree(link.readlink(), ignore_errors=True)
             link.unlink()

@@ -25,11 +25,11 @@ from winnow.study.leases import Claim, ClaimedJob, FailedFold, Lease, LeaseLostE
 from winnow.study.packing import Packing
 from winnow.study.projector import Projector, keep_in, start_run
 from winnow.study.retry import Retry
-from winnow.study.schedule import Job, RefitTrial, ScheduleView, TrainFolds, WriteReport, next_jobs
+from winnow.study.schedule import ALONE, Job, RefitTrial, ScheduleView, TrainFolds, WriteReport, next_jobs
 from winnow.study.space import decode
 from winnow.study.status import WorkerState, WorkerStatus
 from winnow.study.store import StudyStore
-from winnow.tracking.projection import ENDED_BY, NOT_PACKED
+from winnow.tracking.projection import ENDED_BY, NOT_PACKED, mean_and_spread
 from winnow.tracking.records import FoldRecord, TrialRecord
 from winnow.tracking.tracker import Tracker, TrackingUnavailableError
 from winnow.training import messages
@@ -229,7 +229,7 @@ class Worker:
         except WorldLostError:
             if len(folds) > 1:
                 # One of them may be at fault, which only shows if each trains alone.
-                self._packing = self._packing.off()
+                self._packing = ALONE
             raise
 
     def _take_in(self, answers: tuple[FoldResult, ...], held: Mapping[int, Lease], started_at_ms: int) -> None:
@@ -311,7 +311,10 @@ class Worker:
         with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
             bundle = str(Path(folder, "bundle"))
             outputs = self._retrying(self.store.out_of_fold, trial.number)
-            job = Refit(trial.number, dict(trial.params), _means(trial), bundle, outputs, self.store.name)
+            means: dict[str, float] = {}
+            for name, (mean, spread) in (mean_and_spread(trial.folds) if trial.folds else {}).items():
+                means |= {name: mean, f"{name}.std": spread or 0.0}
+            job = Refit(trial.number, dict(trial.params), means, bundle, outputs, self.store.name)
             answer = self._world.refit(job)
             if isinstance(answer, Failed):
                 _log.warning("refit of trial %d failed: %s", trial.number, answer.reason)
@@ -385,14 +388,3 @@ class Worker:
             waits_for=waits_for,
         )
         self._heartbeat.show(status)
-
-
-def _means(trial: TrialRecord) -> dict[str, float]:
-    """Mean (`f1`) and spread (`f1.std`) of every metric over the folds."""
-    names = trial.folds[0].metrics.keys() if trial.folds else ()
-    means: dict[str, float] = {}
-    for name in names:
-        values = [fold.metrics[name] for fold in trial.folds]
-        means[name] = statistics.fmean(values)
-        means[f"{name}.std"] = statistics.stdev(values) if len(values) > 1 else 0.0
-    return means

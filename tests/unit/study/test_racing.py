@@ -52,7 +52,7 @@ def test_the_better_half_is_asked_too_and_the_larger_probability_counts() -> Non
 def test_a_trial_is_expected_to_end_where_others_ended_that_scored_the_same() -> None:
     known = reference({0: [0.9, 0.5, 0.7], 1: [0.7, 0.3, 0.5], 2: [0.8, 0.4, 0.6]}, "maximize")
     assert known is not None
-    assert known.estimate({1: 0.4}) == pytest.approx(0.6)
+    assert known.finished.estimate({1: 0.4}) == pytest.approx(0.6)
     assert known.estimate({0: 0.6, 2: 0.4}) == pytest.approx(0.4)
 
 

@@ -50,7 +50,7 @@ def ranks(
 
     experiment = folder / "experiment.json"
     experiment.write_text("{}")
-    return Ranks(plan, experiment, folder, {**os.environ, "PET_NNODES": "2"}, nodes)
+    return Ranks(plan, experiment, folder, {**os.environ, "PET_NNODES": "2"}, nodes or Nodes(count=0))
 
 
 def study(folder: Path, do: str, **search: Any) -> StudyStore:

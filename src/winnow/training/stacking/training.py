@@ -319,13 +319,10 @@ class _Run:
 
     def _make_groups(self) -> list[_Group]:
         groups: list[_Group] = []
-        start = 0
-        keys = [self._key(place) for place in range(len(self._members))]
-        for stop in range(1, len(keys) + 1):
-            if stop == len(keys) or keys[stop] != keys[start]:
-                member, steps = self._members[start], len(self._plans[start])
-                groups.append(_Group(member, steps, range(start, stop), self._stack.flat, self._gradients))
-                start = stop
+        for _, alike in itertools.groupby(range(len(self._members)), self._key):
+            first, *others = alike
+            member, steps, models = self._members[first], len(self._plans[first]), range(first, first + 1 + len(others))
+            groups.append(_Group(member, steps, models, self._stack.flat, self._gradients))
         return groups
 
     def _key(self, place: int) -> Hashable:
