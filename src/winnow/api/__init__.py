@@ -102,9 +102,8 @@ if TYPE_CHECKING:
     from winnow.config.experiment import Experiment
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Variable
-    from winnow.data.stage.ingested import Ingested, RawColumn, RawPart
-    from winnow.data.stage.prepared import Inputs, Prepared
     from winnow.data.stage.summary import ColumnSummary, Summary, Suspect
+    from winnow.data.stage.versions import Ingested, Inputs, Prepared, RawColumn, RawPart
     from winnow.data.stage.violations import Violation
     from winnow.finding import Finding
     from winnow.model_query.ranking import Demand, Miss, Selection
@@ -196,8 +195,7 @@ _LATE = {
         "orchestrators.evaluate": "Comparison Evaluation MeasuredMetric RowSlice",
         "orchestrators.inference": "Inference",
         "orchestrators.ingest": "Ingestion",
-        "data.stage.ingested": "Ingested RawColumn RawPart",
-        "data.stage.prepared": "Inputs Prepared",
+        "data.stage.versions": "Ingested Inputs Prepared RawColumn RawPart",
         "orchestrators.prepare": "Preparation",
         "orchestrators.new_project": "NewProject",
         "orchestrators.pages": "TrackingPages",

@@ -15,10 +15,8 @@ from winnow.config.experiment import DataConfig, Engine, Experiment, ReadConfig
 from winnow.config.functions import DVC, FEAST, PREPARED
 from winnow.config.next_command import next_command, next_flag
 from winnow.config.settings import Settings
-from winnow.data.stage.ingested import Ingested, raw_folder
 from winnow.data.stage.instructions import read_instructions
-from winnow.data.stage.prepared import Prepared, prepared_folder
-from winnow.data.stage.versions import current_version, described
+from winnow.data.stage.versions import Ingested, Prepared, current_version, described, prepared_folder, raw_folder
 from winnow.orchestrators.dvc import resolve_dvc, restore
 from winnow.orchestrators.opened_study import find_study
 from winnow.tracking.projection import DATA_SOURCE

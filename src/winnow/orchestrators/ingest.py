@@ -23,13 +23,23 @@ from winnow.config.experiment import Experiment, RawConfig
 from winnow.config.functions import DVC
 from winnow.config.next_command import next_command
 from winnow.data.sql import is_database, query_parts
-from winnow.data.stage.ingested import Ingested, RawColumn, RawPart, raw_folder
 from winnow.data.stage.parts import all_rows_are_there, give_one_schema, link_part, read_tables, write_parts
 from winnow.data.stage.raw_files import read_batches
 from winnow.data.stage.read_ahead import read_ahead
 from winnow.data.stage.row_digest import RowDigest, digest_of_rows
 from winnow.data.stage.schema import read_schema
-from winnow.data.stage.versions import Users, current_version, describe, drafting, no_users, publish
+from winnow.data.stage.versions import (
+    Ingested,
+    RawColumn,
+    RawPart,
+    Users,
+    current_version,
+    describe,
+    drafting,
+    no_users,
+    publish,
+    raw_folder,
+)
 from winnow.data.table_files import TableFile, list_files, local_files
 from winnow.data.tables import with_environment
 from winnow.data.urls import download, mark_of

@@ -22,13 +22,23 @@ from winnow.config.next_command import next_command
 from winnow.data.stage.engines import duckdb_engine, polars_engine, spark_engine
 from winnow.data.stage.engines.recipe import Engine, Recipe
 from winnow.data.stage.finish import FILE, split_rows, write_sorted
-from winnow.data.stage.ingested import is_known_valid, keep_valid
 from winnow.data.stage.instructions import Instructions, read_instructions
-from winnow.data.stage.prepared import Inputs, Prepared, prepared_folder
 from winnow.data.stage.raw_table import MEMORY_MIB, open_raw
 from winnow.data.stage.rows import RAW_PLACE, open_rows, refuse_names_of_another_case
 from winnow.data.stage.schema import TableSchema, digest_of_schema, read_schema
-from winnow.data.stage.versions import Users, current_version, describe, drafting, no_users, publish
+from winnow.data.stage.versions import (
+    Inputs,
+    Prepared,
+    Users,
+    current_version,
+    describe,
+    drafting,
+    is_known_valid,
+    keep_valid,
+    no_users,
+    prepared_folder,
+    publish,
+)
 from winnow.data.stage.violations import find_violations, literal, refuse_violations
 from winnow.orchestrators.ingest import ingested_version
 from winnow.tracking.run_context import run_context, shown_context

@@ -14,11 +14,10 @@ from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.functions import DVC
 from winnow.config.next_command import next_command, next_flag
 from winnow.data.stage.infer import infer_schema
-from winnow.data.stage.ingested import Ingested, is_known_valid, keep_valid, raw_folder
 from winnow.data.stage.rows import open_rows
 from winnow.data.stage.schema import ColumnSchema, TableSchema, digest_of_schema, read_schema, schema_text
 from winnow.data.stage.summary import Summary, summarize
-from winnow.data.stage.versions import current_version
+from winnow.data.stage.versions import Ingested, current_version, is_known_valid, keep_valid, raw_folder
 from winnow.data.stage.violations import Violation, find_violations, type_columns
 from winnow.orchestrators.dvc import fetch
 from winnow.orchestrators.ingest import ingested_version

@@ -13,9 +13,7 @@ from tests.unit.orchestrators.test_prepare import ROWS, SCHEMA, shop
 from tests.unit.study.studies import experiment, sweep, url
 from tests.unit.tracking import made_up
 from winnow.cli import winnow
-from winnow.data.stage.ingested import raw_folder
-from winnow.data.stage.prepared import Prepared, prepared_folder
-from winnow.data.stage.versions import current_version
+from winnow.data.stage.versions import Prepared, current_version, prepared_folder, raw_folder
 from winnow.orchestrators.data_users import users_of
 from winnow.study.database import Database
 from winnow.study.store import StudyStore

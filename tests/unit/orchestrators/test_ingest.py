@@ -22,9 +22,8 @@ from winnow.cli import winnow
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.data.sources import load_data
-from winnow.data.stage.ingested import Ingested, RawColumn, raw_folder
 from winnow.data.stage.row_digest import digest_of_rows
-from winnow.data.stage.versions import current_version
+from winnow.data.stage.versions import Ingested, RawColumn, current_version, raw_folder
 from winnow.orchestrators.ingest import Ingestion, ingest
 
 SEARCH = {"space": {"lr": {"float": [0.1, 0.2]}}, "trials": 1, "metric": {"name": "f1"}}

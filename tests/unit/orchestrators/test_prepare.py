@@ -16,9 +16,7 @@ from winnow.cli import winnow
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, Engine, Experiment
 from winnow.config.settings import Settings
-from winnow.data.stage.ingested import RawColumn, raw_folder
-from winnow.data.stage.prepared import Prepared, prepared_folder
-from winnow.data.stage.versions import current_version
+from winnow.data.stage.versions import Prepared, RawColumn, current_version, prepared_folder, raw_folder
 from winnow.data.tables import read_table
 from winnow.orchestrators.data_source import resolve_source
 from winnow.orchestrators.ingest import ingest

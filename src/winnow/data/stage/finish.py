@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,9 +18,9 @@ from winnow.config.errors import InputError
 from winnow.config.nearest import did_you_mean
 from winnow.data.stage.canonical import canonical
 from winnow.data.stage.engines.duckdb_engine import wrong_query
-from winnow.data.stage.ingested import RawColumn
 from winnow.data.stage.read_ahead import read_ahead
 from winnow.data.stage.row_digest import digest_of_rows
+from winnow.data.stage.versions import RawColumn, Rows
 from winnow.data.stage.violations import literal, quoted, types_of
 from winnow.data.table_files import HIDDEN
 from winnow.data.tables import NO_PARTITION
@@ -32,21 +31,6 @@ if TYPE_CHECKING:
 FILE = "part-00000.parquet"
 SHOWN = 3
 MOST_PARTITIONS = 10_000
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a version.
-
-    Attributes:
-        digest: sha256 of names, types and rows in their order.
-        rows: how many.
-        columns: in their order.
-    """
-
-    digest: str
-    rows: int
-    columns: tuple[RawColumn, ...]
 
 
 def write_sorted(

@@ -14,7 +14,7 @@ from winnow.config.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from winnow.data.stage.ingested import Ingested
+    from winnow.data.stage.versions import Ingested
 
 PLACE = "data.source"
 

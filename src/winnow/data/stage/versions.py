@@ -1,7 +1,8 @@
-"""Folders of versions: one for each version, and the file `current` that names the one in use.
+"""Folders of versions: one for each version of an experiment's rows, and the file `current` that names the one in use.
 
-A version is written beside the others as a draft and becomes current in one step, so that a call that fails or is
-killed changes nothing. Only one call writes at a time.
+`HOME/data/NAME/raw/VERSION/` holds what `winnow ingest` has made of raw data, and `…/prepared/VERSION/` what
+`winnow prepare` has made of those. A version is written beside the others as a draft and becomes current in one step,
+so that a call that fails or is killed changes nothing. Only one call writes at a time.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,27 +22,143 @@ from winnow.config.file_lock import locked
 POINTER, DRAFT = "current", ".draft"
 KEPT = 3
 """How many versions stay in any case, the current one included."""
+_VALID = "valid"
+"""The file with the digest of the schema that the rows of a version were last found to fit."""
 
 
-class Version(Protocol):
-    """What describes a version.
+@dataclass(frozen=True)
+class RawColumn:
+    """A column.
 
     Attributes:
-        DESCRIPTION: the name of the file with the description.
-        digest: sha256 of the rows. The folder is named by its first digits.
-        files: the files of the version, as paths in its folder.
+        type: its type in Arrow's words: `string`, `int64`, `timestamp[us]`, …
     """
 
-    DESCRIPTION: ClassVar[str]
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class RawPart:
+    """A Parquet file of a version, and where its rows come from.
+
+    Attributes:
+        source: the file, URL or database.
+        mark: changes when the source does; None where the source has no such thing.
+        file: the part's name in the folder of the version.
+        rows: how many rows it holds.
+    """
+
+    source: str
+    mark: str | None
+    file: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What identifies rows. `digest` is the sha256 of names, types and rows in their order."""
+
+    digest: str
+    rows: int
+    columns: tuple[RawColumn, ...]
 
     @property
-    def digest(self) -> str: ...
+    def version(self) -> str:
+        """The name of its folder."""
+        return self.digest[:12]
+
+
+@dataclass(frozen=True)
+class Ingested(Rows):
+    """A version of the raw data.
+
+    Attributes:
+        digest: sha256 of names, types and rows in their order; how the rows are split into parts does not matter.
+        rows: how many rows all parts hold.
+        columns: in the order of every part.
+        parts: in the order of the rows.
+        raw: the section `data.raw` that it was read by.
+        watermark: of a database that is read by a column, the last row's value as text.
+        dtypes: what the schema file, if there is one, says that the values of columns are, by name.
+        lineage: tags that say which versions of DVC the sources are.
+        made_by: the tags of MLFLOW_RUN_CONTEXT as a clause, such as a DAG run's name; empty where there were none.
+    """
+
+    DESCRIPTION: ClassVar[str] = "ingested.json"
+
+    parts: tuple[RawPart, ...]
+    raw: dict[str, Any]
+    watermark: str | None = None
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    lineage: Mapping[str, str] = field(default_factory=dict)
+    made_by: str = ""
 
     @property
-    def files(self) -> tuple[str, ...]: ...
+    def files(self) -> tuple[str, ...]:
+        """Its Parquet files, as paths in its folder, in the order of the rows."""
+        return tuple(part.file for part in self.parts)
 
 
-V = TypeVar("V", bound=Version)
+@dataclass(frozen=True)
+class Inputs:
+    """What the rows of a version are made from: the same inputs make the same rows.
+
+    Attributes:
+        raw: the version of the raw data.
+        schema: sha256 of the schema that gave the raw columns their types, and of the texts that are missing values.
+        recipe: sha256 of the query or the function's files, of the order, the partitions and `prepare.schema`.
+        engine: its name and version, such as `duckdb 2.0.1`.
+    """
+
+    raw: str
+    schema: str
+    recipe: str
+    engine: str
+
+
+@dataclass(frozen=True)
+class Prepared(Rows):
+    """A version of the prepared rows.
+
+    Attributes:
+        digest: sha256 of names, types and rows in their order.
+        rows: how many.
+        columns: in their order; those that split the rows are the folders' names in the files.
+        files: as paths in the folder of the version, in the order of the rows.
+        inputs: what they are made from.
+        made_by: as of `Ingested`.
+    """
+
+    DESCRIPTION: ClassVar[str] = "prepared.json"
+
+    files: tuple[str, ...]
+    inputs: Inputs
+    made_by: str = ""
+
+
+V = TypeVar("V", Ingested, Prepared)
+
+
+def raw_folder(home: Path, name: str) -> Path:
+    """The folder with the versions of an experiment's raw data."""
+    return home / "data" / name / "raw"
+
+
+def prepared_folder(home: Path, name: str) -> Path:
+    """The folder with the versions of an experiment's prepared rows."""
+    return home / "data" / name / "prepared"
+
+
+def is_known_valid(version: Path, schema: str) -> bool:
+    """Whether the rows of a version were found to fit the schema with this digest."""
+    file = version / _VALID
+    return file.is_file() and file.read_text(encoding="utf-8").strip() == schema
+
+
+def keep_valid(version: Path, schema: str) -> None:
+    """Keep that the rows of a version fit the schema with this digest."""
+    replace_text(version / _VALID, f"{schema}\n")
 
 
 def current_version(folder: Path, kind: type[V]) -> tuple[Path, V] | None:
@@ -100,10 +218,10 @@ def no_users(_: Sequence[Path]) -> Mapping[str, str]:
     return {}
 
 
-def publish(draft: Path, found: Version, users: Users = no_users) -> Published:
+def publish(draft: Path, found: Ingested | Prepared, users: Users = no_users) -> Published:
     """Make a draft the current version, and remove all but the newest ones and those that are used."""
     describe(draft, found)
-    version = draft.parent / version_name(found)
+    version = draft.parent / found.version
     if version.exists():  # of rows that came back
         shutil.rmtree(version)
     draft.rename(version)
@@ -128,11 +246,6 @@ def remove_unused(old: Sequence[Path], users: Users) -> tuple[str, ...]:
     return tuple(f"older version {name} stays: {in_use[name]}" for name in sorted(in_use))
 
 
-def describe(version: Path, found: Version) -> None:
+def describe(version: Path, found: Ingested | Prepared) -> None:
     """Write or replace the description of a version."""
     replace_bytes(version / found.DESCRIPTION, msgspec.json.format(msgspec.json.encode(found)))
-
-
-def version_name(found: Version) -> str:
-    """The name of a version's folder."""
-    return found.digest[:12]
