@@ -16,7 +16,7 @@ import duckdb
 import pytest
 
 from tests.tools import installed
-from winnow.data.stage.engines.recipe import Recipe
+from winnow.data.stage.engines import Recipe
 
 ROWS = """
 SELECT i AS id, CASE WHEN i % 11 = 0 THEN NULL ELSE lpad(CAST(i % 7 AS VARCHAR), 3, '0') END AS code,

@@ -21,7 +21,7 @@ import pytest
 from tests.spark.conftest import Standalone
 from tests.unit.test_weather_experiment import assert_agrees
 from winnow.config.errors import InputError
-from winnow.data.stage.engines.recipe import Recipe
+from winnow.data.stage.engines import Recipe
 from winnow.data.stage.engines.spark_engine import run, version
 
 pytestmark = pytest.mark.spark

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from winnow.config.experiment import ReadConfig
+from winnow.data.columnar import record_batches
 from winnow.data.csv_file import csv_parts, decompressed
 from winnow.data.names import refuse_double_names
 from winnow.data.table_files import TableFile, list_files, opened
@@ -44,7 +45,6 @@ def batches_of(
 def _of_arrow(stream: IO[bytes], kind: str | None, file: TableFile, at_once: int) -> Iterator[pd.DataFrame]:
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     # Whole numbers and booleans beside missing values stay what they are.
     kinds = {
@@ -54,26 +54,9 @@ def _of_arrow(stream: IO[bytes], kind: str | None, file: TableFile, at_once: int
         pa.int64(): pd.Int64Dtype(),
         pa.bool_(): pd.BooleanDtype(),
     }
-    batches: Any
-    if kind == "parquet":
-        opened = pq.ParquetFile(stream)
-        schema, batches = opened.schema_arrow, opened.iter_batches(batch_size=at_once)
-    else:
-        schema, batches = _arrow_batches(stream)
+    schema, batches = record_batches(stream, kind, at_once)
     refuse_double_names(schema.names, file.name)
     for batch in batches:
         for start in range(0, batch.num_rows, at_once):
             frame = batch.slice(start, at_once).to_pandas(types_mapper=kinds.get)
             yield frame.reset_index(drop=all(name is None for name in frame.index.names)).rename(columns=str)
-
-
-def _arrow_batches(stream: IO[bytes]) -> tuple[Any, Iterator[Any]]:
-    import pyarrow as pa
-
-    is_file = stream.read(6) == b"ARROW1"
-    stream.seek(0)
-    if not is_file:
-        opened = pa.ipc.open_stream(stream)
-        return opened.schema, iter(opened)
-    opened = pa.ipc.open_file(stream)
-    return opened.schema, (opened.get_batch(index) for index in range(opened.num_record_batches))

@@ -25,8 +25,7 @@ from winnow.config.next_command import next_command
 from winnow.data.sql import is_database, query_parts
 from winnow.data.stage.parts import all_rows_are_there, give_one_schema, link_part, read_tables, write_parts
 from winnow.data.stage.raw_files import read_batches
-from winnow.data.stage.read_ahead import read_ahead
-from winnow.data.stage.row_digest import RowDigest, digest_of_rows
+from winnow.data.stage.row_digest import RowDigest, digest_of_rows, read_ahead
 from winnow.data.stage.schema import read_schema
 from winnow.data.stage.versions import (
     Ingested,

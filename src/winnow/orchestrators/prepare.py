@@ -19,12 +19,10 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Engine as EngineName
 from winnow.config.experiment import Experiment, PrepareConfig
 from winnow.config.next_command import next_command
-from winnow.data.stage.engines import duckdb_engine, polars_engine, spark_engine
-from winnow.data.stage.engines.recipe import Engine, Recipe
+from winnow.data.stage.engines import Engine, Recipe, duckdb_engine, polars_engine, spark_engine
 from winnow.data.stage.finish import FILE, split_rows, write_sorted
 from winnow.data.stage.instructions import Instructions, read_instructions
-from winnow.data.stage.raw_table import MEMORY_MIB, open_raw
-from winnow.data.stage.rows import RAW_PLACE, open_rows, refuse_names_of_another_case
+from winnow.data.stage.rows import MEMORY_MIB, RAW_PLACE, open_raw, open_rows, refuse_names_of_another_case
 from winnow.data.stage.schema import TableSchema, digest_of_schema, read_schema
 from winnow.data.stage.versions import (
     Inputs,

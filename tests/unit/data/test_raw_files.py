@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from winnow.config.errors import InputError
 from winnow.config.experiment import RawReadConfig
 from winnow.data.csv_file import checked_csv
+from winnow.data.stage.csv_rows import WatchedBytes
 from winnow.data.stage.raw_files import read_batches
-from winnow.data.stage.watched_bytes import WatchedBytes
 from winnow.data.table_files import TableFile
 
 READ = RawReadConfig(delimiter=",", missing=("?",))

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.data.stage.engines.java import check_java
-from winnow.data.stage.engines.spark_engine import version
-from winnow.data.stage.engines.spark_master import SparkMaster
+from winnow.data.stage.engines.spark_engine import SparkMaster, check_java, version
 
 
 def _java(folder: Path, version: str) -> dict[str, str]:
@@ -26,19 +24,19 @@ def test_a_machine_without_java_is_told_the_package(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"Java 17 or newer, which Spark runs on, found none on the PATH.*17"
     ) as refused:
-        check_java({"PATH": str(tmp_path)}, "the engine spark")
+        check_java({"PATH": str(tmp_path)})
 
     assert refused.value.place == "the engine spark"
 
 
 def test_an_old_java_is_refused_with_its_version(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"bin/java, which is Java 8\. "):
-        check_java(_java(tmp_path, "1.8.0_452"), "the engine spark")
+        check_java(_java(tmp_path, "1.8.0_452"))
 
 
 @pytest.mark.parametrize("said", ["17.0.15", "21", "25-ea"])
 def test_a_newer_java_passes(said: str, tmp_path: Path) -> None:
-    check_java(_java(tmp_path, said), "the engine spark")
+    check_java(_java(tmp_path, said))
 
 
 def test_an_engine_that_is_not_installed_names_both_ways_to_install_it(tmp_path: Path) -> None:

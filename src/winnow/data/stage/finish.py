@@ -16,10 +16,9 @@ import duckdb
 
 from winnow.config.errors import InputError
 from winnow.config.nearest import did_you_mean
-from winnow.data.stage.canonical import canonical
 from winnow.data.stage.engines.duckdb_engine import wrong_query
-from winnow.data.stage.read_ahead import read_ahead
-from winnow.data.stage.row_digest import digest_of_rows
+from winnow.data.stage.row_digest import digest_of_rows, read_ahead
+from winnow.data.stage.rows import canonical
 from winnow.data.stage.versions import RawColumn, Rows
 from winnow.data.stage.violations import literal, quoted, types_of
 from winnow.data.table_files import HIDDEN

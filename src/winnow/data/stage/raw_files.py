@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError
+from winnow.data.columnar import record_batches
 from winnow.data.csv_file import decompressed
 from winnow.data.names import refuse_double_names
 from winnow.data.stage.csv_rows import csv_batches
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from winnow.config.experiment import RawReadConfig
-
-ROWS_AT_ONCE = 2**16
 
 
 def read_batches(file: TableFile, read: RawReadConfig, shown: str) -> Iterator[pa.RecordBatch]:
@@ -38,7 +37,8 @@ def read_batches(file: TableFile, read: RawReadConfig, shown: str) -> Iterator[p
         if kind == "csv":
             batches = csv_batches(content, shown, read)
         else:
-            batches = _parquet(content) if kind == "parquet" else _arrow(content)
+            found, rows = record_batches(content, kind)
+            batches = itertools.chain([_empty(found)], rows)
         for batch in batches:
             if schema is None:
                 refuse_double_names([*batch.schema.names, *(name for name, _ in file.partition)], shown)
@@ -48,29 +48,6 @@ def read_batches(file: TableFile, read: RawReadConfig, shown: str) -> Iterator[p
                 text = None if value == NO_PARTITION else value
                 table = table.append_column(name, pa.array([text] * len(table), pa.string()))
             yield table.combine_chunks().to_batches()[0] if len(table) else _empty(table.schema)
-
-
-def _parquet(content: IO[bytes]) -> Iterator[pa.RecordBatch]:
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(content)
-    yield _empty(file.schema_arrow)
-    yield from file.iter_batches(ROWS_AT_ONCE)
-
-
-def _arrow(content: IO[bytes]) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
-
-    is_file = content.read(6) == b"ARROW1"
-    content.seek(0)
-    if not is_file:
-        stream = pa.ipc.open_stream(content)
-        yield from itertools.chain([_empty(stream.schema)], stream)
-        return
-    file = pa.ipc.open_file(content)
-    yield _empty(file.schema)
-    for index in range(file.num_record_batches):
-        yield file.get_batch(index)
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

@@ -1,16 +1,17 @@
-"""The digest of the rows of a table that comes in batches, whatever their sizes."""
+"""The digest of the rows of a table that comes in batches, whatever their sizes, while others compute the next ones."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
-
-from winnow.data.stage.read_ahead import read_ahead
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+T = TypeVar("T")
 
 
 class RowDigest:
@@ -24,7 +25,6 @@ class RowDigest:
     """
 
     def __init__(self) -> None:
-        """Nothing has passed yet."""
         self.rows = 0
         self.schemas: list[pa.Schema] = []
         self._hashes: dict[str, Any] = {}
@@ -51,6 +51,19 @@ def digest_of_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> tupl
     for batch in read_ahead(batches):
         digest.add(batch)
     return digest.hexdigest(schema), digest.rows
+
+
+def read_ahead(items: Iterable[T]) -> Iterator[T]:
+    """The items, none of which is None; a thread computes the next one while the one before is used.
+
+    An exception is raised in its place, and the thread ends with the iterator.
+    """
+    iterator = iter(items)
+    with ThreadPoolExecutor(1, "winnow-read-ahead") as thread:
+        coming = thread.submit(next, iterator, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, iterator, None)
+            yield item
 
 
 def _contents(array: Any, path: str) -> Iterator[tuple[str, Any]]:

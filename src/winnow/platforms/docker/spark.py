@@ -16,7 +16,7 @@ from pathlib import Path
 
 from winnow.config.atomic_write import replace_text
 from winnow.config.clock import Clock
-from winnow.data.stage.engines.spark_master import stack_conf
+from winnow.data.stage.engines.spark_engine import stack_conf
 from winnow.platforms.docker.build import BuildPlan, build, source_folder
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.compose_project import ADDRESS, ComposeProject

@@ -8,8 +8,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow.data.stage.row_blocks import row_blocks
-from winnow.data.stage.watched_bytes import WatchedBytes
+from winnow.data.stage.csv_rows import WatchedBytes, row_blocks
 
 TEXTS = st.text(st.sampled_from('ab,"\n é'), max_size=6)
 

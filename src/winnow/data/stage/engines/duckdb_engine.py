@@ -5,8 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from winnow.config.errors import InputError
-from winnow.config.functions import line_in, load_function
-from winnow.data.stage.engines.recipe import Recipe
+from winnow.data.stage.engines import Recipe, answer_of
 
 VERSION: str = duckdb.__version__
 _CREATE = "CREATE TEMP VIEW result AS "
@@ -19,42 +18,21 @@ def create_result(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None
         InputError: the query is no query over the columns of `raw`, or the function is missing, fails or returns
             anything else than a relation.
     """
-    if recipe.sql is not None:
-        _create(connection, recipe.sql, recipe.place)
-        return
-    assert recipe.function is not None, "there is a query or a function"
-    function = load_function(recipe.function, recipe.place)
     try:
-        result = function(connection.view("raw"))
-        if isinstance(result, duckdb.DuckDBPyRelation):
-            result.create_view("result")
+        if recipe.sql is None:
+            remedy = "Return what the relation's methods return, or `relation.query(…)`."
+            kind = duckdb.DuckDBPyRelation
+            answer_of(recipe, connection.view("raw"), kind, "a relation of DuckDB", remedy).create_view("result")
             return
-    except Exception as error:
-        raise InputError(
-            recipe.place,
-            expected=f"a relation of DuckDB from {recipe.function}",
-            found=f"{type(error).__name__}: {error}{line_in(None, error)}",
-            remedy="Correct the function.",
-        ) from error
-    raise InputError(
-        recipe.place,
-        expected=f"a relation of DuckDB from {recipe.function}",
-        found=f"a value of type {type(result).__name__}",
-        remedy="Return what the relation's methods return, or `relation.query(…)`.",
-    )
-
-
-def _create(connection: duckdb.DuckDBPyConnection, sql: str, place: str) -> None:
-    try:
-        statements = connection.extract_statements(sql)
+        statements = connection.extract_statements(recipe.sql)
         if len(statements) == 1 and statements[0].type == duckdb.StatementType.SELECT:
-            connection.execute(_CREATE + sql)
+            connection.execute(_CREATE + recipe.sql)
             return
     except duckdb.Error as error:
-        raise wrong_query(error, place) from error
+        raise wrong_query(error, recipe.place) from error
     kinds = ", ".join(str(each.type).rpartition(".")[2] for each in statements)
     remedy = "Write one SELECT; use WITH for steps before it."
-    raise InputError(place, expected="one query over the table `raw`", found=kinds or "nothing", remedy=remedy)
+    raise InputError(recipe.place, expected="one query over the table `raw`", found=kinds or "nothing", remedy=remedy)
 
 
 def wrong_query(error: duckdb.Error, place: str) -> InputError:

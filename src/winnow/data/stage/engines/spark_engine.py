@@ -9,18 +9,20 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from winnow.config.errors import InputError
 from winnow.config.tools import tool_folder, tool_python
-from winnow.data.stage.engines.java import check_java
-from winnow.data.stage.engines.recipe import Recipe
-from winnow.data.stage.engines.spark_master import CONF_DIR, SparkMaster, silent, stack_conf
+from winnow.data.stage.engines import Recipe
 
 JOB = Path(__file__).with_name("spark_job.py")
 TIMEOUT_S = 60
@@ -32,6 +34,92 @@ LOG_LINES = 10
 STDERR = 2
 LOCAL_IP = "SPARK_LOCAL_IP"
 LOCAL_DIR = "spark"
+OLDEST_JAVA = 17
+"""The oldest one that Spark 4 runs on: https://spark.apache.org/docs/latest/#downloading"""
+JAVA_S, CONNECT_S = 30.0, 5.0
+_JAVA_VERSION = re.compile(r'version "(?:1\.)?([0-9]+)')
+VARIABLE = "SPARK_MASTER"
+ALL_CORES = "local[*]"
+CONF_DIR = "SPARK_CONF_DIR"
+"""Spark's own variable: the folder with `spark-defaults.conf`."""
+_LOCAL = re.compile(r"local(\[(\*|[1-9][0-9]*)(,\s*[1-9][0-9]*)?\])?")
+_STANDALONE = re.compile(r"spark://([^:/,@?#]+:[0-9]{1,5})(,[^:/,@?#]+:[0-9]{1,5})*")
+_KUBERNETES = re.compile(r"k8s://(https?://)?[^:/]+(:[0-9]{1,5})?")
+
+
+@dataclass(frozen=True)
+class SparkMaster:
+    """A master that a session is opened with. Spark runs in the job's process, there, or in the pods of a cluster."""
+
+    address: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> SparkMaster:
+        """The master that SPARK_MASTER names; by default all cores of this machine.
+
+        Raises:
+            InputError: it has another form.
+        """
+        address = environment.get(VARIABLE) or ALL_CORES
+        if not any(form.fullmatch(address) for form in (_LOCAL, _STANDALONE, _KUBERNETES)):
+            raise InputError(
+                VARIABLE,
+                expected="local[*], local[CORES], spark://HOST:PORT or k8s://https://HOST:PORT",
+                found=f"'{address}'",
+                remedy="Correct it.",
+            )
+        return cls(address)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the job's own process computes."""
+        return _LOCAL.fullmatch(self.address) is not None
+
+    @property
+    def places(self) -> tuple[tuple[str, int], ...]:
+        """Hosts and ports that answer; none for a local one."""
+        if self.is_local:
+            return ()
+        _, _, rest = self.address.rpartition("://")
+        default = 80 if "http://" in self.address else 443
+        found = (each.partition(":") for each in rest.split(","))
+        return tuple((host, int(port or default)) for host, _, port in found)
+
+    def check(self) -> None:
+        """Raises InputError where none of its addresses takes a connection."""
+        reasons = []
+        for place in self.places:
+            try:
+                socket.create_connection(place, timeout=CONNECT_S).close()
+                return
+            except (OSError, OverflowError) as error:
+                reasons.append(f"{(getattr(error, 'strerror', None) or str(error)).lower()} at {place[0]}:{place[1]}")
+        if reasons:
+            raise silent(self, "; ".join(reasons))
+
+    @property
+    def own_address(self) -> str:
+        """The address of this machine at which the master's side reaches it."""
+        if self.is_local:
+            return "127.0.0.1"
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sent:
+            sent.connect(self.places[0])  # sends nothing
+            return str(sent.getsockname()[0])
+
+
+def silent(master: SparkMaster, found: str) -> InputError:
+    """The error for a master that does not answer."""
+    return InputError(
+        VARIABLE,
+        expected=f"a master that answers at {master.address}",
+        found=found,
+        remedy="Start it, correct the address, or leave SPARK_MASTER out to compute on this machine.",
+    )
+
+
+def stack_conf(home: Path) -> Path:
+    """The folder of the configuration with which sessions open the master that `winnow spark-init` starts."""
+    return home / "spark" / "conf"
 
 
 def version(home: Path, environment: Mapping[str, str]) -> str:
@@ -71,7 +159,7 @@ def run(recipe: Recipe, timeout_s: int = TIMEOUT_S) -> None:
             the query or function fails, or the process was killed.
     """
     interpreter, master = python(recipe.home, recipe.environment), SparkMaster.from_environment(recipe.environment)
-    check_java(recipe.environment, PLACE)
+    check_java(recipe.environment)
     master.check()
     (recipe.temporary / LOCAL_DIR).mkdir(parents=True, exist_ok=True)
     log = recipe.temporary / "spark.log"
@@ -184,6 +272,34 @@ def _refusal(recipe: Recipe, master: SparkMaster, kind: str, text: str) -> Input
         )
     what = "a query that Spark can run" if recipe.function is None else "a function that returns a table"
     return InputError(recipe.place, expected=what, found=f"'{text}'", remedy="Correct it; nothing was changed.")
+
+
+def check_java(environment: Mapping[str, str]) -> None:
+    """Raise InputError unless there is a Java that is new enough, in JAVA_HOME or on the PATH."""
+    home = environment.get("JAVA_HOME")
+    java = shutil.which(str(Path(home) / "bin" / "java") if home else "java", path=environment.get("PATH", ""))
+    if java is None:
+        raise _other_java(f"none in JAVA_HOME={home}" if home else "none on the PATH")
+    try:
+        done = subprocess.run(
+            [java, "-version"],
+            env=dict(environment),
+            capture_output=True,
+            text=True,
+            timeout=JAVA_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _other_java(f"{java}, which does not start ({error})") from error
+    version = _JAVA_VERSION.search(done.stderr + done.stdout)
+    if version is None or int(version[1]) < OLDEST_JAVA:
+        raise _other_java(f"{java}, " + (f"which is Java {version[1]}" if version else "which is none"))
+
+
+def _other_java(found: str) -> InputError:
+    package = "`brew install openjdk@17`" if sys.platform == "darwin" else "`apt-get install openjdk-17-jre-headless`"
+    remedy = f"Install one, on this machine with {package}, or name another by JAVA_HOME."
+    return InputError(PLACE, expected=f"Java {OLDEST_JAVA} or newer, which Spark runs on", found=found, remedy=remedy)
 
 
 def _killed(found: str) -> InputError:
