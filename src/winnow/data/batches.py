@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 from winnow.config.experiment import ReadConfig
 from winnow.data.columnar import record_batches
 from winnow.data.csv_file import csv_parts, decompressed
-from winnow.data.names import refuse_double_names
+from winnow.data.refusals import refuse_double_names
 from winnow.data.table_files import TableFile, list_files, opened
 from winnow.data.tables import joined
 

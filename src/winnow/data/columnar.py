@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
-from winnow.data.names import refuse_double_names
+from winnow.data.refusals import refuse_double_names
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,13 +42,6 @@ MOSTLY = 0.5
 """From this share of numbers, or of dates, on, another text is taken for a mistake and not for a category."""
 ANY_DATE = re.compile(r"\s*([0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{4})(?![0-9])")
 """Dates in ISO 8601 and in other forms, which are refused: 03/04/2026 is in March or in April."""
-
-
-@dataclass(frozen=True)
-class _Unusable:
-    """Why a column cannot be used as it is."""
-
-    reason: str
 
 
 def recognize(
@@ -80,9 +72,9 @@ def recognize(
             continue
         found = _recognized(name, values, present, source)
         if isinstance(found, Column) and found.kind == "number" and _identifies(present, values, time):
-            found = _Unusable("a different whole number in nearly every row")
-        if isinstance(found, _Unusable):
-            unusable[name] = found.reason
+            found = "a different whole number in nearly every row"
+        if isinstance(found, str):
+            unusable[name] = found
         else:
             columns.append(found)
     if unusable:
@@ -112,7 +104,8 @@ def moments_in(column: Any) -> NDArray[np.datetime64]:
     return moments
 
 
-def _recognized(name: str, values: Any, present: Any, source: str) -> Column | _Unusable:
+def _recognized(name: str, values: Any, present: Any, source: str) -> Column | str:
+    """What a column holds, or why it cannot be used as it is."""
     import pandas as pd
 
     types, dtype = pd.api.types, values.dtype
@@ -121,16 +114,14 @@ def _recognized(name: str, values: Any, present: Any, source: str) -> Column | _
     if types.is_bool_dtype(dtype):
         return Column(name, "boolean", "boolean")
     if types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype):
-        is_long = types.is_integer_dtype(dtype)
-        return Column(name, "number", "long" if is_long else "double")
+        return _number(name, types.is_integer_dtype(dtype))
     if types.is_datetime64_any_dtype(dtype):
         moments = moments_in(present)
         return Column(name, "date", "date" if (moments == moments.astype("datetime64[D]")).all() else "datetime")
     distinct = _distinct(present)
     kinds = {_kind_of(value) for value in distinct}
     if kinds == {"number"}:
-        is_long = all(isinstance(value, int | np.integer) for value in distinct)
-        return Column(name, "number", "long" if is_long else "double")
+        return _number(name, all(isinstance(value, int | np.integer) for value in distinct))
     if kinds == {"boolean"}:
         return Column(name, "boolean", "boolean")
     if kinds == {"date"}:
@@ -157,11 +148,10 @@ def _distinct(present: Any) -> list[Any]:
         return present.tolist()  # type: ignore[no-any-return]
 
 
-def _of_texts(name: str, texts: list[str], values: Any, rows: int, source: str) -> Column | _Unusable:
+def _of_texts(name: str, texts: list[str], values: Any, rows: int, source: str) -> Column | str:
     numbers = [text for text in texts if is_number(text)]
     if len(numbers) == len(texts):
-        is_long = all(is_whole(text) for text in texts)
-        return Column(name, "number", "long" if is_long else "double")
+        return _number(name, all(is_whole(text) for text in texts))
     if all(text.strip().lower() in ("true", "false") for text in texts):
         return Column(name, "boolean", "boolean")
     dates = [text for text in texts if ANY_DATE.match(text)]
@@ -174,7 +164,7 @@ def _of_texts(name: str, texts: list[str], values: Any, rows: int, source: str) 
         wrong = next(text for text in texts if not is_number(text))
         raise _wrong_value(name, "numbers", wrong, values, source)
     if len(texts) > FEW_TEXTS and (len(texts) * ROWS_PER_TEXT > rows or len(texts) > MOST_TEXTS):
-        return _Unusable(f"text with {len(texts)} different values in {rows} rows")
+        return f"text with {len(texts)} different values in {rows} rows"
     return _category(name, texts, source)
 
 
@@ -189,8 +179,11 @@ def _asked(name: str, kind: Kind, present: Any, source: str) -> Column:
         return _date(name, distinct)
     if kind == "category":
         return _category(name, distinct, source)
-    is_long = pd.api.types.is_integer_dtype(present.dtype)
-    return Column(name, "number", "long" if is_long else "double")
+    return _number(name, pd.api.types.is_integer_dtype(present.dtype))
+
+
+def _number(name: str, is_whole: bool) -> Column:
+    return Column(name, "number", "long" if is_whole else "double")
 
 
 def _date(name: str, values: Sequence[Any]) -> Column:

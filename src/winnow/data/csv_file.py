@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from winnow.bundle.columns import MISSING
 from winnow.config.errors import InputError
-from winnow.data.names import refuse_double_names
+from winnow.data.refusals import refuse_double_names
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,15 +6,15 @@ Tensors and datasets are recognized by their methods, so that data without torch
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from winnow.config.errors import InputError
 from winnow.config.functions import line_in, load_function
 from winnow.config.nearest import did_you_mean
-from winnow.data.fetched_features import Load
 from winnow.data.items import read_items, training_items
 from winnow.data.raw import RawData, is_foreign_table, is_frame, with_pandas
+from winnow.data.rows import Load
 
 PLACE = "data.source"
 REQUIRED = ("X", "y")
@@ -61,15 +61,7 @@ def _from_mapping(name: str, spec: str, result: Mapping[Any, Any]) -> RawData:
     missing = [key for key in REQUIRED if result.get(key) is None]
     if missing:
         raise _not_the_contract(spec, f"a mapping with {', '.join(keys) or 'nothing'}, without {missing[0]}")
-    known = (*REQUIRED, *OPTIONAL)
-    unknown = [key for key in keys if key not in known]
-    if unknown:
-        raise InputError(
-            PLACE,
-            expected=f"a mapping with some of {', '.join(known)} from '{spec}'",
-            found=f"the unknown key '{unknown[0]}'",
-            remedy=did_you_mean(unknown[0], known) or "Leave it out.",
-        )
+    _refuse_unknown(keys, (*REQUIRED, *OPTIONAL), spec)
     features, target = with_pandas(result["X"], PLACE), with_pandas(result["y"], "data.target")
     _refuse_target_among_features(features, target, spec)
     return RawData(
@@ -105,14 +97,7 @@ def _refuse_target_among_features(features: Any, target: Any, spec: str) -> None
 def _from_datasets(spec: str, result: Mapping[Any, Any], load: Load) -> RawData:
     """Rows of a torch Dataset; its `classes`, an attribute of torchvision's sets, become the class names."""
     known = (DATASET, TRAIN_DATASET, *(key for key in OPTIONAL if key != "feature_names"))
-    unknown = next((str(key) for key in result if key not in known), None)
-    if unknown is not None:
-        raise InputError(
-            PLACE,
-            expected=f"a mapping with some of {', '.join(known)} from '{spec}'",
-            found=f"the unknown key '{unknown}'",
-            remedy=did_you_mean(unknown, known) or "Leave it out.",
-        )
+    _refuse_unknown(map(str, result), known, spec)
     dataset, other = result[DATASET], result.get(TRAIN_DATASET)
     features, target = read_items(dataset, load, spec)
     classes = result.get("class_names", getattr(dataset, "classes", None))
@@ -128,6 +113,17 @@ def _from_datasets(spec: str, result: Mapping[Any, Any], load: Load) -> RawData:
         augment=result.get("augment"),
         training=None if other is None else training_items(other, features, spec),
     )
+
+
+def _refuse_unknown(keys: Iterable[str], known: Sequence[str], spec: str) -> None:
+    unknown = next((key for key in keys if key not in known), None)
+    if unknown is not None:
+        raise InputError(
+            PLACE,
+            expected=f"a mapping with some of {', '.join(known)} from '{spec}'",
+            found=f"the unknown key '{unknown}'",
+            remedy=did_you_mean(unknown, known) or "Leave it out.",
+        )
 
 
 def _is_dataset(result: Any) -> bool:

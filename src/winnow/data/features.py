@@ -2,7 +2,7 @@
 
 A table's columns are encoded by the column codec (`winnow.bundle.columns`). Missing values stay NaN, which the
 preprocessing inside the model replaces. Text in arrays, infinite values and values that float32 merges are refused
-here.
+here. Of inputs that stay where they are and are fetched by rows, no more than some megabytes are held at once.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from winnow.bundle.columns import Column, ColumnValueError, Kind, category_text,
 from winnow.config.errors import InputError
 from winnow.data.columns import moments_in, plain_column, recognize, wrong_value
 from winnow.data.labels import is_number, is_whole
-from winnow.data.names import refuse_double_names
-from winnow.data.precision import refuse_merged
-from winnow.data.raw import NUMBERS, as_array, is_frame
+from winnow.data.raw import NUMBERS, as_array, is_frame, is_tensor
+from winnow.data.refusals import refuse_double_names, refuse_merged
+from winnow.data.rows import IN_MEMORY_BYTES, ArrayRows, Load, RowSource, rows_in, spread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PLACE = "data.source"
 NUMERIC_KINDS = "buif"
 LARGEST_EXACT_IN_FLOAT64 = 2**53
+SAMPLED_BYTES = 2**24
+"""Fetched rows that are looked at for values that float32 merges."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,3 +247,81 @@ def _as_float32(values: NDArray[Any], name: str | None, where: str, source: str)
     remedy = f"Subtract a constant (the first time, the smallest id) before it is read{leave_out}."
     refuse_merged(numbers, where, PLACE, source, remedy)
     return result
+
+
+def fetched(features: Any, load: Load, source: str) -> RowSource | None:
+    """The rows of features that stay where they are; None where they are to lie in memory.
+
+    Args:
+        features: a memory-mapped array or a `RowSource` may stay, and with `lazy` any array or tensor.
+        load: `data.load`.
+
+    Raises:
+        InputError: `lazy` for a table.
+    """
+    if load == "memory":
+        return None
+    if load == "lazy" and is_tensor(features):
+        features = features.detach().cpu().numpy()
+    if load == "lazy" and not isinstance(features, np.ndarray | RowSource):
+        kind = "a table" if is_frame(features) else f"a value of type {type(features).__name__}"
+        raise InputError(
+            "data.load",
+            expected="an array, images or a torch Dataset, which are fetched by rows",
+            found=f"{kind} from {source}",
+            remedy="Leave `data.load` out.",
+        )
+    is_mapped = isinstance(features, np.memmap | RowSource)
+    if load != "lazy" and not (is_mapped and 4 * math.prod(features.shape) > IN_MEMORY_BYTES):
+        return None
+    if isinstance(features, RowSource):
+        return features
+    if features.dtype.kind not in NUMERIC_KINDS:
+        expected, found = f"numbers in {source}", f"values of type {features.dtype}"
+        raise InputError(PLACE, expected=expected, found=found, remedy="Convert them before they are written.")
+    return ArrayRows(features)
+
+
+def check_fetched(rows: RowSource, names: tuple[str, ...] | None, source: str, raw: Any) -> tuple[str, ...] | None:
+    """Refuse rows that cannot be trained on; the names of the columns, or None for tensors.
+
+    Args:
+        raw: the array behind them, if there is one.
+
+    Raises:
+        InputError: no rows, a column without values, infinite values, values that float32 merges, or names that are
+            not one per column.
+    """
+    names = _checked_names(names, rows.shape, source)
+    if not isinstance(raw, np.ndarray) or raw.dtype.kind not in "bui":
+        _refuse_infinite_and_empty(rows, names, source)
+    if isinstance(raw, np.ndarray) and not np.can_cast(raw.dtype, np.float32):
+        chosen = spread(len(raw), rows_in(SAMPLED_BYTES, raw.shape))
+        sample = np.asarray(raw[chosen]).reshape(-1, *rows.shape[1:])
+        parts = [(f"column '{name}'", sample[:, column]) for column, name in enumerate(names or ())]
+        for where, values in parts or [("the features", sample)]:
+            refuse_merged(values, where, PLACE, source, "Subtract a constant, or store them as float32.")
+    return names
+
+
+def _refuse_infinite_and_empty(rows: RowSource, names: tuple[str, ...] | None, source: str) -> None:
+    is_empty = np.ones(rows.shape[1:], dtype=bool)
+    start = 0
+    for block in rows.blocks():
+        infinite = np.isinf(block).reshape(len(block), -1).any(axis=1)
+        if infinite.any():
+            raise InputError(
+                PLACE,
+                expected=f"finite numbers that float32 can hold in {source}",
+                found=f"an infinite one in row {start + int(infinite.argmax()) + 1}",
+                remedy="Clip or rescale them, or leave them empty: a missing value is replaced by the training mean.",
+            )
+        is_empty &= np.isnan(block).all(axis=0)
+        start += len(block)
+    if names is not None and is_empty.any():
+        raise InputError(
+            PLACE,
+            expected=f"a value in every column of {source}",
+            found=f"none in column '{names[is_empty.argmax()]}'",
+            remedy="Leave the column out.",
+        )

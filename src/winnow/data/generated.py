@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,23 +66,39 @@ def write_files(frame: pd.DataFrame, answer: Mapping[str, Any], output: Path, *,
     beside = output.with_name(output.name + ANSWER_SUFFIX)
     existing = next((path for path in (output, beside) if path.exists()), None)
     if existing is not None and not force:
-        raise InputError(
-            str(existing),
-            expected="a path that does not exist",
-            found="a file",
-            remedy=f"Choose another with {next_flag('output')}, or overwrite it with {next_flag('force', True)}.",
-        )
-    text = json.dumps(answer, indent=2) + "\n"
-    with writing(output), replacing(output) as drawn, replacing(beside) as known:
-        known.write_text(text, encoding="utf-8")
+        raise occupied(existing, "a path that does not exist", "a file", is_ours=True)
+    with _writing(output), replacing(output) as drawn, replacing(beside) as known:
+        write_answer(known, answer)
         (frame.to_csv if output.suffix == ".csv" else frame.to_parquet)(drawn, index=False)
-        share(known)
         share(drawn)
     return beside
 
 
+def write_answer(file: Path, answer: Mapping[str, Any]) -> None:
+    """Write what is true of generated data."""
+    file.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
+    share(file)
+
+
 @contextmanager
-def writing(output: Path) -> Iterator[None]:
+def drawing(output: Path) -> Iterator[Path]:
+    """A folder beside the folder `output` for what will be in it. Raises InputError as `write_files`."""
+    with _writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
+            yield Path(scratch)
+
+
+def occupied(output: Path, expected: str, found: str, *, is_ours: bool) -> InputError:
+    """The error for a path that is taken; what was generated before may be overwritten."""
+    flag = f", or overwrite it with {next_flag('force', True)}" if is_ours else ""
+    return InputError(
+        str(output), expected=expected, found=found, remedy=f"Choose another with {next_flag('output')}{flag}."
+    )
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
     """Write `output`. Raises InputError where the disk is full or read-only."""
     try:
         yield

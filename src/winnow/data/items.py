@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.config.errors import InputError
-from winnow.data.fetched_features import Load
 from winnow.data.raw import as_array, is_tensor
-from winnow.data.rows import IN_MEMORY_BYTES, RowSource, spread
+from winnow.data.rows import IN_MEMORY_BYTES, Load, RowSource, spread
 
 PLACE = "data.source"
 FINGERPRINT_ITEMS = 64

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from winnow.bundle.columns import MISSING
 from winnow.config.errors import InputError
-from winnow.data.missing import refuse_missing
+from winnow.data.refusals import refuse_missing
 
 FEW_CLASSES = 20
 ROWS_PER_CLASS = 5

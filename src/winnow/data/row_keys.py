@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.config.errors import InputError
-from winnow.data.missing import is_empty_text, refuse_missing
-from winnow.data.names import refuse_lookalikes
 from winnow.data.raw import as_array
+from winnow.data.refusals import is_empty_text, refuse_lookalikes, refuse_missing
 
 
 def convert_groups(groups: Any, source: str) -> NDArray[np.generic]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ BLOCK_BYTES = 2**24
 """Rows that are read at once where all are read: 16 MiB as float32."""
 
 Index = NDArray[np.int64] | slice
+Load = Literal["auto", "memory", "lazy"]
+"""`data.load`."""
 
 
 class RowSource(ABC):

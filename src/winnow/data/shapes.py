@@ -6,19 +6,14 @@ best accuracy is 1. Images are PNG files of 32×32 pixels in three channels, a s
 
 from __future__ import annotations
 
-import json
 import shutil
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.config.errors import InputError
-from winnow.config.next_command import next_flag
 from winnow.config.private import share
-from winnow.data.generated import ANSWER_SUFFIX, check_numbers, writing
+from winnow.data.generated import ANSWER_SUFFIX, check_numbers, drawing, occupied, write_answer
 
 SIDE = 32
 CLASSES = ("circle", "square", "triangle")
@@ -39,24 +34,23 @@ def write_shapes(output: Path, rows: int, seed: int, *, force: bool = False) -> 
     check_numbers(rows, seed)
     answer = output.with_name(output.name + ANSWER_SUFFIX)
     if output.exists() and not (force and answer.is_file()):
-        flag = f", or overwrite it with {next_flag('force', True)}" if answer.is_file() else ""
-        raise InputError(
-            str(output),
-            expected="a path that does not exist",
-            found="a folder" if output.is_dir() else "a file",
-            remedy=f"Choose another with {next_flag('output')}{flag}.",
-        )
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
-            drawn = Path(scratch) / output.name
-            _write_images(drawn, rows, np.random.default_rng(seed))
-            share(drawn)
-            if output.exists():
-                shutil.rmtree(output)
-            drawn.rename(output)
-        answer.write_text(json.dumps(_truth(rows, seed), indent=2) + "\n", encoding="utf-8")
-        share(answer)
+        found = "a folder" if output.is_dir() else "a file"
+        raise occupied(output, "a path that does not exist", found, is_ours=answer.is_file())
+    with drawing(output) as scratch:
+        drawn = scratch / output.name
+        _write_images(drawn, rows, np.random.default_rng(seed))
+        share(drawn)
+        if output.exists():
+            shutil.rmtree(output)
+        drawn.rename(output)
+        truth = {
+            "model": "the class is the shape; place, size and colours are drawn at random",
+            "task": "classification",
+            "classes": list(CLASSES),
+            "best": {"metric": "accuracy", "score": 1.0},
+            "recipe": {"rows": rows, "seed": seed, "side": SIDE, "noise": NOISE},
+        }
+        write_answer(answer, truth)
     return answer
 
 
@@ -82,13 +76,3 @@ def _write_images(folder: Path, rows: int, random: np.random.Generator) -> None:
     for row in range(rows):
         name = CLASSES[row % len(CLASSES)]
         Image.fromarray(draw_shape(name, random)).save(folder / name / f"{row:05}.png")
-
-
-def _truth(rows: int, seed: int) -> dict[str, Any]:
-    return {
-        "model": "the class is the shape; place, size and colours are drawn at random",
-        "task": "classification",
-        "classes": list(CLASSES),
-        "best": {"metric": "accuracy", "score": 1.0},
-        "recipe": {"rows": rows, "seed": seed, "side": SIDE, "noise": NOISE},
-    }

@@ -18,8 +18,7 @@ from winnow.data.array_files import is_array_file, read_array_file
 from winnow.data.bundled import load_bundled
 from winnow.data.data_function import call_data_function
 from winnow.data.dataset import DataSet, digest_of
-from winnow.data.features import convert_features
-from winnow.data.fetched_features import check_fetched, fetched
+from winnow.data.features import check_fetched, convert_features, fetched
 from winnow.data.images import load_images
 from winnow.data.inputs import plan_inputs
 from winnow.data.labels import typed_codes, typed_labels
@@ -57,11 +56,6 @@ def load_data(config: DataConfig) -> DataSet:
         return _checked(read_array_file(config), config)
     else:
         return _checked(_with_columns(_from_table(config), config), config)
-    _refuse_target(config)
-    return _checked(_with_columns(raw, config), config)
-
-
-def _refuse_target(config: DataConfig) -> None:
     if config.target is not None:
         raise InputError(
             "data.target",
@@ -69,6 +63,7 @@ def _refuse_target(config: DataConfig) -> None:
             found=f"'{config.target}'",
             remedy="Remove `data.target`.",
         )
+    return _checked(_with_columns(raw, config), config)
 
 
 def _from_table(config: DataConfig) -> RawData:
@@ -188,16 +183,11 @@ def _checked(raw: RawData, config: DataConfig) -> DataSet:
     target_values = as_values(raw.target, "data.target")
     _same_rows(len(features), target_values, "data.target", "y", raw.name)
     target = convert_target(target_values, config.task, raw.class_names, raw.name)
-    groups = None
-    if raw.groups is not None:
-        groups = convert_groups(raw.groups, raw.name)
-        _same_rows(len(features), groups, "data.group", "groups", raw.name)
-    if time is not None:
-        _same_rows(len(features), time, "data.time", "time", raw.name)
-    weights = None
-    if raw.weights is not None:
-        weights = convert_weights(raw.weights, raw.name)
-        _same_rows(len(features), weights, "data.weight", "weights", raw.name)
+    groups = convert_groups(raw.groups, raw.name) if raw.groups is not None else None
+    _same_rows(len(features), groups, "data.group", "groups", raw.name)
+    _same_rows(len(features), time, "data.time", "time", raw.name)
+    weights = convert_weights(raw.weights, raw.name) if raw.weights is not None else None
+    _same_rows(len(features), weights, "data.weight", "weights", raw.name)
     targets = 1 if target.task == "classification" else target.values.shape[1]
     target_names = raw.target_names
     if target_names is None or len(target_names) != targets:
@@ -228,7 +218,7 @@ def _checked(raw: RawData, config: DataConfig) -> DataSet:
 
 
 def _same_rows(rows: int, values: Any, place: str, part: str, source: str) -> None:
-    if len(values) != rows:
+    if values is not None and len(values) != rows:
         raise InputError(
             place,
             expected=f"as many values in {part} as rows in X of '{source}', {rows}",

@@ -17,8 +17,9 @@ from winnow.config.addresses import STARS, with_driver, without_password
 from winnow.config.errors import InputError
 from winnow.config.functions import SQLITE
 from winnow.config.nearest import did_you_mean
-from winnow.data.names import refuse_double_names
+from winnow.data.refusals import refuse_double_names
 from winnow.data.table_files import no_such_file
+from winnow.data.urls import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -111,7 +112,11 @@ def query_parts(address: str, query: str | None, by: str | None, after: Any) -> 
             plain = streamed.execution_options(no_parameters=True)
             if by is not None:
                 rows = f"SELECT * FROM ({statement.strip().rstrip(';')}\n) AS winnow_rows"
-                _check_by(by, list(plain.exec_driver_sql(f"{rows} WHERE 1 = 0").keys()), shown)
+                names = list(plain.exec_driver_sql(f"{rows} WHERE 1 = 0").keys())
+                if by not in names:
+                    expected = f"a column that the query to {shown} gives"
+                    remedy = did_you_mean(by, names) or f"Its columns are {', '.join(names[:12])}."
+                    raise InputError("data.by", expected=expected, found=f"'{by}'", remedy=remedy)
                 column = connection.dialect.identifier_preparer.quote(by)
                 statement = f"{rows} ORDER BY {column}"
             if after is None:
@@ -131,14 +136,6 @@ def query_parts(address: str, query: str | None, by: str | None, after: Any) -> 
         engine.dispose()
 
 
-def _check_by(by: str, names: list[str], shown: str) -> None:
-    if by not in names:
-        remedy = did_you_mean(by, names) or f"Its columns are {', '.join(names[:12])}."
-        raise InputError(
-            "data.by", expected=f"a column that the query to {shown} gives", found=f"'{by}'", remedy=remedy
-        )
-
-
 def _batch(names: list[str], rows: Sequence[Any], by: str | None, shown: str) -> pa.RecordBatch:
     import pyarrow as pa
 
@@ -151,7 +148,7 @@ def _batch(names: list[str], rows: Sequence[Any], by: str | None, shown: str) ->
             arrays.append(pa.array([each and str(each) for each in values]) if is_extension else array)
         except (pa.ArrowException, OverflowError) as error:
             remedy = f"Give it one with CAST({name} AS …) in the query."
-            expected, found = f"values of one type in column '{name}' of {shown}", f"'{_first_line(error)}'"
+            expected, found = f"values of one type in column '{name}' of {shown}", f"'{first_line(error)}'"
             raise InputError(QUERY, expected=expected, found=found, remedy=remedy) from error
     if by is not None and arrays[names.index(by)].null_count and rows:
         expected, remedy = f"a value in every row of column '{by}'", "Name another column, or leave such rows out."
@@ -182,7 +179,7 @@ def _engine(address: str) -> Engine:
     except (ArgumentError, ValueError) as error:
         expected = f"an address such as {scheme}://USER:${{PASSWORD}}@HOST/DATABASE"
         remedy = "Correct the address."
-        raise InputError(SOURCE, expected=expected, found=f"'{_first_line(error)}'", remedy=remedy) from error
+        raise InputError(SOURCE, expected=expected, found=f"'{first_line(error)}'", remedy=remedy) from error
 
 
 def _connected(engine: Engine, address: str, shown: str) -> Connection:
@@ -192,7 +189,7 @@ def _connected(engine: Engine, address: str, shown: str) -> Connection:
     try:
         connection = engine.connect()
     except DBAPIError as error:
-        found = without_password(_first_line(error.orig or error))
+        found = without_password(first_line(error.orig or error))
         password = urlsplit(address).password
         raise InputError(
             SOURCE,
@@ -248,9 +245,5 @@ def _failed(error: BaseException, shown: str) -> InputError:
     if isinstance(error, ResourceClosedError):
         expected, remedy = f"a query that reads rows of {shown}", "Write a SELECT."
         return InputError(QUERY, expected=expected, found="one without rows", remedy=remedy)
-    found = f"'{_first_line(getattr(error, 'orig', None) or error)}'"
+    found = f"'{first_line(getattr(error, 'orig', None) or error)}'"
     return InputError(QUERY, expected=f"a query that {shown} answers", found=found, remedy="Correct the query.")
-
-
-def _first_line(error: Any) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from winnow.config.errors import InputError
 from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_command
-from winnow.data.urls import fetch, list_urls
+from winnow.data.urls import fetch, first_line, list_urls
 
 PLACE = "data.source"
 FORMATS = {
@@ -94,7 +94,11 @@ def local_files(sources: Iterable[str]) -> list[Path]:
         InputError: there is no such file, or a pattern or folder without files.
     """
     named = [file.path for source in sources if "://" not in source for file in _files_of(source, is_known_only=False)]
-    return [_existing(path) for path in named]
+    files = [Path(path).expanduser() for path in named]
+    missing = next((file for file in files if not file.is_file()), None)
+    if missing is not None:
+        raise no_such_file(missing, "no such file")
+    return files
 
 
 def _files_of(source: str, *, is_known_only: bool) -> list[TableFile]:
@@ -148,13 +152,6 @@ def _partition(parts: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, unquote(value)) for name, equals, value in pairs if equals and name)
 
 
-def _existing(path: str) -> Path:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise no_such_file(file, "no such file")
-    return file
-
-
 @contextmanager
 def opened(file: TableFile) -> Iterator[IO[bytes]]:
     """The bytes of a file or URL, while they are read as a table.
@@ -172,7 +169,7 @@ def opened(file: TableFile) -> Iterator[IO[bytes]]:
         raise InputError(
             PLACE,
             expected=f"a table with one row of names and one row for each example in {file.path}",
-            found=f"'{(str(error) or type(error).__name__).strip().splitlines()[0]}'",
+            found=f"'{first_line(error)}'",
             remedy="Write the file again, or read it in a data function.",
         ) from error
 

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from winnow.config.errors import InputError
 from winnow.data.dataset import Task
 from winnow.data.labels import is_number, looks_like_classes
-from winnow.data.missing import is_empty_text, refuse_missing
-from winnow.data.names import refuse_lookalikes
-from winnow.data.precision import refuse_merged
 from winnow.data.raw import as_array
+from winnow.data.refusals import is_empty_text, refuse_lookalikes, refuse_merged, refuse_missing
 
 PLACE = "data.target"
 Kind = Literal["text", "bool", "number"]

@@ -117,7 +117,7 @@ def _with_s3(url: str, ask: Callable[[Any, str, str], Any]) -> Any:
     try:
         return ask(boto3.client("s3"), parts.netloc, parts.path.lstrip("/"))
     except (BotoCoreError, ClientError) as error:
-        raise _unreachable(url, _first_line(error)) from error
+        raise _unreachable(url, first_line(error)) from error
 
 
 def _object(client: Any, bucket: str, key: str) -> bytes:
@@ -154,7 +154,7 @@ def _with_fsspec(url: str, ask: Callable[[Any, str], Any]) -> Any:
             ) from error
         # gcsfs' own sentence is an address of Google's API.
         missing = isinstance(error, FileNotFoundError)
-        raise _unreachable(url, "no such file" if missing else _first_line(error)) from error
+        raise _unreachable(url, "no such file" if missing else first_line(error)) from error
 
 
 def _files(store: Any, path: str) -> list[str]:
@@ -177,5 +177,6 @@ def _unreachable(url: str, found: str) -> InputError:
     return InputError(PLACE, expected=f"to fetch {without_password(url)}", found=found, remedy=remedy)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says first; its type where it says nothing."""
     return (str(error) or type(error).__name__).strip().splitlines()[0]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from winnow.config.errors import InputError
-from winnow.config.next_command import next_flag
 from winnow.config.private import share
-from winnow.data.generated import ANSWER_SUFFIX, area_below, check_numbers, writing
+from winnow.data.generated import ANSWER_SUFFIX, area_below, check_numbers, drawing, occupied, write_answer
 from winnow.data.weather import STATIONS, Month, answer, weather_by_month
 
 if TYPE_CHECKING:
@@ -52,27 +49,25 @@ def write_readings(output: Path, rows: int, seed: int, *, force: bool = False) -
     record = {"seed": seed, "stations": stations, "rows": rows}
     before = _rows_before(output, known, record)
     if before is None and output.exists() and not (force and known.is_file()):
-        raise _occupied(output, is_ours=known.is_file())
+        found = "other rows" if known.is_file() else "a folder" if output.is_dir() else "a file"
+        expected = "a path that does not exist, or the beginning of the same record"
+        raise occupied(output, expected, found, is_ours=known.is_file())
     kept = 0 if before is None or force else before
     score = _Score()
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
-            for month, end in _months(rows, seed, stations):
-                score.add(month.probabilities)
-                if end > kept:
-                    _write(month.frame, Path(scratch) / f"{month.name}.csv")
-            if not kept and output.exists():
-                shutil.rmtree(output)
-            output.mkdir(exist_ok=True)
-            share(output)
-            for file in sorted(Path(scratch).iterdir()):
-                share(file)
-                file.replace(output / file.name)
-        truth: dict[str, Any] = {**answer(seed, stations), "best": {"metric": "auroc", "score": score.auroc}}
-        truth |= {"share of yes": score.share, "record": record}
-        known.write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
-        share(known)
+    with drawing(output) as scratch:
+        for month, end in _months(rows, seed, stations):
+            score.add(month.probabilities)
+            if end > kept:
+                _write(month.frame, scratch / f"{month.name}.csv")
+        if not kept and output.exists():
+            shutil.rmtree(output)
+        output.mkdir(exist_ok=True)
+        share(output)
+        for file in sorted(scratch.iterdir()):
+            share(file)
+            file.replace(output / file.name)
+        best = {"metric": "auroc", "score": score.auroc}
+        write_answer(known, {**answer(seed, stations), "best": best, "share of yes": score.share, "record": record})
     return known, score.auroc
 
 
@@ -86,16 +81,6 @@ def _rows_before(output: Path, known: Path, record: dict[str, int]) -> int | Non
         return None
     is_beginning = held is not None and {**held, "rows": record["rows"]} == record and held["rows"] <= record["rows"]
     return int(held["rows"]) if is_beginning else None
-
-
-def _occupied(output: Path, *, is_ours: bool) -> InputError:
-    flag = f", or overwrite it with {next_flag('force', True)}" if is_ours else ""
-    return InputError(
-        str(output),
-        expected="a path that does not exist, or the beginning of the same record",
-        found="other rows" if is_ours else "a folder" if output.is_dir() else "a file",
-        remedy=f"Choose another with {next_flag('output')}{flag}.",
-    )
 
 
 def _months(rows: int, seed: int, stations: int) -> Iterator[tuple[Month, int]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from winnow.data.precision import merged_values
+from winnow.data.refusals import merged_values
 
 RANDOM = np.random.default_rng(0)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from winnow.config.errors import InputError
 from winnow.data.columnar import record_batches
 from winnow.data.csv_file import decompressed
-from winnow.data.names import refuse_double_names
+from winnow.data.refusals import refuse_double_names
 from winnow.data.stage.csv_rows import csv_batches
 from winnow.data.table_files import PLACE, TableFile, opened
 from winnow.data.tables import NO_PARTITION
