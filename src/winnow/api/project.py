@@ -32,6 +32,6 @@ def init(folder: Path | str = Path(), *, name: str | None = None) -> NewProject:
 
 def schema() -> str:
     """The JSON schema of experiment files, as text, for editors that complete and check them."""
-    from winnow.config.schema import experiment_schema
+    from winnow.config.reference import experiment_schema
 
     return experiment_schema()

@@ -6,6 +6,7 @@ values. Parameters that are not active are absent from a trial.
 
 from __future__ import annotations
 
+import graphlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -65,12 +66,14 @@ def are_exclusive(one: Mapping[str, Sequence[Any]], other: Mapping[str, Sequence
 
 def faults_in_conditions(space: Mapping[str, Parameter]) -> Iterator[InputError]:
     """The faults in the conditions of a space, each with its key as the place."""
-    circle = _circle(space)
-    if circle:
+    try:
+        graphlib.TopologicalSorter({name: tuple(each.when or {}) for name, each in space.items()}).prepare()
+    except graphlib.CycleError as error:
+        circle = error.args[1][::-1]
         yield InputError(
             f"search.space.{circle[0]}.when",
             expected="conditions that do not lead back to their own parameter",
-            found=" → ".join((*circle, circle[0])),
+            found=" → ".join(circle),
             remedy="Leave one of these conditions out.",
         )
         return
@@ -110,17 +113,12 @@ def takes(parameter: Parameter, value: Any) -> bool:
     """Whether a parameter can have exactly this value."""
     if isinstance(parameter, ChoiceParameter):
         return _is_among(value, parameter.choices)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_within(parameter, value):
+    (low, high), step = parameter.bounds, parameter.step
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         return False
-    low, step = parameter.bounds[0], parameter.step
     if isinstance(parameter, IntParameter):
         return isinstance(value, int) and (value - low) % parameter.step == 0
     return step is not None and abs((value - low) / step - round((value - low) / step)) < 1e-9
-
-
-def _is_within(parameter: FloatParameter | IntParameter, value: float) -> bool:
-    low, high = parameter.bounds
-    return low <= value <= high
 
 
 def _is_among(value: Any, asked: Sequence[Any]) -> bool:
@@ -147,19 +145,3 @@ def _hint(parameter: Parameter, value: Any, asked: Sequence[Any]) -> str:
         texts = [choice for choice in parameter.choices if isinstance(choice, str)]
         return did_you_mean(str(value), texts) or "Name one of the choices."
     return "Name a value of the range."
-
-
-def _circle(space: Mapping[str, Parameter]) -> tuple[str, ...]:
-    """Names whose conditions lead from one to the next and back to the first; empty if there are none."""
-    cleared: set[str] = set()
-
-    def search(path: tuple[str, ...]) -> tuple[str, ...]:
-        for parent in space[path[-1]].when or {}:
-            if parent in path:
-                return path[path.index(parent) :]
-            if parent in space and parent not in cleared and (found := search((*path, parent))):
-                return found
-        cleared.add(path[-1])
-        return ()
-
-    return next((found for name in space if (found := search((name,)))), ())

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -21,7 +20,7 @@ from pydantic import (
 )
 
 from winnow.config.addresses import holds_password, shown_value
-from winnow.config.frozen import Frozen, ListAsTuple, NameOrMapping, Shorthand
+from winnow.config.frozen import Frozen, ListAsTuple, NameOrMapping, Open, Shorthand
 from winnow.config.functions import SQLITE, names_data_function
 from winnow.config.monitoring import MonitoringConfig, Retrain, RetrainConfig
 from winnow.config.names import fault_in_study_name
@@ -178,10 +177,9 @@ class PrepareConfig(Frozen):
         return self
 
 
-class AugmentConfig(Frozen):
+class AugmentConfig(Open):
     """How training rows are changed by chance. A name, or a mapping; other keys are its arguments."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
     type: str = Field(
         description="`winnow.augment:flip` (with `p`), `winnow.augment:crop` (`padding`), `winnow.augment:noise` "
         "(`std`), or your own function as `path/file.py:function`: `function(rows, **options) -> rows`."
@@ -421,26 +419,19 @@ class MetricConfig(Frozen):
 Metric = Annotated[MetricConfig, Shorthand("name")]
 
 
-class SamplerConfig(Frozen):
+class SamplerConfig(Open):
     """How parameters are proposed. A name, or a mapping with the sampler's options as further keys."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
     type: str = Field(
         default="tpe",
         description="`tpe`, `random`, `grid`, `gp`, `cmaes`, `qmc`, `nsga2`, `nsga3` or `brute_force`, or a sampler "
         "class as `package.module:Class` or `path/file.py:Class`. Other keys are its options in Optuna.",
     )
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """The sampler's options."""
-        return dict(self.model_extra or {})
 
-
-class PrunerConfig(Frozen):
+class PrunerConfig(Open):
     """Which trials end before their last fold. A name, or `{type: racing, threshold: 0.001}`."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
     type: str = Field(
         default="auto",
         description="`racing`: stop a trial that is unlikely to become the best one. `median`: stop a trial whose mean "
@@ -457,11 +448,6 @@ class PrunerConfig(Frozen):
         description="`epoch`: ask the pruner after each epoch of a fold, which measures the metrics on the validation "
         "rows (every `training.curves.every` epochs); between folds, trials race.",
     )
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of Optuna's pruner."""
-        return dict(self.model_extra or {})
 
 
 class BudgetConfig(Frozen):
@@ -552,17 +538,15 @@ class EarlyStoppingConfig(Frozen):
     fraction: float = Field(default=0.1, gt=0.0, lt=0.5, description="Share of the training rows to hold out.")
 
 
-class OptimizerConfig(Frozen):
+class OptimizerConfig(Open):
     """A `torch.optim` optimizer; other keys are its arguments."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
     type: str = Field(default="adamw", description="Class name in `torch.optim`, in any case.")
 
 
-class SchedulerConfig(Frozen):
+class SchedulerConfig(Open):
     """`cosine` (with `warmup_steps`) or a `torch.optim.lr_scheduler` class; other keys are its arguments."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
     type: str = Field(description="`cosine`, or a class name in `torch.optim.lr_scheduler`, in any case.")
     every: Literal["step", "epoch"] | None = Field(
         default=None, description="When it steps; by default each `step` for cosine and OneCycleLR, else each `epoch`."
@@ -582,10 +566,9 @@ class CurvesConfig(Frozen):
     )
 
 
-class LossConfig(Frozen):
+class LossConfig(Open):
     """What training minimizes. A name, or a mapping; other keys are its arguments."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
     type: str = Field(
         default="auto",
         description="`cross_entropy` (with `label_smoothing`), `focal` (`gamma`, `label_smoothing`), `mse`, `l1`, "

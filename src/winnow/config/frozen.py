@@ -15,6 +15,17 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+class Open(Frozen):
+    """A frozen value whose other keys are options of what it names."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The other keys."""
+        return dict(self.model_extra or {})
+
+
 @dataclass(frozen=True)
 class Shorthand:
     """Lets a text stand for a mapping with one key: `adam` for `{type: adam}`. The JSON schema has both forms."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from itertools import islice
 from typing import Any
@@ -14,7 +14,7 @@ MOST_POINTS = 100_000
 """A study of more trials would take days to choose its parameters alone."""
 
 
-def finite_values(parameter: Parameter) -> Sequence[Any] | None:
+def finite_values(parameter: Parameter) -> Iterable[Any] | None:
     """The values of a parameter in order, choices as in the file; None for a range of real numbers."""
     if isinstance(parameter, ChoiceParameter):
         return parameter.choices
@@ -24,22 +24,7 @@ def finite_values(parameter: Parameter) -> Sequence[Any] | None:
     if parameter.step is None:
         return (low,) if low == high else None
     start, step = Decimal(str(low)), Decimal(str(parameter.step))
-    return _Steps(start, step, int((Decimal(str(high)) - start) / step) + 1)
-
-
-class _Steps(Sequence[Any]):
-    """Decimal steps, which may be too many to list."""
-
-    def __init__(self, start: Decimal, step: Decimal, count: int) -> None:
-        self._start, self._step, self._count = start, step, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        return float(self._start + index * self._step)
+    return (float(start + index * step) for index in range(int((Decimal(str(high)) - start) / step) + 1))
 
 
 def points(space: Mapping[str, Parameter]) -> Iterator[dict[str, Any]]:
@@ -58,14 +43,9 @@ def points(space: Mapping[str, Parameter]) -> Iterator[dict[str, Any]]:
     return extend({}, 0)
 
 
-def is_within_limit(space: Mapping[str, Parameter]) -> bool:
-    """Whether there are at most `MOST_POINTS` points."""
-    return sum(1 for _ in islice(points(space), MOST_POINTS + 1)) <= MOST_POINTS
-
-
-def size(space: Mapping[str, Parameter]) -> int:
-    """The number of points, counted up to `MOST_POINTS`."""
-    return sum(1 for _ in islice(points(space), MOST_POINTS))
+def size(space: Mapping[str, Parameter], most: int = MOST_POINTS) -> int:
+    """The number of points, counted up to `most`."""
+    return sum(1 for _ in islice(points(space), most))
 
 
 DEFAULT_TRIALS = 30

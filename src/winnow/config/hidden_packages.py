@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -16,30 +16,21 @@ from pathlib import Path
 def hidden_package(folder: Path, path: Sequence[str] = sys.path) -> Path | None:
     """The first file or package in a folder with the name of a package that winnow needs; None without one."""
     others = [entry for entry in path if entry != str(folder)]
-    hiding = {name: file for name, file in _modules(folder) if _is_installed(name, others)}
+    own = {file.stem: file for file in folder.glob("*.py")}
+    own |= {file.parent.name: file.parent for file in folder.glob("*/__init__.py")}
+    installed = {name: PathFinder.find_spec(name, others) for name in own}
+    hiding = {name: own[name] for name, found in installed.items() if found is not None and found.origin is not None}
     if not hiding:
         return None
-    needed = _requirements("winnow")
+    needed = _requirements()
     owners = metadata.packages_distributions()
     return next((hiding[name] for name in sorted(hiding) if needed & {*map(_normalized, owners.get(name, ()))}), None)
 
 
-def _modules(folder: Path) -> Iterator[tuple[str, Path]]:
-    for file in folder.glob("*.py"):
-        yield file.stem, file
-    for file in folder.glob("*/__init__.py"):
-        yield file.parent.name, file.parent
-
-
-def _is_installed(name: str, path: Sequence[str]) -> bool:
-    found = PathFinder.find_spec(name, path)
-    return found is not None and found.origin is not None
-
-
-def _requirements(distribution: str) -> frozenset[str]:
-    """Normalized names of a distribution and of everything that it requires, directly or not, without extras."""
+def _requirements() -> frozenset[str]:
+    """Normalized names of winnow and of everything that it requires, directly or not, without extras."""
     seen: set[str] = set()
-    left = [distribution]
+    left = ["winnow"]
     while left:
         name = _normalized(left.pop())
         if name in seen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -66,14 +66,9 @@ def _installed(name: str) -> metadata.PackageMetadata | None:
 
 def _address(package: Locked) -> str:
     """Where the package says that it lives: its page, else its source."""
-    return next(_addresses(package), "")
-
-
-def _addresses(package: Locked) -> Iterator[str]:
     if package.about is None:
-        return
+        return ""
     named = [each.partition(", ")[::2] for each in package.about.get_all("Project-URL") or ()]
     by_label = {label.lower(): address for label, address in named}
-    yield from package.about.get_all("Home-page") or ()
-    yield from (by_label[label] for label in ("homepage", "repository", "source", "source code") if label in by_label)
-    yield from by_label.values()
+    known = [by_label[each] for each in ("homepage", "repository", "source", "source code") if each in by_label]
+    return next(iter([*(package.about.get_all("Home-page") or ()), *known, *by_label.values()]), "")

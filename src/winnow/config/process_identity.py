@@ -16,11 +16,7 @@ PROC = Path("/proc")
 
 
 class ProcessIdentity(msgspec.Struct, frozen=True):
-    """One process. `started` is an opaque text for its start.
-
-    On Linux it is `TICKS BOOT`; records of earlier versions have only the ticks. It is empty for a process that had
-    already ended.
-    """
+    """One process. `started` is an opaque text for its start, empty for a process that had already ended."""
 
     pid: int
     started: str
@@ -33,18 +29,12 @@ def identity_of(pid: int, proc: Path = PROC) -> ProcessIdentity:
 
 def is_running(process: ProcessIdentity, proc: Path = PROC) -> bool:
     """Whether this process still runs. A zombie does not."""
-    found = _started(process.pid, proc)
-    ticks = found.partition(" ")[0] if found is not None and _is_linux(proc) else found
-    return found is not None and process.started in (found, ticks)
-
-
-def _is_linux(proc: Path) -> bool:
-    return (proc / "self" / "stat").exists()
+    return process.started == _started(process.pid, proc)
 
 
 def _started(pid: int, proc: Path) -> str | None:
     """A process's start, or None if it has ended."""
-    if not _is_linux(proc):
+    if not (proc / "self" / "stat").exists():
         return _started_by_ps(pid)
     try:
         stat = (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
@@ -52,15 +42,10 @@ def _started(pid: int, proc: Path) -> str | None:
         return None
     # The name in parentheses may contain spaces; the fields after it are state (3rd) … start time (22nd).
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else f"{fields[19]} {_boot_id(proc)}".rstrip()
-
-
-def _boot_id(proc: Path) -> str:
-    """The kernel's id of this boot; empty if there is none, as in some sandboxes."""
-    try:
-        return (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
+    if fields[0] in "ZX":
+        return None
+    boot = proc / "sys/kernel/random/boot_id"  # which some sandboxes lack
+    return f"{fields[19]} {boot.read_text(encoding='ascii') if boot.exists() else ''}".rstrip()
 
 
 def _started_by_ps(pid: int) -> str | None:

@@ -20,8 +20,10 @@ from pydantic.fields import FieldInfo
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.keys import PARAMETERS, SPACE, fields_of, item_model_in, model_in
+from winnow.config.search import OWN_PRUNERS, PRUNERS, SAMPLERS
 from winnow.config.settings import Settings, Variable
 
+SCHEMA_FILE = "experiment.schema.json"
 REGION = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
 
 KINDS: dict[Any, str] = {
@@ -60,6 +62,27 @@ def fill(text: str, generators: Mapping[str, Callable[[], str]], place: str) -> 
 def experiment_reference() -> str:
     """Every key of an experiment file: one table per section, in the order of the file."""
     return "\n".join(_section("", Experiment))
+
+
+def experiment_schema() -> str:
+    """The JSON schema of experiment files (draft 2020-12), with which editors complete and check them.
+
+    It is derived from the types in `experiment`. What depends on the data, the factory or the metric is left to the
+    loader.
+    """
+    schema = Experiment.model_json_schema(by_alias=True, mode="validation")
+    definitions = schema["$defs"]
+    for key, definition, names in (
+        ("sampler", "SamplerConfig", {*SAMPLERS, "grid"}),
+        ("pruner", "PrunerConfig", {*PRUNERS, *OWN_PRUNERS}),
+    ):
+        for kind in (
+            definitions[definition]["properties"]["type"],
+            definitions["SearchConfig"]["properties"][key]["anyOf"][0],
+        ):
+            kind["anyOf"] = [{"enum": sorted(names)}, {"pattern": ":"}]
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "winnow experiment"}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def settings_reference() -> str:

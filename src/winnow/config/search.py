@@ -8,7 +8,7 @@ from typing import Literal
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.functions import FORMS, names_function
-from winnow.config.grid import MOST_POINTS, finite_values, is_within_limit
+from winnow.config.grid import MOST_POINTS, finite_values, size
 from winnow.config.nearest import did_you_mean
 
 SAMPLERS: Mapping[str, str] = {
@@ -103,7 +103,7 @@ def _faults_in_grid(experiment: Experiment) -> Iterator[InputError]:
             found="a range of real numbers",
             remedy=f"Write a step, or list values: `{name}: {{choice: […]}}`.",
         )
-    if not endless and not is_within_limit(space):
+    if not endless and size(space, MOST_POINTS + 1) > MOST_POINTS:
         yield InputError(
             "search.sampler",
             expected=f"a grid of at most {MOST_POINTS} points",

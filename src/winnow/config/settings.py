@@ -123,7 +123,14 @@ class Settings:
             storage_url = env["WINNOW_STORAGE"]
         elif stack is not None:
             storage_url, worker_storage_url = stack.storage()
-        _check_storage(storage_url)
+        scheme, separator, _ = storage_url.partition("://")
+        if not separator or scheme.partition("+")[0] not in DATABASES:
+            raise InputError(
+                "WINNOW_STORAGE",
+                expected=f"a database URL that begins with {' or '.join(f'{name}://' for name in DATABASES)}",
+                found=f"'{without_password(storage_url)}'",
+                remedy="Correct it, or unset it to use a file in WINNOW_HOME.",
+            )
         return cls(
             home=home,
             tracking_uri=tracking_uri,
@@ -158,14 +165,3 @@ def home_folder(env: Mapping[str, str]) -> Path:
             remedy="Set WINNOW_HOME to another folder.",
         )
     return home
-
-
-def _check_storage(url: str) -> None:
-    scheme, separator, _ = url.partition("://")
-    if not separator or scheme.partition("+")[0] not in DATABASES:
-        raise InputError(
-            "WINNOW_STORAGE",
-            expected=f"a database URL that begins with {' or '.join(f'{name}://' for name in DATABASES)}",
-            found=f"'{without_password(url)}'",
-            remedy="Correct it, or unset it to use a file in WINNOW_HOME.",
-        )

@@ -12,12 +12,10 @@ from collections.abc import Iterator, Mapping
 
 import pydantic
 
-from winnow.config.conditions import faults_in_conditions
+from winnow.config.conditions import Parameter, faults_in_conditions
 from winnow.config.errors import InputError
 from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, IntParameter, TrainingConfig
 from winnow.config.names import LONGEST_PARAMETER, is_recordable, recorded_name, shown_text
-
-Parameter = FloatParameter | IntParameter | ChoiceParameter
 
 SEARCHED = frozenset({"epochs", "batch_size", "clip_norm", "optimizer"})
 """Settings of `training` that can be in a space."""

@@ -27,13 +27,7 @@ def value_at(text: str, path: KeyPath) -> Any:
     for part in path:
         if node is not None:
             node = _child(node, part)
-    if node is None:
-        return None
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
+    return None if node is None else yaml.SafeLoader("").construct_document(node)
 
 
 def with_values(text: str, changes: Mapping[KeyPath, Any]) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from winnow.config.errors import InputError
 from winnow.config.names import LONGEST_STUDY, check_study_name
 from winnow.config.private import share
-from winnow.config.schema import SCHEMA_FILE, experiment_schema
+from winnow.config.reference import SCHEMA_FILE, experiment_schema
 
 STARTER = Path(__file__).parent / "starter"
 

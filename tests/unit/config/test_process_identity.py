@@ -47,9 +47,8 @@ def test_a_zombie_does_not_run(proc: Path) -> None:
 
 
 @pytest.mark.skipif(not (PROC / "sys/kernel/random/boot_id").exists(), reason="needs Linux")
-def test_equal_ticks_of_another_boot_are_another_process_and_a_record_without_a_boot_is_this_one() -> None:
+def test_equal_ticks_of_another_boot_are_another_process() -> None:
     this = identity_of(os.getpid())
     ticks, boot = this.started.split()
     assert is_running(ProcessIdentity(this.pid, f"{ticks} {boot}"))
     assert not is_running(ProcessIdentity(this.pid, f"{ticks} {boot[::-1]}"))
-    assert is_running(ProcessIdentity(this.pid, ticks))

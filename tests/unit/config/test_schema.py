@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.test_shipped_experiments import SHIPPED, manual_with_every_setting_used
 from winnow.config.loader import load_experiment
-from winnow.config.schema import experiment_schema
+from winnow.config.reference import experiment_schema
 from winnow.config.yaml_text import read_yaml
 from winnow.orchestrators.new_project import project_files
 

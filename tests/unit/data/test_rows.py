@@ -36,6 +36,12 @@ def test_a_mapped_file_is_the_same_data_fetched_or_in_memory(tmp_path: Path) -> 
     assert np.array_equal(lazy.features[3:9], whole.features[3:9])
 
 
+def test_a_mapped_file_of_one_number_a_row_is_one_column(tmp_path: Path) -> None:
+    features = np.random.default_rng(1).normal(size=ROWS)
+    lazy = from_files(tmp_path, features, load="lazy")
+    assert (lazy.feature_names, lazy.sha256) == (("x0",), from_files(tmp_path, features).sha256)
+
+
 def test_a_digest_does_not_depend_on_missing_values_or_the_size_of_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,7 +52,7 @@ def test_a_digest_does_not_depend_on_missing_values_or_the_size_of_blocks(
 
 
 def test_a_large_mapped_array_stays_in_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("winnow.data.fetched_features.IN_MEMORY_BYTES", 4 * IMAGES.size - 1)
+    monkeypatch.setattr("winnow.data.features.IN_MEMORY_BYTES", 4 * IMAGES.size - 1)
     assert isinstance(from_files(tmp_path).features, RowSource)
     assert isinstance(from_files(tmp_path, load="memory").features, np.ndarray)
 
