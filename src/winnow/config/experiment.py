@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from winnow.config.addresses import holds_password, shown_value
-from winnow.config.frozen import Frozen, ListAsTuple, NameOrMapping, Open, Shorthand
+from winnow.config.frozen import Frozen, ListAsTuple, NameOrMapping, Open, Shorthand, checked
 from winnow.config.functions import SQLITE, names_data_function
 from winnow.config.monitoring import MonitoringConfig, Retrain, RetrainConfig
 from winnow.config.names import fault_in_study_name
@@ -39,13 +39,10 @@ Name = Annotated[str, AfterValidator(_checked_name)]
 """A study's name, which becomes part of the names of files, containers and Kubernetes objects."""
 
 
-def _checked_class_name(name: Any) -> Any:
-    if not isinstance(name, str | int | float):
-        raise ValueError("the name of a class: a text, a number, true or false")  # noqa: TRY004 - for pydantic
-    return name
-
-
-ClassName = Annotated[str | int | float | bool, BeforeValidator(_checked_class_name)]
+ClassName = Annotated[
+    str | int | float | bool,
+    checked(lambda name: isinstance(name, str | int | float), "the name of a class: a text, a number, true or false"),
+]
 """A class as people write it: `yes`, `1` or `true`."""
 
 
@@ -191,12 +188,6 @@ def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-def _auto_or_bool(value: Any) -> Any:
-    if value != "auto" and not isinstance(value, bool):
-        raise ValueError("auto, true or false")
-    return value
-
-
 class DataConfig(Frozen):
     """Where the rows come from, and which are held out."""
 
@@ -244,7 +235,9 @@ class DataConfig(Frozen):
         "fold's training rows. `robust`: by their median and the distance of their quartiles. `none`: missing values "
         "are filled in, and nothing else. `standardize: false`, the older form of `none`, is still read.",
     )
-    missing_indicators: Annotated[Literal["auto"] | bool, BeforeValidator(_auto_or_bool)] = Field(
+    missing_indicators: Annotated[
+        Literal["auto"] | bool, checked(lambda value: value == "auto" or isinstance(value, bool), "auto, true or false")
+    ] = Field(
         default="auto",
         description="Whether a number or date that may be missing gives the network a second input, which says so. "
         "`auto`: in tables with a column of categories or dates. A category always has a code for missing values.",
@@ -577,13 +570,11 @@ class LossConfig(Open):
     )
 
 
-def _checked_class_weights(weights: Any) -> Any:
-    is_weights = isinstance(weights, dict) and all(
-        isinstance(weight, int | float) and not isinstance(weight, bool) and weight >= 0 for weight in weights.values()
-    )
-    if weights not in ("balanced", None) and not is_weights:
-        raise ValueError("balanced, or a mapping of classes to numbers of at least 0")
-    return weights
+def _is_class_weights(weights: Any) -> bool:
+    if not isinstance(weights, dict):
+        return weights in ("balanced", None)
+    each = weights.values()
+    return all(isinstance(weight, int | float) and not isinstance(weight, bool) and weight >= 0 for weight in each)
 
 
 ClassWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -604,7 +595,8 @@ class TrainingConfig(Frozen):
         default=LossConfig(), description="A name, or `{type: focal, gamma: 2}`."
     )
     class_weights: Annotated[
-        Literal["balanced"] | dict[str, ClassWeight] | None, BeforeValidator(_checked_class_weights)
+        Literal["balanced"] | dict[str, ClassWeight] | None,
+        checked(_is_class_weights, "balanced, or a mapping of classes to numbers of at least 0"),
     ] = Field(
         default=None,
         description="What the rows of a class count in the loss: `balanced` (inversely to the class's share of the "
@@ -676,13 +668,11 @@ class KubernetesConfig(Frozen):
     )
 
 
-def _checked_pack(pack: Any) -> Any:
-    if pack not in ("auto", "off") and (isinstance(pack, bool) or not isinstance(pack, int) or pack < 1):
-        raise ValueError("auto, off or a whole number of at least 1")
-    return pack
+def _is_pack(pack: Any) -> bool:
+    return pack in ("auto", "off") or (isinstance(pack, int) and not isinstance(pack, bool) and pack >= 1)
 
 
-Pack = Annotated[Literal["auto", "off"] | int, BeforeValidator(_checked_pack)]
+Pack = Annotated[Literal["auto", "off"] | int, checked(_is_pack, "auto, off or a whole number of at least 1")]
 """How many models a worker trains as one batched model."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +49,18 @@ class Shorthand:
         return {"anyOf": [text, *forms]}
 
 
-def _tuple_of_list(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def checked(is_right: Callable[[Any], bool], expected: str) -> BeforeValidator:
+    """Refuse a value by what it should be, before pydantic looks at it."""
+
+    def check(value: Any) -> Any:
+        if not is_right(value):
+            raise ValueError(expected)
+        return value
+
+    return BeforeValidator(check)
 
 
-ListAsTuple = BeforeValidator(_tuple_of_list)
+ListAsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 """Where a validator runs before its section, pydantic no longer knows that a list comes from JSON."""
 
 NameOrMapping = Shorthand("type")

@@ -42,7 +42,6 @@ def load_function(spec: str, place: str) -> Callable[..., Any]:
 
     Args:
         spec: `package.module:function` or `path/file.py:function`.
-        place: its key ("model.factory"), for messages.
 
     Raises:
         InputError: it has another form, the file, module or name does not exist, the import fails, the name is not
@@ -173,9 +172,6 @@ def _join_path(folder: Path, place: str) -> None:
     """Put a folder before installed packages and after the standard library.
 
     Torch imports parts of the standard library late: a user's `statistics.py` must not replace the standard one.
-
-    Raises:
-        InputError: a file in the folder has the name of a package that winnow needs.
     """
     if str(folder) in sys.path:
         return

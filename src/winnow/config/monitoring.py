@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from winnow.config.addresses import holds_password
 from winnow.config.cron import cron_of
-from winnow.config.frozen import Frozen, ListAsTuple, Shorthand
+from winnow.config.frozen import Frozen, ListAsTuple, Shorthand, checked
 from winnow.config.quantities import DURATION, seconds_of
 
 RuleMetric = Literal[
@@ -29,6 +29,7 @@ UNITS: dict[str, tuple[str, ...]] = {
 """The units of each metric's threshold."""
 _SCALES = {"%": 0.01, "ms": 0.001}
 _THRESHOLD = re.compile(r"^(-?[0-9]+(?:\.[0-9]+)?)\s*([%a-z/]+)$")
+_A_THRESHOLD = "a number with its unit, such as `5 %`, `250 ms`, `0.5 sd`, `10 /s`"
 
 
 def threshold_of(text: str) -> tuple[float, str]:
@@ -39,19 +40,12 @@ def threshold_of(text: str) -> tuple[float, str]:
     """
     found = _THRESHOLD.fullmatch(text.strip())
     if found is None:
-        raise ValueError("a number with its unit, such as `5 %`, `250 ms`, `0.5 sd`, `10 /s`")
+        raise ValueError(_A_THRESHOLD)
     number, unit = found.groups()
     return float(number) * _SCALES.get(unit, 1.0), unit
 
 
-def _checked_threshold(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise ValueError("a number with its unit, such as `5 %`, `250 ms`, `0.5 sd`, `10 /s`")  # noqa: TRY004
-    threshold_of(value)
-    return value
-
-
-Threshold = Annotated[str, BeforeValidator(_checked_threshold)]
+Threshold = Annotated[str, checked(lambda text: _THRESHOLD.fullmatch(str(text).strip()) is not None, _A_THRESHOLD)]
 
 
 def _checked_address(address: str) -> str:
@@ -113,30 +107,22 @@ class RuleConfig(Frozen):
     @property
     def limit(self) -> tuple[float, Literal["above", "below"]]:
         """The threshold in base units, and on which side it fires."""
-        text = self.above if self.above is not None else self.below
-        assert text is not None
-        return threshold_of(text)[0], "above" if self.above is not None else "below"
+        return threshold_of(self.above or self.below or "")[0], "above" if self.above is not None else "below"
 
     @model_validator(mode="after")
     def _complete(self) -> RuleConfig:
         if (self.above is None) == (self.below is None):
             raise ValueError("one of `above` and `below`")
-        text = self.above if self.above is not None else self.below
-        assert text is not None
         units = UNITS[self.metric]
-        if threshold_of(text)[1] not in units:
-            raise ValueError(f"a threshold of {self.metric} in {' or '.join(units)}, such as `{_example(self.metric)}`")
+        if threshold_of(self.above or self.below or "")[1] not in units:
+            example = f"{'0.5' if units[0] in ('sd', 'psi') else '5'} {units[0]}"
+            raise ValueError(f"a threshold of {self.metric} in {' or '.join(units)}, such as `{example}`")
         needs_column = self.metric in ("missing", "unknown", "mean", "psi")
         if needs_column != (self.column is not None):
             raise ValueError(f"{'a' if needs_column else 'no'} `column` for the metric {self.metric}")
         if (self.metric == "prediction_share") != (self.of_class is not None):
             raise ValueError("`of_class` for the metric prediction_share, and for no other one")
         return self
-
-
-def _example(metric: str) -> str:
-    unit = UNITS[metric][0]
-    return f"{'0.5' if unit in ('sd', 'psi') else '5'} {unit}"
 
 
 class QualityConfig(Frozen):

@@ -49,9 +49,6 @@ def seconds_of(duration: str) -> float:
 def whole_percent(share: float, place: str, splitter: str) -> int:
     """A share as percent, for what splits requests by whole percents.
 
-    Args:
-        splitter: what does, for the message.
-
     Raises:
         InputError: it is no whole percent.
     """

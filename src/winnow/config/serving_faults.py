@@ -13,18 +13,12 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.names import fault_in_study_name
 from winnow.config.quantities import bytes_of, cpus_of, seconds_of
-from winnow.config.serving import (
-    ConditionConfig,
-    KeyConfig,
-    LimitsConfig,
-    ResourcesConfig,
-    RolloutConfig,
-    ServingConfig,
-    StageConfig,
-)
+from winnow.config.serving import ConditionConfig, ResourcesConfig, RolloutConfig, StageConfig
 
 LEAST_CPUS, LEAST_MEMORY = 0.01, 6 * 2**20
 """What Docker accepts at least."""
+LARGEST_BODY = 32 * 2**20
+"""The default of `limits.max_body_bytes`, as `serving.settings` has it."""
 
 HEADER = re.compile(r"header:[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 GATEWAY = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
@@ -42,7 +36,11 @@ def faults_in_serving(experiment: Experiment) -> Iterator[InputError]:
     whole = list(_faults("serving", serving))
     yield from whole
     if experiment.monitoring.prometheus is None:
-        yield from _faults_without_prometheus(serving)
+        configs = {"serving": serving, **{f"serving.stages.{each}": serving.of_stage(each) for each in serving.stages}}
+        place = next((each for each, config in configs.items() if config.rollout.engine == "argo-rollouts"), None)
+        if place is not None:
+            expected = f"an address that Pods reach, because `{place}.rollout.engine` is `argo-rollouts`"
+            yield _fault("monitoring.prometheus", expected, "none", "Its numbers are what the verdict rests on.")
     for stage in serving.stages:
         place, name = f"serving.stages.{stage}", deployment_name(experiment.name, stage)
         fault = fault_in_study_name(stage) or fault_in_study_name(name)
@@ -64,23 +62,19 @@ def _faults(place: str, config: StageConfig) -> Iterator[InputError]:
         key = "ingress_class" if config.ingress_class else "tls_secret"
         remedy = "An HTTPRoute has no such setting: remove it, or `gateway`; the Gateway has its own certificates."
         yield _fault(f"{place}.{key}", "nothing, because `gateway` is set", f"'{getattr(config, key)}'", remedy)
-    if config.api_key is not None:
-        yield from _faults_in_key(f"{place}.api_key", config.api_key)
-    yield from _faults_in_limits(f"{place}.limits", config.limits)
+    if config.api_key is not None and bool(config.api_key.env) == bool(config.api_key.file):
+        found = "both" if config.api_key.env else "neither"
+        remedy = "Leave `api_key` out to keep the key that is in use."
+        yield _fault(f"{place}.api_key", "one of `env` and `file`", found, remedy)
+    inflight, body = config.limits.max_inflight_bytes, config.limits.max_body_bytes or LARGEST_BODY
+    if inflight is not None and inflight < body:
+        yield _fault(f"{place}.limits.max_inflight_bytes", f"at least `max_body_bytes`, {body}", inflight)
     if config.log is not None and config.log.to != "stdout" and not config.log.to.startswith("/"):
         remedy = "Every replica is to find the same file."
         yield _fault(f"{place}.log.to", "`stdout` or the absolute path of a file", f"'{config.log.to}'", remedy)
     yield from _faults_in_rollout(f"{place}.rollout", config.rollout)
     if config.rollout.engine == "argo-rollouts":
         yield from _faults_of_argo_rollouts(place, config)
-
-
-def _faults_without_prometheus(serving: ServingConfig) -> Iterator[InputError]:
-    places = {"serving": serving, **{f"serving.stages.{each}": serving.of_stage(each) for each in serving.stages}}
-    place = next((place for place, config in places.items() if config.rollout.engine == "argo-rollouts"), None)
-    if place is not None:
-        expected = f"an address that Pods reach, because `{place}.rollout.engine` is `argo-rollouts`"
-        yield _fault("monitoring.prometheus", expected, "none", "Its numbers are what the verdict rests on.")
 
 
 def _faults_of_argo_rollouts(place: str, config: StageConfig) -> Iterator[InputError]:
@@ -111,22 +105,6 @@ def _faults_in_resources(place: str, resources: ResourcesConfig) -> Iterator[Inp
     elif not 0 < bytes_of(resources.memory_request) <= memory:
         expected = f"more than 0 and at most `memory`, {resources.memory}"
         yield _fault(f"{place}.memory_request", expected, resources.memory_request)
-
-
-def _faults_in_key(place: str, key: KeyConfig) -> Iterator[InputError]:
-    if bool(key.env) == bool(key.file):
-        found = "both" if key.env else "neither"
-        yield _fault(place, "one of `env` and `file`", found, "Leave `api_key` out to keep the key that is in use.")
-
-
-def _faults_in_limits(place: str, limits: LimitsConfig) -> Iterator[InputError]:
-    inflight, body = limits.max_inflight_bytes, limits.max_body_bytes or LARGEST_BODY
-    if inflight is not None and inflight < body:
-        yield _fault(f"{place}.max_inflight_bytes", f"at least `max_body_bytes`, {body}", inflight)
-
-
-LARGEST_BODY = 32 * 2**20
-"""The default of `limits.max_body_bytes`, as `serving.settings` has it."""
 
 
 def _faults_in_rollout(place: str, rollout: RolloutConfig) -> Iterator[InputError]:
@@ -168,7 +146,8 @@ def _faults_of_outcomes(place: str, rollout: RolloutConfig) -> Iterator[InputErr
     """What a comparison by outcomes cannot do. Only one fault is reported: the others follow from it."""
     if rollout.metric is None:
         if rollout.outcomes:
-            yield _fault(f"{place}.outcomes", "nothing without `metric`", _named(rollout.outcomes))
+            found = ", ".join(f"'{path}'" for path in rollout.outcomes)
+            yield _fault(f"{place}.outcomes", "nothing without `metric`", found)
     elif rollout.strategy != "ab":
         remedy = "Use `strategy: ab`, or remove `metric`."
         yield _fault(f"{place}.metric", "nothing, with another strategy than `ab`", f"'{rollout.metric}'", remedy)
@@ -206,10 +185,6 @@ def _faults_in_condition(place: str, condition: ConditionConfig) -> Iterator[Inp
         yield _fault(f"{place}.{missing[0]}", f"a value, for `type: {condition.type}`", "nothing")
     elif condition.min is None and condition.max is None:
         yield _fault(place, "`min`, `max` or both", "neither")
-
-
-def _named(paths: Sequence[str]) -> str:
-    return ", ".join(f"'{path}'" for path in paths)
 
 
 def _shown(numbers: Sequence[float]) -> str:

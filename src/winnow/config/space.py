@@ -32,12 +32,10 @@ def faults_in_space(experiment: Experiment) -> Iterator[InputError]:
     for name, parameter in space.items():
         place = f"search.space.{name}"
         match parameter:
-            case FloatParameter():
-                yield from _faults_in_floats(place, parameter)
-            case IntParameter():
-                yield from _faults_in_integers(place, parameter)
             case ChoiceParameter():
                 yield from _faults_in_choices(place, parameter)
+            case _:
+                yield from _faults_in_bounds(place, parameter)
     # The user's own training function gets all parameters unchanged.
     if experiment.training.loop is None:
         yield from _faults_in_training(space)
@@ -65,8 +63,16 @@ def _faults_in_names(names: list[str]) -> Iterator[InputError]:
             )
 
 
-def _faults_in_floats(place: str, parameter: FloatParameter) -> Iterator[InputError]:
-    low, high = parameter.bounds
+def _faults_in_bounds(place: str, parameter: FloatParameter | IntParameter) -> Iterator[InputError]:
+    (low, high), step = parameter.bounds, parameter.step
+    if isinstance(parameter, IntParameter) and max(abs(low), abs(high)) > MOST_EXACT:
+        yield InputError(
+            f"{place}.int",
+            expected=f"bounds between -{MOST_EXACT} and {MOST_EXACT}, within which whole numbers are kept exactly",
+            found=_shortened(f"[{low}, {high}]"),
+            remedy="Narrow the bounds, or search the exponent and raise it in your factory.",
+        )
+        return
     width = high - low
     if not math.isfinite(width):
         yield InputError(
@@ -75,26 +81,9 @@ def _faults_in_floats(place: str, parameter: FloatParameter) -> Iterator[InputEr
             found=f"[{low}, {high}]",
             remedy="Narrow the bounds.",
         )
-    elif parameter.step is not None:
-        yield from _faults_in_step(place, low, high, parameter.step)
-
-
-def _faults_in_integers(place: str, parameter: IntParameter) -> Iterator[InputError]:
-    low, high = parameter.bounds
-    if max(abs(low), abs(high)) > MOST_EXACT:
-        yield InputError(
-            f"{place}.int",
-            expected=f"bounds between -{MOST_EXACT} and {MOST_EXACT}, within which whole numbers are kept exactly",
-            found=_shortened(f"[{low}, {high}]"),
-            remedy="Narrow the bounds, or search the exponent and raise it in your factory.",
-        )
-    elif not parameter.log:
-        yield from _faults_in_step(place, low, high, parameter.step)
-
-
-def _faults_in_step(place: str, low: float, high: float, step: float) -> Iterator[InputError]:
-    width = high - low
-    if step > width > 0:
+    elif step is None or parameter.log:
+        return
+    elif step > width > 0:
         yield InputError(
             f"{place}.step",
             expected=f"at most {width:g}, the width of the range",

@@ -63,9 +63,6 @@ def tool_folder(name: str, home: Path, environment: Mapping[str, str] = os.envir
 def tool_python(name: str, home: Path, place: str, environment: Mapping[str, str] = os.environ) -> Path:
     """The interpreter of a tool's environment.
 
-    Args:
-        place: what needs the tool, for messages.
-
     Raises:
         InputError: it is not installed, or by an earlier winnow with other requirements.
     """

@@ -40,12 +40,8 @@ def read_array_file(config: DataConfig) -> RawData:
     name = Path(source).name
     if source.endswith(".npz"):
         return _from_npz(_opened(source, "data.source"), name, config)
-    parts = {
-        "data.target": config.target,
-        "data.group": config.group,
-        "data.time": config.time,
-        "data.weight": config.weight,
-    }
+    named = {"target": config.target, "group": config.group, "time": config.time, "weight": config.weight}
+    parts = {f"data.{key}": part for key, part in named.items()}
     for place, part in parts.items():
         if (part is None and place == "data.target") or (part is not None and not part.endswith(".npy")):
             raise InputError(

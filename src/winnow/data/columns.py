@@ -51,7 +51,6 @@ def recognize(
 
     Args:
         asked: the kinds that the experiment file gives, by column name.
-        source: the file or function, for messages.
         time: one value per row, which orders the rows; whole numbers in that order are no identifier.
 
     Raises:

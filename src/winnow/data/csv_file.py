@@ -38,7 +38,6 @@ def read_csv(content: IO[bytes], name: str, read: ReadConfig, texts: Container[s
 
     Args:
         content: of the file, decompressed and seekable.
-        name: the file's, for messages.
         texts: columns to read as text.
         labels: columns to read as text in which only an empty field is missing.
 
@@ -159,12 +158,7 @@ def _recognized_delimiter(content: IO[bytes], encoding: str) -> str:
 
 
 def _check_csv(stream: IO[bytes], source: str, delimiter: str, encoding: str, *, whole: bool) -> list[str]:
-    """Read a CSV file to its end, or to that of its header, and return its columns' names, "" for one without a name.
-
-    Raises:
-        InputError: no header, two columns with one name, a row with fewer or more fields than the header, the header
-            again, a quote that is not closed, NUL bytes, or bytes of another encoding.
-    """
+    """Read a CSV file to its end, or to that of its header, and return its columns' names, "" where there is none."""
     # With newline="" line ends inside quotes reach the csv module unchanged.
     text = io.TextIOWrapper(stream, encoding=_decoding(encoding), newline="")
     shown = DELIMITERS.get(delimiter, f"{delimiter!r}")
@@ -221,11 +215,7 @@ def _without_nul(lines: Iterator[str], source: str, shown: str) -> Iterator[str]
 
 
 def _without_commas(frame: pd.DataFrame, labels: Container[str], source: str) -> pd.DataFrame:
-    """Numbers in place of the texts of columns that hold nothing but numbers with decimal commas.
-
-    Raises:
-        InputError: another column has decimal points, or a comma may as well separate thousands.
-    """
+    """Numbers in place of the texts of columns that hold nothing but numbers with decimal commas."""
     import pandas as pd
 
     texts = [column for column in frame.columns if isinstance(frame[column].dtype, pd.StringDtype)]

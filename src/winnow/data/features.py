@@ -123,10 +123,8 @@ def _from_frame(frame: pd.DataFrame, columns: tuple[Column, ...], source: str) -
     for index, (column, part) in enumerate(zip(columns, slices_of(columns), strict=True)):
         values = plain_column(frame.iloc[:, index])
         if column.kind == "number":
-            numbers = _as_float32(
-                _numbers_of(values, column.name, source), column.name, f"column '{column.name}'", source
-            )
-            result[:, part.start] = numbers
+            numbers = _numbers_of(values, column.name, source)
+            result[:, part.start] = _as_float32(numbers, column.name, f"column '{column.name}'", source)
         else:
             result[:, part] = _encoded(values, column, source)
     return result

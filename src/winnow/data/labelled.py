@@ -21,7 +21,7 @@ from winnow.config.nearest import did_you_mean
 from winnow.data.array_files import is_array_file
 from winnow.data.bundled import load_bundled
 from winnow.data.data_function import call_data_function
-from winnow.data.raw import RawData, is_frame
+from winnow.data.raw import is_frame, named_frame
 from winnow.data.sources import load_data
 from winnow.data.table_files import named_by
 from winnow.data.tables import read_table
@@ -51,7 +51,6 @@ def read_labelled(source: str, manifest: Manifest, place: str, read: DataConfig 
 
     Args:
         source: as `data.source`; for a model of tensors an `.npz` with X and y, or a folder of images.
-        place: what named it, for errors.
         read: the study's `data`, whose reading of CSV files, `query` and `options` also count here.
 
     Raises:
@@ -69,8 +68,18 @@ def read_labelled(source: str, manifest: Manifest, place: str, read: DataConfig 
         wanted = list(manifest.target_names)
         texts = [each.name for each in manifest.table if each.kind == "category"]
         labels = wanted if manifest.task == "classification" else []
-        frame = read_table(config, [*texts, *labels]).frame
-    return LabelledRows(source, frame, _target_in(frame, wanted, source, place))
+        frame: Any = read_table(config, [*texts, *labels]).frame
+    lacking = next((name for name in wanted if name not in frame.columns), None)
+    if lacking is not None:
+        raise InputError(
+            place,
+            expected=f"rows with the target, column '{lacking}'",
+            found=f"no such column in {source}",
+            remedy=did_you_mean(lacking, frame.columns)
+            or "Name rows whose outcome is known; `winnow predict` needs none.",
+        )
+    values = frame[wanted].to_numpy(dtype=object, na_value=None)
+    return LabelledRows(source, frame, values[:, 0] if len(wanted) == 1 else values)
 
 
 def rows_of_study(config: DataConfig) -> Any:
@@ -82,9 +91,9 @@ def rows_of_study(config: DataConfig) -> Any:
     if is_array_file(config.shown_source) or config.shown_source.startswith("images:"):
         return None
     if config.function is not None:
-        return _as_frame(call_data_function(config.function, config.options, config.load))
+        return named_frame(call_data_function(config.function, config.options, config.load))
     if isinstance(config.source, str) and config.source.startswith("sklearn:"):
-        return _as_frame(load_bundled(config.source))
+        return named_frame(load_bundled(config.source))
     texts = [column for column, kind in config.columns.items() if kind == "category"]
     labels = [column for column in (config.target, config.group) if column is not None]
     return read_table(config, [*labels, *texts]).frame
@@ -95,7 +104,6 @@ def inputs_of(rows: Any, manifest: Manifest, source: str, before: int = 0) -> ND
 
     Args:
         rows: as `LabelledRows.rows`.
-        source: where they are from, for errors.
         before: rows of the source before these.
 
     Raises:
@@ -191,34 +199,8 @@ def _values(labelled: LabelledRows, manifest: Manifest) -> NDArray[np.float32]:
     return found.astype(np.float32)
 
 
-def _target_in(frame: Any, names: Sequence[str], source: str, place: str) -> Any:
-    lacking = next((name for name in names if name not in frame.columns), None)
-    if lacking is not None:
-        raise InputError(
-            place,
-            expected=f"rows with the target, column '{lacking}'",
-            found=f"no such column in {source}",
-            remedy=did_you_mean(lacking, frame.columns)
-            or "Name rows whose outcome is known; `winnow predict` needs none.",
-        )
-    values = frame[list(names)].to_numpy(dtype=object, na_value=None)
-    return values[:, 0] if len(names) == 1 else values
-
-
 def _texts(value: Any) -> list[str]:
     """The texts under which a class may be known: `1` for 1, 1.0 and "1"; `True` and `true` for True."""
     if value is None or value != value:
         return []
     return [str(value), *([] if (text := category_text(value)) is None else [text])]
-
-
-def _as_frame(raw: RawData) -> Any:
-    """The features with their names, and the target under its name where that is none of them."""
-    import pandas as pd
-
-    features = raw.features
-    if not is_frame(features):
-        if raw.feature_names is None or getattr(features, "ndim", 0) != 2:
-            return None
-        features = pd.DataFrame(np.asarray(features), columns=list(raw.feature_names))
-    return features.rename(columns=str)

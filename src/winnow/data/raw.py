@@ -56,6 +56,18 @@ def is_frame(value: Any) -> bool:
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
+def named_frame(raw: RawData) -> Any:
+    """The features as a DataFrame whose columns have texts as names; None where they have no names."""
+    if is_frame(raw.features):
+        return raw.features.rename(columns=str)
+    features = as_values(raw.features, "data.source")
+    if raw.feature_names is None or features.ndim != 2 or len(raw.feature_names) != features.shape[1]:
+        return None
+    import pandas as pd
+
+    return pd.DataFrame(features, columns=list(raw.feature_names))
+
+
 def is_foreign_table(value: Any) -> bool:
     """Whether it is a table or column of another library (polars, pyarrow, …), recognized by its methods."""
     pandas = sys.modules.get("pandas")

@@ -30,7 +30,6 @@ def refuse_double_names(names: Iterable[str], source: str) -> None:
 
     Args:
         names: the names of all columns; "" is a column without a name and may repeat.
-        source: the file or function, for the message.
 
     Raises:
         InputError: two names are equal or look equal, or a name is only white space.

@@ -22,7 +22,7 @@ from winnow.data.features import check_fetched, convert_features, fetched
 from winnow.data.images import load_images
 from winnow.data.inputs import plan_inputs
 from winnow.data.labels import typed_codes, typed_labels
-from winnow.data.raw import RawData, as_values, is_frame
+from winnow.data.raw import RawData, as_values, is_frame, named_frame
 from winnow.data.row_keys import convert_groups, convert_time, convert_weights
 from winnow.data.rows import FeatureRows, RowSource
 from winnow.data.tables import read_table, take_column
@@ -110,7 +110,14 @@ def _with_columns(raw: RawData, config: DataConfig) -> RawData:
     named += [("data.columns", name) for name in config.columns]
     if not named:
         return raw
-    frame = _as_frame(raw, named[0][0])
+    frame = named_frame(raw)
+    if frame is None:
+        raise InputError(
+            named[0][0],
+            expected=f"features with named columns in '{raw.name}'",
+            found="features without names",
+            remedy="Return a DataFrame, or `groups` and `time` themselves, from the data function.",
+        )
     columns = {place: take_column(frame, name, place, raw.name) for place, name in named}
     left_out = {*roles.values(), *config.drop, *(name for name in config.columns if name not in kinds)}
     left = frame.drop(columns=list(left_out))
@@ -126,11 +133,7 @@ def _with_columns(raw: RawData, config: DataConfig) -> RawData:
 
 
 def _kinds(config: DataConfig) -> dict[str, Kind]:
-    """The kinds of feature columns that the experiment file gives.
-
-    Raises:
-        InputError: one of them is no feature.
-    """
+    """The kinds of feature columns that the experiment file gives."""
     kinds: dict[str, Kind] = {name: kind for name, kind in config.columns.items() if kind != "drop"}
     places = {name: place for place, name in _roles(config).items()} | dict.fromkeys(config.drop, "data.drop")
     places |= {} if config.target is None else {config.target: "data.target"}
@@ -149,23 +152,6 @@ def _roles(config: DataConfig) -> dict[str, str]:
     """The columns that are neither features nor the target, by the key that names them."""
     roles = {"data.group": config.group, "data.time": config.time, "data.weight": config.weight}
     return {place: name for place, name in roles.items() if name is not None}
-
-
-def _as_frame(raw: RawData, place: str) -> Any:
-    """The features as columns with names."""
-    if is_frame(raw.features):
-        return raw.features.rename(columns=str)
-    features = as_values(raw.features, "data.source")
-    if raw.feature_names is None or features.ndim != 2 or len(raw.feature_names) != features.shape[1]:
-        raise InputError(
-            place,
-            expected=f"features with named columns in '{raw.name}'",
-            found="features without names",
-            remedy="Return a DataFrame, or `groups` and `time` themselves, from the data function.",
-        )
-    import pandas as pd
-
-    return pd.DataFrame(features, columns=list(raw.feature_names))
 
 
 def _checked(raw: RawData, config: DataConfig) -> DataSet:

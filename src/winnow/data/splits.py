@@ -8,7 +8,6 @@ the folds. Rows are given by their indexes in the whole data set, in ascending o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -131,7 +130,13 @@ def deal_folds(data: DataSet, rows: Rows, cross_validation: CrossValidationConfi
         )
     _refuse_too_many_folds(data, rows, kind, folds)
     if kind is Kind.TIME_SERIES:
-        dealt = tuple(_time_folds(data, rows, folds))
+        assert data.time is not None
+        # Over the distinct times, so that rows of one time are never on both sides.
+        times, position = np.unique(data.time[rows], return_inverse=True)
+        dealt = tuple(
+            Fold(np.sort(rows[np.isin(position, train)]), np.sort(rows[np.isin(position, validation)]))
+            for train, validation in TimeSeriesSplit(n_splits=folds).split(times)
+        )
     else:
         target, groups = data.target[rows], data.groups[rows] if data.groups is not None else None
         options = {"n_repeats": repeats} if kind in REPEATS else {"shuffle": True}
@@ -189,14 +194,6 @@ def resolve_splitter(data: DataSet, splitter: str) -> Kind:
             remedy="Choose one of these, or leave out `data.group` (and `data.drop` its column).",
         )
     return kind
-
-
-def _time_folds(data: DataSet, rows: Rows, folds: int) -> Iterator[Fold]:
-    """Folds over the distinct times, so that rows of one time are never on both sides."""
-    assert data.time is not None
-    times, position = np.unique(data.time[rows], return_inverse=True)
-    for train, validation in TimeSeriesSplit(n_splits=folds).split(times):
-        yield Fold(np.sort(rows[np.isin(position, train)]), np.sort(rows[np.isin(position, validation)]))
 
 
 def _part(data: DataSet, rows: Rows, share: float, kind: Kind, seed: int, place: str) -> tuple[Rows, Rows]:

@@ -61,17 +61,21 @@ def read_table(config: DataConfig, labels: Collection[str] = (), environment: Ma
         expected, remedy = "a query for a database alone", "Remove `data.query`, or name a database as `data.source`."
         raise InputError("data.query", expected=expected, found=f"one for '{config.shown_source}'", remedy=remedy)
     files = list_files(sources, config.read.format)
-    name = files[0].name if len(files) == 1 else _shared_name(sources, files)
+    name = files[0].name
+    if len(files) > 1 and len(sources) > 1:
+        name = f"{name} and {len(files) - 1} more"
+    elif len(files) > 1:
+        name = PurePosixPath(urlsplit(sources[0]).path if "://" in sources[0] else sources[0]).name or name
     kind = config.read.format if config.read.format != "auto" else files[0].format
     if kind != "csv":
         _refuse_reading(config, f"{kind} files")
-        frames = [_read(file, kind, config, (), labels) for file in files]
-        _refuse_other_columns(files, frames)
-        _refuse_other_types(files, frames)
-        return Table(name, joined(files, frames), has_types=True)
     frames = [_read(file, kind, config, (), labels) for file in files]
     _refuse_other_columns(files, frames)
-    texts = _of_several_types(frames)
+    if kind != "csv":
+        _refuse_other_types(files, frames)
+        return Table(name, joined(files, frames), has_types=True)
+    kinds = {column: {_kind(frame[column]) for frame in frames} - {"nothing"} for column in frames[0].columns}
+    texts = [column for column, found in kinds.items() if len(found) > 1]
     if texts:  # as in one file, one text makes the whole column text
         frames = [_read(file, kind, config, texts, labels) for file in files]
     return Table(name, joined(files, frames), has_types=False)
@@ -124,13 +128,6 @@ def _refuse_reading(config: DataConfig, what: str) -> None:
         )
 
 
-def _shared_name(sources: Sequence[str], files: Sequence[TableFile]) -> str:
-    if len(sources) == 1:
-        path = urlsplit(sources[0]).path if "://" in sources[0] else sources[0]
-        return PurePosixPath(path).name or files[0].name
-    return f"{files[0].name} and {len(files) - 1} more"
-
-
 def _read(
     file: TableFile, kind: str | None, config: DataConfig, texts: Collection[str], labels: Collection[str]
 ) -> pd.DataFrame:
@@ -171,11 +168,6 @@ def _refuse_other_types(files: Sequence[TableFile], frames: Sequence[pd.DataFram
                 found=f"{known[0][0]} in {known[0][1].path} and {other[0]} in {other[1].path}",
                 remedy="Write the files alike.",
             )
-
-
-def _of_several_types(frames: Sequence[pd.DataFrame]) -> list[str]:
-    kinds = {column: {_kind(frame[column]) for frame in frames} - {"nothing"} for column in frames[0].columns}
-    return [column for column, found in kinds.items() if len(found) > 1]
 
 
 def _kind(column: Any) -> str:

@@ -32,7 +32,6 @@ def csv_batches(content: IO[bytes], shown: str, read: RawReadConfig) -> Iterator
 
     Args:
         content: of the file, decompressed and seekable.
-        shown: the file's path or URL, for messages.
 
     Raises:
         InputError: a column without a name, or rows that do not fit the header.

@@ -47,7 +47,6 @@ def write_sorted(
         unsorted: a file for the rows before they are sorted, for a result that is many times larger than DuckDB's
             memory limit: the windows of a query fit into it, and so does the sort, but both together do not.
         sort: columns whose values no two rows of a partition share; all columns order the rows where there are none.
-        place: the query or function, for messages.
 
     Raises:
         InputError: the result cannot be computed, has no rows, a column of a type that no table for training has, or a
@@ -98,10 +97,8 @@ def split_rows(file: Path, partition_by: Sequence[str]) -> tuple[str, ...]:
                         writer.close()
                     if len(made) == MOST_PARTITIONS:
                         expected = f"columns that split the rows into at most {MOST_PARTITIONS:,} folders"
-                        remedy = "Choose columns with fewer values."
-                        raise InputError(
-                            "data.prepare.partition_by", expected=expected, found="more values", remedy=remedy
-                        )
+                        remedy, place = "Choose columns with fewer values.", "data.prepare.partition_by"
+                        raise InputError(place, expected=expected, found="more values", remedy=remedy)
                     made.append(name)
                     (file.parent / folder).mkdir(parents=True)
                     writer = pq.ParquetWriter(file.parent / name, part.schema)

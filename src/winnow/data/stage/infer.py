@@ -54,9 +54,9 @@ def _column(connection: duckdb.DuckDBPyConnection, name: str, kind: str, missing
     there = rows - gone
     is_measured = dtype is not None and dtype.startswith(("float", "decimal"))
     is_unique = there > 1 and distinct == there and not gone and not is_measured
-    checks = (
-        () if is_unique or not there or dtype is None else _checks(connection, value, absent, dtype, there, distinct)
-    )
+    checks: tuple[Check, ...] = ()
+    if there and not is_unique and dtype is not None and dtype != "bool":
+        checks = _checks(connection, value, absent, dtype, there, distinct)
     return ColumnSchema(name, dtype, bool(gone), is_unique, checks=checks)
 
 
@@ -79,8 +79,6 @@ def _dtype(kind: str) -> str | None:
 def _checks(
     connection: duckdb.DuckDBPyConnection, value: str, absent: str, dtype: str, there: int, distinct: int
 ) -> tuple[Check, ...]:
-    if dtype == "bool":
-        return ()
     if dtype == "str":
         if distinct > MOST_CATEGORIES or there < ROWS_PER_CATEGORY * distinct:
             return ()

@@ -24,7 +24,6 @@ def write_parts(batches: Iterable[pa.RecordBatch], folder: Path, first: int, sho
 
     Args:
         first: number of the first part.
-        shown: the source, for messages.
 
     Returns:
         Name and number of rows of each part.
@@ -100,9 +99,6 @@ def read_tables(path: Path) -> Iterator[pa.Table]:
 
 def common_schema(first: pa.Schema, other: pa.Schema, shown: str, others: str = "") -> pa.Schema:
     """The columns of the first in their order, with types that hold the values of both.
-
-    Args:
-        shown, others: the sources of the second and the first, for messages.
 
     Raises:
         InputError: the columns differ, or a column has no such type.

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 def read_batches(file: TableFile, read: RawReadConfig, shown: str) -> Iterator[pa.RecordBatch]:
     """The rows of a file on this machine; at least one batch, perhaps an empty one.
 
-    Args:
-        shown: the file's path or URL, for messages.
-
     Raises:
         InputError: it cannot be read, has two columns of one name, or a column of a type that Parquet parts do not get.
     """

@@ -175,15 +175,21 @@ class _Reader:
     def table(self, content: Any) -> TableSchema:
         table = self._mapping(content, ())
         self._check_keys(table, (), (*_TABLE, "index"), _SILENT_OF_TABLE)
-        self._check_index(table.get("index") or [])
+        index = table.get("index") or []
+        named = [index]
+        if isinstance(index, list):  # pandera also writes an index without a name, of which raw rows have none
+            named = [each for each in index if isinstance(each, Mapping) and each.get("name")]
+        if named:
+            raise self._wrong(("index",), "columns alone", repr(named[0]), "Make the index a column.")
         columns = self._mapping(table.get("columns"), ("columns",))
         if not columns:
             raise self._wrong(("columns",), "the columns of the table by their names", "none", "Add `columns:`.")
+        checks = self._mapping(table.get("checks") or {}, ("checks",))
         return TableSchema(
             tuple(self._column(str(name), value) for name, value in columns.items()),
             self._boolean(table, (), "strict", is_by_default=False),
             self._unique(table.get("unique") or [], columns),
-            tuple(self._condition(str(name), value) for name, value in self._mapping_or_none(table, "checks")),
+            tuple(self._condition(str(name), value) for name, value in checks.items()),
             str(self._path),
         )
 
@@ -214,21 +220,11 @@ class _Reader:
         given = column.get("checks") or {}
         if isinstance(given, Mapping):
             beside += given.items()
-            return [(str(name), _without_options(value)) for name, value in beside]
-        if isinstance(given, list) and all(isinstance(each, Mapping) for each in given):
+        elif isinstance(given, list) and all(isinstance(each, Mapping) for each in given):
             beside += [((each.get("options") or {}).get("check_name"), each) for each in given]
-            return [(str(name), _without_options(value)) for name, value in beside]
-        raise self._wrong((*path, "checks"), "a mapping of checks to their values", repr(given), "Correct it.")
-
-    def _check_index(self, given: Any) -> None:
-        """Pandera also writes an index without a name, of which raw rows have none."""
-        named = (
-            [each for each in given if isinstance(each, Mapping) and each.get("name")]
-            if isinstance(given, list)
-            else [given]
-        )
-        if named:
-            raise self._wrong(("index",), "columns alone", repr(named[0]), "Make the index a column.")
+        else:
+            raise self._wrong((*path, "checks"), "a mapping of checks to their values", repr(given), "Correct it.")
+        return [(str(name), _without_options(value)) for name, value in beside]
 
     def _check(self, path: KeyPath, given: str, value: Any, dtype: str | None) -> Check:
         name, place = SHORT.get(given, given), (*path, "checks", given)
@@ -268,9 +264,6 @@ class _Reader:
         if not isinstance(value, bool):
             raise self._wrong((*path, key), "true or false", repr(value), "Correct it.")
         return value
-
-    def _mapping_or_none(self, table: Mapping[str, Any], key: str) -> Iterable[tuple[Any, Any]]:
-        return self._mapping(table.get(key) or {}, (key,)).items()
 
     def _mapping(self, value: Any, path: KeyPath) -> Mapping[str, Any]:
         if isinstance(value, Mapping):
@@ -327,18 +320,15 @@ def _expected_of(dtype: str, name: str, value: Any) -> str | None:
     given = [value.get("min_value"), value.get("max_value")] if name == "in_range" else value
     values = [each for each in (given if isinstance(given, list) else [given]) if each is not None]
     if kind in ("DATE", "TIMESTAMP"):
-        return None if all(map(_is_time, values)) else "dates or times as 2026-11-21 or 2026-11-21T09:30"
+        try:
+            for each in values:
+                datetime.fromisoformat(each)
+        except (ValueError, TypeError):
+            return "dates or times as 2026-11-21 or 2026-11-21T09:30"
+        return None
     wanted = bool if kind == "BOOLEAN" else int | float
     is_right = all(isinstance(each, wanted) and isinstance(each, bool) is (kind == "BOOLEAN") for each in values)
     return None if is_right else ("true or false" if kind == "BOOLEAN" else "numbers")
-
-
-def _is_time(value: Any) -> bool:
-    try:
-        datetime.fromisoformat(value)
-    except (ValueError, TypeError):
-        return False
-    return True
 
 
 def _is_scalar(value: Any) -> bool:

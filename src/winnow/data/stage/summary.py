@@ -96,13 +96,8 @@ def summarize(connection: duckdb.DuckDBPyConnection, target: str | None, dropped
     rows = int(connection.execute("SELECT count(*) FROM summarized").fetchall()[0][0])
     columns = tuple(_column(connection, name, kind) for name, kind in types.items())
     numbers = [each.name for each in columns if each.bins][:MOST_CORRELATED]
-    suspects = (
-        ()
-        if target is None
-        else _suspects(
-            connection, [each for each in columns if each.name == target or each.name not in dropped], target
-        )
-    )
+    kept = [each for each in columns if each.name == target or each.name not in dropped]
+    suspects = () if target is None else _suspects(connection, kept, target)
     return Summary(rows, columns, _correlations(connection, numbers), suspects, target)
 
 
@@ -126,9 +121,8 @@ def _column(connection: duckdb.DuckDBPyConnection, name: str, kind: str) -> Colu
         return ColumnSummary(name, kind, missing, distinct, low, high, mean, deviation, median, bins)
     ends: Sequence[Any] = (None, None)
     if kind == "DATE" or kind.startswith("TIMESTAMP"):
-        ends = connection.execute(f"SELECT min({column})::VARCHAR, max({column})::VARCHAR FROM summarized").fetchall()[
-            0
-        ]
+        query = f"SELECT min({column})::VARCHAR, max({column})::VARCHAR FROM summarized"
+        ends = connection.execute(query).fetchall()[0]
     top = connection.execute(
         f"SELECT left({column}::VARCHAR, 60), count(*) FROM summarized WHERE {column} IS NOT NULL "
         f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {TOP}"
@@ -170,13 +164,9 @@ def _suspects(
 ) -> tuple[Suspect, ...]:
     answer = next(each for each in columns if each.name == target)
     is_measured = bool(answer.bins) and answer.distinct > FEW_CLASSES
-    found = []
-    for each in columns:
-        if each.name == target:
-            continue
-        known = _known(connection, each, target, is_measured=is_measured)
-        if known is not None and known >= SUSPECT:
-            found.append(Suspect(each.name, known))
+    others = [each for each in columns if each.name != target]
+    known = [(each.name, _known(connection, each, target, is_measured=is_measured)) for each in others]
+    found = [Suspect(name, share) for name, share in known if share is not None and share >= SUSPECT]
     return tuple(sorted(found, key=lambda each: -each.known))
 
 
@@ -191,9 +181,8 @@ def _known(
     name, answer = quoted(column.name), quoted(target)
     rows = int(connection.execute(f"SELECT count(*) FROM summarized WHERE {answer} IS NOT NULL").fetchall()[0][0])
     if (column.bins or column.low is not None) and column.distinct > BINS:
-        part = f"CASE WHEN {name} IS NOT NULL THEN ntile({5 * BINS}) OVER (ORDER BY {name}) END"
-        if rows < 5 * BINS * ROWS_PER_VALUE:
-            part = f"CASE WHEN {name} IS NOT NULL THEN ntile({BINS}) OVER (ORDER BY {name}) END"
+        bins = BINS if rows < 5 * BINS * ROWS_PER_VALUE else 5 * BINS
+        part = f"CASE WHEN {name} IS NOT NULL THEN ntile({bins}) OVER (ORDER BY {name}) END"
     elif column.distinct * ROWS_PER_VALUE > rows:
         part = f"{name} IS NULL"
     else:

@@ -90,11 +90,7 @@ def find_violations(
 
 
 def refuse_violations(violations: Sequence[Violation], schema: TableSchema, rows: str, remedy: str) -> None:
-    """Refuse rows that violate a schema, with the first rules and rows.
-
-    Args:
-        rows: what they are, for the message.
-    """
+    """Refuse rows that violate a schema, with the first rules and rows."""
     if not violations:
         return
     lines = []
@@ -225,14 +221,9 @@ def _accepted(check: Check, column: str, kind: str | None) -> tuple[str, str]:
         low, high = (value.get("min_value"), value.get("max_value")) if exact is None else (exact, exact)
         measured, bound = (f"length({column})", None) if name == "str_length" else (column, kind)
         signs = (">=" if value.get("include_min", True) else ">", "<=" if value.get("include_max", True) else "<")
-        ends = [
-            f"{measured} {sign} {_bound(end, bound)}"
-            for sign, end in zip(signs, (low, high), strict=True)
-            if end is not None
-        ]
-        return " AND ".join(ends), " and ".join(
-            f"{sign} {end}" for sign, end in zip(signs, (low, high), strict=True) if end is not None
-        )
+        ends = [(sign, end) for sign, end in zip(signs, (low, high), strict=True) if end is not None]
+        accepted = " AND ".join(f"{measured} {sign} {_bound(end, bound)}" for sign, end in ends)
+        return accepted, " and ".join(f"{sign} {end}" for sign, end in ends)
     text = literal(value)
     # Pandera matches from the start, as Python's re.match does.
     functions = {
