@@ -63,11 +63,6 @@ class Rows:
     rows: int
     columns: tuple[RawColumn, ...]
 
-    @property
-    def version(self) -> str:
-        """The name of its folder."""
-        return self.digest[:12]
-
 
 @dataclass(frozen=True)
 class Ingested(Rows):
@@ -93,6 +88,11 @@ class Ingested(Rows):
     dtypes: Mapping[str, str] = field(default_factory=dict)
     lineage: Mapping[str, str] = field(default_factory=dict)
     made_by: str = ""
+
+    @property
+    def version(self) -> str:
+        """The name of its folder."""
+        return self.digest[:12]
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -135,6 +135,11 @@ class Prepared(Rows):
     files: tuple[str, ...]
     inputs: Inputs
     made_by: str = ""
+
+    @property
+    def version(self) -> str:
+        """The name of its folder."""
+        return self.digest[:12]
 
 
 V = TypeVar("V", Ingested, Prepared)
