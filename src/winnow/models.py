@@ -58,7 +58,7 @@ def mlp(
     """
     make_activation = _named("activation", activation, ACTIVATIONS)
     make_norm = None if norm == "none" else _named("norm", norm, NORMS, "none")
-    _probability("dropout", dropout)
+    _check_dropout(dropout)
     layers: list[nn.Module] = [nn.Flatten()]
     width = _flat(input_shape)
     for size in _widths("hidden", hidden):
@@ -98,7 +98,7 @@ def cnn(
         raise ValueError(f"input_shape: expected [channels, height, width] for a cnn, found {list(input_shape)}")
     if _positive("kernel", kernel) % 2 == 0:
         raise ValueError(f"kernel: expected an odd number of at least 1, found {kernel!r}")
-    _probability("dropout", dropout)
+    _check_dropout(dropout)
     depth, height, width = shape
     layers: list[nn.Module] = [nn.Unflatten(1, (1, height))] if len(input_shape) == 2 else []
     for size in _widths("channels", channels):
@@ -133,9 +133,9 @@ def _positive(name: str, size: int) -> int:
     return size
 
 
-def _probability(name: str, value: float) -> None:
+def _check_dropout(value: float) -> None:
     if not isinstance(value, int | float) or not 0 <= value < 1:
-        raise ValueError(f"{name}: expected a probability from 0 to below 1, found {value!r}")
+        raise ValueError(f"dropout: expected a probability from 0 to below 1, found {value!r}")
 
 
 def _named(name: str, value: str, known: dict[str, type[nn.Module]], *others: str) -> type[nn.Module]:

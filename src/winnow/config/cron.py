@@ -66,11 +66,7 @@ class Cron:
 
 
 def cron_of(text: str) -> Cron:
-    """The schedule of an expression or a name.
-
-    Raises:
-        ValueError: it is neither, or never due.
-    """
+    """The schedule of an expression or a name. Raises ValueError where it is neither, or never due."""
     fields = NAMED.get(text.strip(), text).lower().split()
     if len(fields) != 5:
         raise ValueError(_EXPECTED)

@@ -32,7 +32,8 @@ def disk_fault(error: OSError, home: Path, path: Path | None = None) -> InputErr
     if path is None and error.filename is not None:
         path = Path(os.fsdecode(error.filename))
     elif path is None and error.errno == errno.ENOSPC:
-        path = next((place for place in (home, Path.cwd(), Path(tempfile.gettempdir())) if _is_full(place)), None)
+        places = ((each, _nearest_folder(each)) for each in (home, Path.cwd(), Path(tempfile.gettempdir())))
+        path = next((each for each, at in places if at and shutil.disk_usage(at).free < _FULL_BYTES), None)
     if path is None:
         return None
     path, found = path.absolute(), f"'{error.strerror}'"
@@ -51,10 +52,8 @@ def disk_fault(error: OSError, home: Path, path: Path | None = None) -> InputErr
             )
         case errno.ENOTDIR | errno.EISDIR | errno.EEXIST:
             file = next((place for place in (path, *path.parents) if place.is_file()), path)
-            expected, found = (
-                "a path where a file can be made",
-                f"{'a folder' if file.is_dir() else 'a file'} at {file}",
-            )
+            expected = "a path where a file can be made"
+            found = f"{'a folder' if file.is_dir() else 'a file'} at {file}"
             remedy, other_home, other_path = "Move it away", "another folder", "another path"
         case errno.ENOSPC | errno.EFBIG | errno.EDQUOT:
             place = _nearest_folder(path)
@@ -89,11 +88,6 @@ def probe(file: Path) -> OSError | None:
     if file.exists() and not os.access(file, os.W_OK):
         return PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
     return None
-
-
-def _is_full(path: Path) -> bool:
-    place = _nearest_folder(path)
-    return place is not None and shutil.disk_usage(place).free < _FULL_BYTES
 
 
 def _nearest_folder(path: Path) -> Path | None:

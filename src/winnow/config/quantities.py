@@ -47,11 +47,7 @@ def seconds_of(duration: str) -> float:
 
 
 def whole_percent(share: float, place: str, splitter: str) -> int:
-    """A share as percent, for what splits requests by whole percents.
-
-    Raises:
-        InputError: it is no whole percent.
-    """
+    """A share as percent, for what splits requests by whole percents. Raises InputError where it is none."""
     found = round(share * 100)
     if abs(found - share * 100) > 1e-6 or not 0 <= found <= 100:
         raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
+from winnow.config.conditions import Parameter
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.functions import FORMS, names_function
@@ -80,7 +81,7 @@ def faults_in_search(experiment: Experiment) -> Iterator[InputError]:
         yield from _unknown("search.pruner", search.pruner.type, search.pruner.options, ("type", "threshold"))
     if search.sampler.type == "grid":
         yield from _unknown("search.sampler", "grid", search.sampler.options, ("type",))
-        yield from _faults_in_grid(experiment)
+        yield from _faults_in_grid(search.space)
 
 
 def _unknown(place: str, kind: str, options: Mapping[str, object], known: tuple[str, ...]) -> Iterator[InputError]:
@@ -93,8 +94,7 @@ def _unknown(place: str, kind: str, options: Mapping[str, object], known: tuple[
         )
 
 
-def _faults_in_grid(experiment: Experiment) -> Iterator[InputError]:
-    space = experiment.search.space
+def _faults_in_grid(space: Mapping[str, Parameter]) -> Iterator[InputError]:
     endless = [name for name, parameter in space.items() if finite_values(parameter) is None]
     for name in endless:
         yield InputError(

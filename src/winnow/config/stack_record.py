@@ -135,11 +135,7 @@ AnyStack: TypeAlias = StackRecord | ClusterStackRecord
 
 
 def read_stack(home: Path) -> AnyStack | None:
-    """The stack in use, or None. Does not contact it.
-
-    Raises:
-        InputError: the record cannot be read.
-    """
+    """The stack in use, or None. Does not contact it. Raises InputError where the record cannot be read."""
     path = home / FILE
     try:
         text = path.read_text(encoding="utf-8")

@@ -18,11 +18,7 @@ def yaml_of(value: Any) -> str:
 
 
 def value_at(text: str, path: KeyPath) -> Any:
-    """The value at a path of a YAML document; None where there is none.
-
-    Raises:
-        yaml.YAMLError: the text is not YAML.
-    """
+    """The value at a path of a YAML document; None where there is none. Raises yaml.YAMLError for other text."""
     node: yaml.Node | None = yaml.compose(text, yaml.SafeLoader)
     for part in path:
         if node is not None:

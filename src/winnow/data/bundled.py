@@ -23,11 +23,7 @@ TARGETS = {
 
 
 def load_bundled(source: str) -> RawData:
-    """Load `sklearn:NAME`.
-
-    Raises:
-        InputError: there is no such set; the error suggests the nearest name.
-    """
+    """Load `sklearn:NAME`. Raises InputError for another name, with the nearest one."""
     name = source.removeprefix(BUNDLED)
     if name not in TARGETS:
         sources = [BUNDLED + known for known in TARGETS]

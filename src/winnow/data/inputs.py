@@ -112,13 +112,10 @@ def plan_inputs(
             indicated.append(part.start)
         if column.kind == "date":
             places = {part.start + place: length for place, length in CYCLES.items()}
-            cycles += [(place, length) for place, length in places.items() if _varies(features[:, place])]
+            ends = {place: (np.nanmin(features[:, place]), np.nanmax(features[:, place])) for place in places}
+            cycles += [(place, length) for place, length in places.items() if not math.isclose(*ends[place])]
     if not is_mixed and not indicated:
         return None
     few = tuple(category for category in categories if category.count <= MOST_ONE_HOT)
     many = tuple(category for category in categories if category.count > MOST_ONE_HOT)
     return InputPlan(tuple(scaled), tuple(indicated), tuple(cycles), few, many)
-
-
-def _varies(values: NDArray[np.float32]) -> bool:
-    return not math.isclose(float(np.nanmin(values)), float(np.nanmax(values)))

@@ -57,11 +57,7 @@ def convert_time(time: Any, source: str) -> NDArray[np.generic]:
 
 
 def convert_weights(weights: Any, source: str) -> NDArray[np.float32]:
-    """float32 [rows].
-
-    Raises:
-        InputError: missing values, values that are no numbers of at least 0, or none above 0.
-    """
+    """float32 [rows]. Raises InputError for missing values, others than numbers of at least 0, or none above 0."""
     array = _one_per_row(weights, "data.weight", source)
     expected = f"a finite number of at least 0 for every row of {source}"
     remedy = "Correct it, or name another column."

@@ -82,11 +82,7 @@ def read_table(config: DataConfig, labels: Collection[str] = (), environment: Ma
 
 
 def take_column(frame: pd.DataFrame, name: str, place: str, source: str) -> pd.Series[Any]:
-    """One column by name.
-
-    Raises:
-        InputError: there is no such column; the error suggests the nearest name.
-    """
+    """One column by name. Raises InputError for another name, with the nearest one."""
     if name in frame.columns:
         return frame[name]
     shown = ", ".join(list(frame.columns)[:12]) + (", …" if len(frame.columns) > 12 else "")

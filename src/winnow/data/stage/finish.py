@@ -56,7 +56,16 @@ def write_sorted(
 
     kinds = types_of(connection, "result")
     _check_columns(kinds, sort, partition_by)
-    columns = [f"{_canonical(name, kind, place)} AS {quoted(name)}" for name, kind in kinds.items()]
+    found = {name: canonical(name, kind) for name, kind in kinds.items()}
+    other = next((name for name, column in found.items() if column is None), None)
+    if other is not None:
+        raise InputError(
+            place,
+            expected=f"numbers, texts, booleans, dates or times in column '{other}'",
+            found=f"values of DuckDB's type {kinds[other]}",
+            remedy="Cast the column, or leave it out.",
+        )
+    columns = [f"{column} AS {quoted(name)}" for name, column in found.items()]
     keys = list(dict.fromkeys((*partition_by, *(sort or kinds))))
     order = ", ".join(f"{quoted(name)} NULLS LAST" for name in keys)
     rows = f"(SELECT {', '.join(columns)} FROM result)"
@@ -106,18 +115,6 @@ def split_rows(file: Path, partition_by: Sequence[str]) -> tuple[str, ...]:
     writer.close()
     file.unlink()
     return tuple(made)
-
-
-def _canonical(name: str, kind: str, place: str) -> str:
-    found = canonical(name, kind)
-    if found is None:
-        raise InputError(
-            place,
-            expected=f"numbers, texts, booleans, dates or times in column '{name}'",
-            found=f"values of DuckDB's type {kind}",
-            remedy="Cast the column, or leave it out.",
-        )
-    return found
 
 
 def _check_columns(kinds: Iterable[str], sort: Sequence[str], partition_by: Sequence[str]) -> None:

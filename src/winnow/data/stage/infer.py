@@ -44,7 +44,11 @@ def _column(connection: duckdb.DuckDBPyConnection, name: str, kind: str, missing
     is_text = kind == "VARCHAR" or kind.startswith("ENUM")
     absent = f"{column} IS NULL" + (f" OR {column} IN ({texts})" if is_text else "")
     absent += f" OR isnan({column})" if kind in ("DOUBLE", "FLOAT") else ""
-    dtype = _text_dtype(connection, column, absent) if is_text else _dtype(kind)
+    dtype = _PLAIN.get(kind)
+    if is_text:
+        dtype = _text_dtype(connection, column, absent)
+    elif kind.startswith(("DECIMAL", "TIMESTAMP")):
+        dtype = kind.lower() if kind.startswith("DECIMAL") else "datetime64[us]"
     value = f"TRY_CAST({column} AS {_SQL[dtype]})" if is_text and dtype in _SQL else column
     if dtype is not None and dtype.startswith("datetime"):
         value = f"TRY_CAST({value} AS TIMESTAMP)"
@@ -68,12 +72,6 @@ def _text_dtype(connection: duckdb.DuckDBPyConnection, column: str, absent: str)
     )
     found = connection.execute(f"SELECT {fits} FROM given WHERE NOT ({absent})").fetchall()[0]
     return next((dtype for dtype, is_so in zip(_FORMS, found, strict=True) if is_so), "str")
-
-
-def _dtype(kind: str) -> str | None:
-    if kind.startswith("DECIMAL"):
-        return kind.lower()
-    return "datetime64[us]" if kind.startswith("TIMESTAMP") else _PLAIN.get(kind)
 
 
 def _checks(
