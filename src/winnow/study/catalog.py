@@ -74,7 +74,8 @@ def delete_study(database: Database, study_id: int) -> None:
         busy = _busy(connection, study_id, database.now(connection))
         if busy:
             raise StudyBusyError(busy)
-        for table in (tasks, folds, curves, out_of_fold, workers, incidents, studies):
+        later = [*([curves] if database.has_curves else []), *([out_of_fold] if database.has_out_of_fold else [])]
+        for table in (tasks, folds, workers, incidents, studies, *later):
             connection.execute(sa.delete(table).where(table.c.study_id == study_id))
         optuna_tables.delete_study(connection, study_id)
 

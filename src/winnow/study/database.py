@@ -8,6 +8,7 @@ takes the write lock first.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from winnow.config.errors import InputError
 from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
 from winnow.study import optuna_tables
-from winnow.study.tables import metadata
+from winnow.study.tables import curves, metadata, out_of_fold
 
 BUSY_TIMEOUT_S = 60.0
 """How long a SQLite writer waits for another one. Writes take milliseconds."""
@@ -93,6 +94,16 @@ class Database:
         """A transaction that reads one snapshot."""
         with self._reader.connect() as connection:
             yield connection
+
+    @functools.cached_property
+    def has_out_of_fold(self) -> bool:
+        """Whether the database has the table of out-of-fold predictions; as for curves, a sweep makes it."""
+        return sa.inspect(self.engine).has_table(out_of_fold.name)
+
+    @functools.cached_property
+    def has_curves(self) -> bool:
+        """Whether the database has the table of learning curves, which the first sweep of this version makes."""
+        return sa.inspect(self.engine).has_table(curves.name)
 
     def now(self, connection: Connection) -> float:
         """Seconds since the epoch by the database's clock, which measures all leases."""

@@ -308,6 +308,8 @@ class StudyStore:
 
     def out_of_fold(self, number: int) -> dict[int, bytes]:
         """What a trial's folds kept for its refit, by fold; empty for pruned trials."""
+        if not self.database.has_out_of_fold:
+            return {}
         with self.database.reading() as connection:
             trial_id = optuna_tables.trial_id_of(connection, self.study_id, number)
             query = sa.select(out_of_fold.c.fold, out_of_fold.c.outputs).where(out_of_fold.c.trial_id == trial_id)
@@ -597,6 +599,8 @@ class StudyStore:
 
     def _curves_by_trial(self, connection: Connection, trial_ids: list[int] | None) -> Mapping[int, dict[int, Curves]]:
         found: dict[int, dict[int, Curves]] = defaultdict(dict)
+        if not self.database.has_curves:
+            return found
         query = sa.select(curves).where(curves.c.study_id == self.study_id).order_by(curves.c.fold)
         if trial_ids is not None:
             query = query.where(curves.c.trial_id.in_(trial_ids))
