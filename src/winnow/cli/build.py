@@ -18,7 +18,7 @@ from winnow.cli.options import (
     in_order,
     model_options,
     registry_options,
-    say,
+    say_unknown,
     version_options,
 )
 
@@ -98,8 +98,7 @@ def build_prod(
         config, study=study, name=name, alias=alias, version=version, tag=tag, options=options, dry_run=dry_run
     )
     if dry_run:
-        for fact in plan.unknown:
-            say(f"not looked up: {fact}")
+        say_unknown(plan.unknown)
         click.echo(plan.render())
         return
     if not no_cache and plan.is_built():

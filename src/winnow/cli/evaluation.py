@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import StoreVerb, config_option, json_option, model_options, rules_option, version_options
-from winnow.cli.wording import aligned, as_text
+from winnow.cli.options import (
+    StoreVerb,
+    config_option,
+    force_option,
+    json_option,
+    model_options,
+    model_version_option,
+    rules_option,
+    version_options,
+)
+from winnow.cli.wording import aligned, as_text, show
 from winnow.config.next_command import next_command
 
 if TYPE_CHECKING:
@@ -41,8 +50,7 @@ def evaluate(as_json: bool, **options: Any) -> None:
     """Measure a registered version on rows, with 95 % intervals. Rows that it was trained on are left out."""
     from winnow import api
 
-    found = api.evaluate(**options)
-    click.echo(as_text(found) if as_json else "\n".join(evaluation_lines(found)))
+    show(api.evaluate(**options), as_json, evaluation_lines)
 
 
 @click.command("compare-ab", cls=StoreVerb)
@@ -57,18 +65,12 @@ def compare(as_json: bool, **options: Any) -> None:
     """Compare two versions on the same rows, paired. Rows that either was trained on are left out."""
     from winnow import api
 
-    found = api.compare_ab(**options)
-    click.echo(as_text(found) if as_json else "\n".join(comparison_lines(found)))
+    show(api.compare_ab(**options), as_json, comparison_lines)
 
 
 @click.command("predict", cls=StoreVerb)
 @config_option
-@click.option(
-    "--input",
-    "source",
-    required=True,
-    help="Rows: a CSV, Parquet or Arrow file, a folder or a pattern.",
-)
+@click.option("--input", "source", required=True, help="Rows: a CSV, Parquet or Arrow file, a folder or a pattern.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -80,7 +82,7 @@ def compare(as_json: bool, **options: Any) -> None:
 )
 @model_options
 @version_options
-@click.option("--force", is_flag=True, help="Replace an existing output.")
+@force_option("Replace an existing output.")
 @json_option
 def predict(as_json: bool, carry: str, **options: Any) -> None:
     """Score the rows of a file with a registered version, with the answers that its server gives."""
@@ -101,9 +103,7 @@ def predict(as_json: bool, carry: str, **options: Any) -> None:
 @config_option
 @click.option("--stage", type=click.Choice(["staging", "production"]), required=True, help="Stage to promote to.")
 @model_options
-@click.option(
-    "--version", metavar="NUMBER", help="Number of the version, as 3 or 1.2.0; by default that of @candidate."
-)
+@model_version_option
 @input_option
 @rules_option
 @json_option
@@ -115,7 +115,7 @@ def promote(as_json: bool, **options: Any) -> int:
     from winnow import api
 
     found = api.promote_model(**options)
-    click.echo(as_text(found) if as_json else "\n".join(promotion_lines(found)))
+    show(found, as_json, promotion_lines)
     return 0 if found.is_promoted else NOT_PROMOTED
 
 

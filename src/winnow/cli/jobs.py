@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 import click
 
 from winnow.api.arguments import study_name
-from winnow.cli.options import StoreVerb, config_option, in_order, json_option, say, study_flag, study_option, warn
+from winnow.cli.options import (
+    StoreVerb,
+    config_option,
+    in_order,
+    json_option,
+    platform_option,
+    say,
+    study_flag,
+    study_option,
+    warn,
+)
 from winnow.cli.wording import count, either, local_time, table, utc
 from winnow.config.next_command import next_command
 from winnow.config.platforms import PLATFORMS
@@ -18,17 +28,13 @@ from winnow.config.platforms import PLATFORMS
 if TYPE_CHECKING:
     from winnow.api import WorkerGroup
 
-platform_option = click.option(
-    "--platform", type=click.Choice(PLATFORMS), help="Only this platform; by default all platforms in use."
-)
-"""Gives the verb `platform: str | None`."""
-
-study_options = in_order(config_option, study_option, platform_option)
+only_platform = platform_option(PLATFORMS, "Only this platform; by default all platforms in use.")
+study_options = in_order(config_option, study_option, only_platform)
 
 
 @click.command("jobs")
 @study_flag("Only this study; by default all.")
-@platform_option
+@only_platform
 @json_option
 def jobs(study: str | None, platform: str | None, as_json: bool) -> None:
     """List the running worker groups of one study or of all.

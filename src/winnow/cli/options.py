@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -17,6 +17,11 @@ from winnow.config.next_command import Value, next_command, next_flag
 from winnow.config.platforms import PLATFORMS, SERVING_PLATFORMS
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
+Decorator: TypeAlias = Callable[[Any], Any]
+
+option_with_default = functools.partial(click.option, show_default=True)
+"""An option whose default `--help` shows."""
+PORT = click.IntRange(1, 65535)
 
 PROJECTS, CLONES = Path("experiment.yaml"), Path("experiments/breast_cancer.yaml")
 """The experiment file of a folder from `winnow init`, and the clone's example."""
@@ -27,7 +32,7 @@ def default_config() -> Path:
     return PROJECTS if PROJECTS.is_file() else CLONES
 
 
-config_option = click.option(
+config_option = option_with_default(
     "--config",
     type=click.Path(path_type=Path),
     default=default_config,
@@ -41,7 +46,7 @@ def _checked_name(_context: click.Context, parameter: click.Parameter, name: str
     return None if name is None else check_study_name(name, parameter.opts[0])
 
 
-def in_order(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+def in_order(*options: Decorator) -> Callable[[_Command], _Command]:
     """Several options as one, listed by `--help` in this order."""
 
     def add(command: _Command) -> _Command:
@@ -50,6 +55,21 @@ def in_order(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
         return command
 
     return add
+
+
+def platform_option(platforms: Sequence[str], text: str, default: str | None = None) -> Decorator:
+    """Gives the verb `platform`: one of these, or `default`."""
+    return option_with_default("--platform", type=click.Choice(platforms), default=default, help=text)
+
+
+def file_option(flag: str, text: str) -> Decorator:
+    """A file, as a path; it need not exist."""
+    return click.option(flag, type=click.Path(path_type=Path, dir_okay=False), help=text)
+
+
+def force_option(text: str = "Overwrite files that differ.") -> Decorator:
+    """Gives the verb `force: bool`."""
+    return click.option("--force", is_flag=True, help=text)
 
 
 def study_flag(text: str, *, required: bool = False) -> Callable[[_Command], _Command]:
@@ -70,14 +90,9 @@ model_options = in_order(
 )
 """Give the verb `study` and `name`: which model it works on."""
 
-workers_platform_option = click.option(
-    "--platform",
-    type=click.Choice(PLATFORMS),
-    default="local",
-    show_default=True,
-    help="Where to run the workers: processes on this machine, containers, or pods in a cluster.",
+workers_platform_option = platform_option(
+    PLATFORMS, "Where to run the workers: processes on this machine, containers, or pods in a cluster.", "local"
 )
-"""Gives the verb `platform: str`."""
 
 changed_code_option = click.option(
     "--allow-changed-code", is_flag=True, help="Continue although your own code has changed; later trials are marked."
@@ -97,6 +112,15 @@ rules_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 """Gives the verb `as_json: bool`."""
 
+html_option = file_option("--html", "Also write one self-contained page.")
+"""Gives the verb `html: Path | None`. See `say_page`."""
+
+model_version_option = click.option(
+    "--version", metavar="NUMBER", help="Number of the version, as 3 or 1.2.0; by default that of @candidate."
+)
+replicas_option = click.option(
+    "--replicas", type=click.IntRange(min=1), help="Number of servers, instead of the file's."
+)
 
 detach_option = click.option(
     "--detach",
@@ -116,13 +140,13 @@ again_option = click.option(
 stage_option = click.option("--stage", metavar="STAGE", help="Stage of the deployment, from `serving.stages`.")
 """Gives the verb `stage: str | None`."""
 
+serving_platform_option = platform_option(
+    SERVING_PLATFORMS, "Platform of the deployment; by default the one that serves it."
+)
+
 deployment_options = in_order(
     click.option("--config", type=click.Path(path_type=Path), help="Experiment file of the deployment."),
-    click.option(
-        "--platform",
-        type=click.Choice(SERVING_PLATFORMS),
-        help="Platform of the deployment; by default the one that serves it.",
-    ),
+    serving_platform_option,
     click.option("--name", metavar="NAME", callback=_checked_name, help="Name of the deployment."),
     study_flag("Study whose model is deployed."),
     stage_option,
@@ -174,6 +198,18 @@ version_options = in_order(
 def say(line: str) -> None:
     """Print a message that is not a result, to stderr."""
     click.echo(line, err=True)
+
+
+def say_page(html: Path | None) -> None:
+    """Say where a page was written, if one was."""
+    if html is not None:
+        say(f"Page: {html.absolute().as_uri()}")
+
+
+def say_unknown(facts: Sequence[str]) -> None:
+    """Say which facts a plan lacks."""
+    for fact in facts:
+        say(f"not looked up: {fact}")
 
 
 def warn(line: str) -> None:
@@ -238,5 +274,5 @@ class StoreVerb(click.Command):
 
 @functools.cache
 def _say_once(line: str) -> None:
-    """Print a line once per process: `demo` runs several verbs."""
+    # `demo` runs several verbs.
     say(line)

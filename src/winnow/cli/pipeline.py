@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, rules_option, say
+from winnow.cli.options import (
+    StoreVerb,
+    config_option,
+    dry_run_option,
+    json_option,
+    option_with_default,
+    rules_option,
+    say,
+)
 from winnow.cli.wording import as_text
 from winnow.config.exit_codes import CommandExit
 from winnow.config.interrupts import treat_sigterm_as_interrupt
@@ -20,19 +28,16 @@ if TYPE_CHECKING:
 
 @click.command("pipeline", cls=StoreVerb)
 @config_option
-@click.option(
+@option_with_default(
     "--until",
     type=click.Choice(["prepare", "train", "select", "serve"]),
     default="serve",
-    show_default=True,
     help="The last step.",
 )
 @click.option(
     "--engine", type=click.Choice(["duckdb", "polars", "spark"]), help="What prepares the rows; by default the file's."
 )
-@click.option(
-    "--platform", type=click.Choice(PLATFORMS), default="local", show_default=True, help="Where it trains and serves."
-)
+@option_with_default("--platform", type=click.Choice(PLATFORMS), default="local", help="Where it trains and serves.")
 @rules_option
 @dry_run_option
 @json_option

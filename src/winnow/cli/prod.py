@@ -11,6 +11,7 @@ import click
 
 from winnow.api.arguments import model_name
 from winnow.cli.options import (
+    PORT,
     StoreVerb,
     again_option,
     candidates_as_commands,
@@ -21,13 +22,16 @@ from winnow.cli.options import (
     dry_run_option,
     json_option,
     model_options,
+    platform_option,
     registry_options,
+    replicas_option,
     say,
+    say_unknown,
     stage_option,
     version_options,
     warn,
 )
-from winnow.cli.wording import either
+from winnow.cli.wording import as_text, either
 from winnow.config.interrupts import treat_sigterm_as_interrupt
 from winnow.config.next_command import next_command
 from winnow.config.platforms import SERVING_PLATFORMS
@@ -35,26 +39,26 @@ from winnow.config.platforms import SERVING_PLATFORMS
 if TYPE_CHECKING:
     from winnow.api import Deployment, RolloutDriver, ServedDeployment, ServePlan
 
+DIFFERENT = 1
+"""Exit status with `--exit-code` if something would change, as for `diff`."""
+
+NOT_COMPARED = 2
+"""Exit status if a part could not be compared, and may or may not change."""
+
 
 @click.command("prod", cls=StoreVerb)
 @config_option
-@click.option(
-    "--platform",
-    type=click.Choice(SERVING_PLATFORMS),
-    default="local",
-    show_default=True,
-    help="Platform to serve it on.",
-)
+@platform_option(SERVING_PLATFORMS, "Platform to serve it on.", "local")
 @model_options
 @version_options
 @stage_option
-@click.option("--replicas", type=click.IntRange(min=1), help="Number of servers, instead of the file's.")
+@replicas_option
 @click.option(
     "--host",
     help="Address to listen on, instead of the file's; on Kubernetes the host of the Ingress, in which * stands for "
     "the deployment's name.",
 )
-@click.option("--port", type=click.IntRange(1, 65535), help="Port, instead of the file's; else a free one.")
+@click.option("--port", type=PORT, help="Port, instead of the file's; else a free one.")
 @registry_options("image_registry")
 @detach_option
 @again_option
@@ -75,8 +79,7 @@ def prod(config: Path, platform: str, study: str | None, name: str | None, dry_r
         preview = api.preview_serving(request, platform)
         for reason in preview.absences:
             warn(reason)
-        for fact in preview.unknown:
-            say(f"not looked up: {fact}")
+        say_unknown(preview.unknown)
         if preview.note:
             say(preview.note)
         click.echo(preview.render())
@@ -100,10 +103,7 @@ def status(as_json: bool, **deployment: Any) -> int:
 
     found = api.status(**deployment, say=say)
     if as_json:
-        import msgspec
-
-        rows = [_facts(each) for each in found.deployments]
-        click.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        click.echo(as_text([_facts(each) for each in found.deployments]))
     elif found.deployments:
         for each in found.deployments:
             _print_status(each)
@@ -166,6 +166,38 @@ def rollback(dry_run: bool, **deployment: Any) -> None:
         click.echo(plan.render())
     else:
         _deploy(plan)
+
+
+@click.command("diff")
+@config_option
+@model_options
+@click.option("--part", type=click.Choice(["stack", "prod"]), help="Compare only this part; by default both.")
+@version_options
+@click.option("--replicas", type=click.IntRange(min=1), help="As for prod.")
+@click.option("--exit-code", is_flag=True, help=f"Exit with status {DIFFERENT} if something would change.")
+def diff(config: Path, part: str | None, exit_code: bool, **options: Any) -> int:
+    """Show what `mlflow-init` and `prod` on Kubernetes would change in the cluster.
+
+    The environment variables of these verbs apply. Secrets are replaced by stars. Exit status 2: a part could not be
+    compared. Until a model is selected, only the stack is compared; this is an error only with --part prod.
+    """
+    from winnow import api
+
+    found = api.diff(config, part=part, say=say, **options)
+    last = ""
+    for each in found:
+        if each.error is None:
+            click.echo(each.text or f"{each.part}: nothing would change.", nl=not each.text, err=not each.text)
+        elif str(each.error) == last:
+            say(f"{each.part} was not compared, for the same reason.")
+        elif each.has_nothing_yet:
+            say(f"{each.part}: there is nothing to compare yet: {each.error}")
+        else:
+            say(f"{each.part} was not compared: {each.error}")
+        last = str(each.error) if each.error is not None else last
+    if any(each.error is not None and (part is not None or not each.has_nothing_yet) for each in found):
+        return NOT_COMPARED
+    return DIFFERENT if exit_code and any(each.text for each in found) else 0
 
 
 def _deploy(plan: ServePlan) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from winnow.cli.options import (
+    PORT,
     StoreVerb,
     candidates_as_commands,
     config_option,
@@ -17,13 +18,18 @@ from winnow.cli.options import (
     detach_option,
     json_option,
     model_options,
+    option_with_default,
+    platform_option,
+    replicas_option,
     say,
     stage_option,
     version_options,
 )
 from winnow.cli.prod import driver_lines
+from winnow.cli.wording import aligned, as_text, show
+from winnow.config.errors import InputError
 from winnow.config.interrupts import treat_sigterm_as_interrupt
-from winnow.config.next_command import next_command
+from winnow.config.next_command import next_command, next_flag
 from winnow.config.platforms import SERVING_PLATFORMS
 
 if TYPE_CHECKING:
@@ -45,9 +51,7 @@ def status(as_json: bool, **deployment: Any) -> None:
     with candidates_as_commands():
         found = api.rollout_status(**deployment, say=say)
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        click.echo(as_text(found))
     elif sys.stdout.isatty() and found.state == "running":
         _watch(found, deployment)
     else:
@@ -129,40 +133,66 @@ def verdict(step: str, as_json: bool, **options: Any) -> int:
 
     treat_sigterm_as_interrupt()
     found = api.rollout_verdict(step, **options, say=say)
-    if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
-    else:
-        click.echo(f"{found.result.value.replace('_', ' ')}: {found.reason}")
+    show(found, as_json, lambda verdict: [f"{verdict.result.value.replace('_', ' ')}: {verdict.reason}"])
     return {"pass": 0, "fail": 1}.get(found.result.value, 3)
+
+
+@click.command("serve-hooks")
+@click.option(
+    "--action",
+    type=click.Choice(["rollback"]),
+    required=True,
+    expose_value=False,
+    help="What is done when an alert fires.",
+)
+@click.option("--name", required=True, help="Name of the deployment.")
+@platform_option(SERVING_PLATFORMS, "Platform of the deployment; by default found.")
+@option_with_default("--host", default="127.0.0.1", help="Address to listen on.")
+@option_with_default("--port", type=click.IntRange(0, 65535), default=9119, help="Port; 0 for a free one.")
+@click.option(
+    "--match",
+    "labels",
+    metavar="LABEL=VALUE",
+    multiple=True,
+    help="Label that an alert must have; may be repeated. By default deployment=NAME.",
+)
+def serve_hooks(name: str, platform: str | None, host: str, port: int, labels: tuple[str, ...]) -> None:
+    """Receive Alertmanager's webhook, and roll a deployment back when an alert about it fires.
+
+    Requests must carry the bearer token of WINNOW_HOOKS_TOKEN_FILE or WINNOW_HOOKS_TOKEN. An open rollout is aborted;
+    otherwise the revision before serves again. Runs until Ctrl-C.
+    """
+    from winnow import api
+
+    wrong = next((each for each in labels if not each.partition("=")[2]), None)
+    if wrong is not None:
+        raise InputError(next_flag("match"), expected="LABEL=VALUE", found=f"'{wrong}'", remedy="Correct it.")
+
+    def stamped(line: str) -> None:
+        say(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}")
+
+    match = {each.partition("=")[0]: each.partition("=")[2] for each in labels}
+    api.serve_hooks(name, match=match or None, say=stamped, platform=platform, host=host, port=port)
 
 
 @click.command("render", cls=StoreVerb)
 @config_option
-@click.option(
+@option_with_default(
     "--kind",
     type=click.Choice(["deployment", "timer", "cronjob", "seldon"]),
     default="deployment",
-    show_default=True,
     help="timer: systemd units that call monitor and retrain; cronjob: CronJobs that do; seldon: Seldon Core's Model.",
 )
-@click.option(
-    "--platform",
-    type=click.Choice(SERVING_PLATFORMS),
-    default="kubernetes",
-    show_default=True,
-    help="Platform it is for.",
-)
+@platform_option(SERVING_PLATFORMS, "Platform it is for.", "kubernetes")
 @click.option(
     "--image", metavar="IMAGE@sha256:…", default="", help="The replicas' image by its digest; of CronJobs the workers'."
 )
 @model_options
 @stage_option
 @version_options
-@click.option("--replicas", type=click.IntRange(min=1), help="Number of servers, instead of the file's.")
+@replicas_option
 @click.option("--host", help="Address to listen on; on Kubernetes the host of the Ingress.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port, instead of the file's.")
+@click.option("--port", type=PORT, help="Port, instead of the file's.")
 @click.option("--storage", metavar="URI", default="", help="seldon: where the version's MLflow model lies.")
 def render(
     config: Path, kind: Literal["deployment", "timer", "cronjob", "seldon"], storage: str, **options: Any
@@ -189,16 +219,13 @@ def render(
 @config_option
 @stage_option
 @click.option("--rate", type=float, required=True, help="Requests per second.")
-@click.option("--error-rate", type=float, default=0.001, show_default=True, help="Share at which both revisions err.")
-@click.option("--flip-rate", type=float, default=0.0, show_default=True, help="Share of predictions that differ.")
-@click.option(
-    "--outcome-rate", type=float, default=1.0, show_default=True, help="A/B: share of requests with a known outcome."
-)
-@click.option(
+@option_with_default("--error-rate", type=float, default=0.001, help="Share at which both revisions err.")
+@option_with_default("--flip-rate", type=float, default=0.0, help="Share of predictions that differ.")
+@option_with_default("--outcome-rate", type=float, default=1.0, help="A/B: share of requests with a known outcome.")
+@option_with_default(
     "--spread",
     type=float,
     default=0.357,
-    show_default=True,
     help="A/B: standard deviation of the metric; of a share p, √(p (1 - p)).",
 )
 @json_option
@@ -206,13 +233,7 @@ def plan(config: Path, as_json: bool, **options: Any) -> None:
     """Show how many requests and how long each step of a rollout takes."""
     from winnow import api
 
-    found = api.plan_rollout(config, **options)
-    if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
-    else:
-        click.echo("\n".join(plan_lines(found)))
+    show(api.plan_rollout(config, **options), as_json, plan_lines)
 
 
 FITS = {"least": "yes", "longest": "waits longer than the least duration", "no": "NO: pauses first"}
@@ -242,11 +263,8 @@ def lines_of(status: RolloutStatus) -> list[str]:
     """The status as lines for people."""
     rows: list[tuple[str, ...]] = [("revision", "version", "share", "ready", "requests", "errors", "p50", "p99")]
     rows += [_row("stable", status.stable), _row("candidate", status.candidate)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [f"{status.name}  {status.strategy}, {status.state}: step {status.step} of {status.steps}"]
-    lines += [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    head = f"{status.name}  {status.strategy}, {status.state}: step {status.step} of {status.steps}"
+    lines = [head, *aligned(rows)]
     if status.mirror or status.compared:
         lines.append(
             f"  {status.mirror:.3g} of the requests are copied: {status.compared} compared, {status.agreed} agree, "

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from winnow.api.arguments import study_name
-from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, study_flag, study_option
+from winnow.cli.options import (
+    StoreVerb,
+    config_option,
+    dry_run_option,
+    file_option,
+    json_option,
+    study_flag,
+    study_option,
+)
 from winnow.cli.wording import count, local_time, table, utc
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
@@ -121,11 +129,7 @@ def staying(deletion: Deletion) -> str:
 @click.command("report", cls=StoreVerb)
 @config_option
 @study_option
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The page to write; by default HOME/studies/STUDY/report.html.",
-)
+@file_option("--output", "The page to write; by default HOME/studies/STUDY/report.html.")
 def report(config: Path, study: str | None, output: Path | None) -> None:
     """Write a study's report, a self-contained HTML page."""
     name = study_name(config, study)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
 
 if TYPE_CHECKING:
     from winnow.api import Sheet
+
+_Found = TypeVar("_Found")
 
 
 def either(places: Sequence[str]) -> str:
@@ -54,6 +58,11 @@ def as_text(found: Any) -> str:
         raise TypeError(f"expected a value that JSON has, found {type(value).__name__}")
 
     return msgspec.json.format(msgspec.json.encode(found, enc_hook=plain)).decode()
+
+
+def show(found: _Found, as_json: bool, lines: Callable[[_Found], Iterable[str]]) -> None:
+    """Print a result: as JSON, or as the lines that `lines` makes of it."""
+    click.echo(as_text(found) if as_json else "\n".join(lines(found)))
 
 
 def utc(at_ms: int | None) -> str | None:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from winnow.api.documents import documents, generators
-from winnow.cli.config_reference import command
+from winnow.cli.project import config_reference as command
 from winnow.config.errors import InputError
 from winnow.config.reference import experiment_reference, fill, targets_reference
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from winnow.cli.generate_data import command
+from winnow.cli.data import generate_data as command
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig
 from winnow.data.generate import Recipe, best_accuracy, describe, generate, write_generated

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from sklearn.metrics import roc_auc_score
 
 from winnow.api.generation import generate_data
-from winnow.cli.generate_data import command
+from winnow.cli.data import generate_data as command
 from winnow.config.errors import InputError
 from winnow.data.churn import generate_churn
 from winnow.data.generated import best_auroc, intercept_for, sigmoid

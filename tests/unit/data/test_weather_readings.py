@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from winnow.cli.generate_data import command
+from winnow.cli.data import generate_data as command
 from winnow.config.errors import InputError
 from winnow.data.weather import STATIONS, generate_weather, station_effects
 from winnow.data.weather_readings import write_readings
