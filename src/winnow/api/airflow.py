@@ -85,8 +85,7 @@ def airflow_init(
 
     Args:
         platform: "docker" or "kubernetes".
-        port: of this machine, for its page and its REST API.
-        parallelism: how many tasks run at once; deferred ones do not count.
+        port, parallelism: as for `airflow_local`.
         timeout_s: seconds to wait for the services.
 
     Raises:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from winnow.config.names import check_study_name
 
-ARGUMENTS: Mapping[str, str] = {
+if TYPE_CHECKING:
+    from winnow.config.settings import Settings
+    from winnow.model_query.rules import Rules
+    from winnow.tracking.registry import Registry
+
+ARGUMENTS = {
     "config": "the experiment file.",
     "name": "name of the model and its deployment; by default that of the study, else the experiment's.",
     "stage": "stage of the deployment, from `serving.stages`; by default none.",
@@ -38,7 +43,7 @@ ARGUMENTS: Mapping[str, str] = {
 """The arguments that several functions take. A docstring describes an argument only where it means something else."""
 
 
-ATTRIBUTES: Mapping[str, str] = {
+ATTRIBUTES = {
     "epochs": "number of epochs that were trained.",
     "goal": '"maximize" or "minimize".',
     "identifier": "process id, or name of the container or pod.",
@@ -100,6 +105,26 @@ def model_name(config: Path | str | None, study: str | None, name: str | None = 
     from winnow.orchestrators.settings import current
 
     return model_of_study(current(), checked)
+
+
+def read_rules(rules: Path | str | None) -> tuple[Path, Rules]:
+    """A rules file, by default winnow's own, and what it says.
+
+    Call it before heavy imports, so that a mistake in the file is reported at once.
+    """
+    from winnow.model_query.rules import DEFAULT_RULES, load_rules
+
+    file = DEFAULT_RULES if rules is None else Path(rules)
+    return file, load_rules(file)
+
+
+def connected() -> tuple[Settings, Registry]:
+    """The settings, with the stores made reachable, and the registry. Raises what `current` does."""
+    from winnow.orchestrators.settings import current
+    from winnow.tracking.registry import Registry
+
+    settings = current()
+    return settings, Registry(settings.tracking_uri)
 
 
 def silent(_message: object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.api.arguments import model_name, silent
+from winnow.api.arguments import connected, model_name, silent
 from winnow.config.errors import InputError, WinnowError
 
 if TYPE_CHECKING:
@@ -39,11 +39,8 @@ def plan_serving(
         BuildFailedError: the image cannot be built or delivered.
     """
     from winnow.orchestrators import deploy
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
 
-    settings = current()
-    return deploy.plan_serving(platform, settings, Registry(settings.tracking_uri), request, show=show, say=say)
+    return deploy.plan_serving(platform, *connected(), request, show=show, say=say)
 
 
 def preview_serving(request: ServeRequest, platform: str = "local", *, image: str = "") -> ServePreview:
@@ -56,11 +53,8 @@ def preview_serving(request: ServeRequest, platform: str = "local", *, image: st
         InputError: there is no such version, or the port is taken.
     """
     from winnow.orchestrators import deploy
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
 
-    settings = current()
-    return deploy.preview_serving(platform, settings, Registry(settings.tracking_uri), request, image)
+    return deploy.preview_serving(platform, *connected(), request, image)
 
 
 def serve(
@@ -95,9 +89,7 @@ def serve(
         The deployment, with its address in `url`.
 
     Raises:
-        InputError: there is no such version, the platform cannot be used, or the port is taken.
-        UnreachableError: the platform does not answer.
-        BuildFailedError: the image cannot be built or delivered.
+        InputError, UnreachableError, BuildFailedError: as for `plan_serving`.
         DeploymentFailedError: the new model did not become ready; the old one still serves.
         RolloutAbortedError: the rollout did not pass, or was aborted; the old model still serves.
         RejectedVersionError: the version was rolled back or its rollout aborted before.
@@ -172,8 +164,7 @@ def plan_rollback(
         by: who or what rolls it back; by default the user of this process.
         reason: why, as a clause.
         is_again: serve the version before even if it was rejected itself.
-        name: name of the deployment to roll back; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
+        name, platform: as for `rollout_status`.
         say: is called with lines about the change while `ServePlan.deploy` makes it.
 
     Returns:
@@ -207,16 +198,10 @@ def rollback(
     """Serve the model that was served before the current one. See `plan_rollback`.
 
     Args:
-        by: who or what rolls it back; by default the user of this process.
-        reason: why, as a clause.
-        is_again: serve the version before even if it was rejected itself.
-        name: name of the deployment to roll back; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
+        by, reason, is_again, name, platform: as for `plan_rollback`.
 
     Raises:
-        SeveralDeploymentsError: there are several deployments, or several with that name.
-        InputError: it is not served, nothing was served before, or the platform does not answer.
-        RejectedVersionError: the version before was rolled back itself, or its rollout aborted.
+        SeveralDeploymentsError, InputError, RejectedVersionError: as for `plan_rollback`.
         DeploymentFailedError: the model did not become ready; the current one still serves.
     """
     chosen = deployment_name_of(config, study, name, stage)
@@ -238,8 +223,7 @@ def remove_deployment(
     This also removes what a failed change left behind.
 
     Args:
-        name: name of the deployment to remove; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
+        name, platform: as for `rollout_status`.
         say: is called with a line for each platform that does not answer.
 
     Returns:
@@ -303,15 +287,13 @@ def diff(
 
     def prod() -> str:
         from winnow.orchestrators.deploy import ServeRequest
-        from winnow.orchestrators.settings import current
-        from winnow.tracking.registry import Registry
 
-        settings = current()
+        store = connected()
         file = None if config is None else Path(config)
         request = ServeRequest(
             model_name(config, study, name), alias, version, replicas, stage=stage, config=file, study=study
         )
-        return prod_difference("kubernetes", settings, Registry(settings.tracking_uri), request)
+        return prod_difference("kubernetes", *store, request)
 
     parts = {"stack": stack, "prod": prod}
     if part is not None and part not in parts:
@@ -333,8 +315,7 @@ def inference_one(
     """Send one request to a served model and check which model answers.
 
     Args:
-        name: name of the deployment to use; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
+        name, platform: as for `rollout_status`.
         url: address of a server, instead of a deployment.
         source: JSON file to send: {"rows": […]}, one row or a list of rows, any of MLflow's forms, or an inference
             request; or a PNG or JPEG image; by default the model's own example.
@@ -365,9 +346,9 @@ def holdout_row(config: Path | str) -> HoldoutRow:
     from winnow.config.loader import load_experiment
 
     experiment = load_experiment(Path(config))
-    from winnow.orchestrators import evidence
+    from winnow.orchestrators.evidence import holdout_row
 
-    return evidence.holdout_row(experiment)
+    return holdout_row(experiment)
 
 
 def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.api.arguments import model_name
+from winnow.api.arguments import connected, model_name, read_rules
 from winnow.config.next_command import next_flag
 
 if TYPE_CHECKING:
@@ -45,11 +45,8 @@ def evaluate(
     model = model_name(config, study, name)
     from winnow.orchestrators import evaluate as orchestrator
     from winnow.orchestrators import evidence
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
 
-    settings = current()
-    registry = Registry(settings.tracking_uri)
+    settings, registry = connected()
     loaded = evidence.choose(registry, model, settings, alias=alias, number=version)
     rows = evidence.rows_for(None if source is None else str(source), loaded, settings)
     wanted = orchestrator.metrics_of(evidence.experiment_of(loaded, settings), loaded.manifest, metrics)
@@ -82,11 +79,8 @@ def compare_ab(
     model = model_name(config, study, name)
     from winnow.orchestrators import evaluate as orchestrator
     from winnow.orchestrators import evidence
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
 
-    settings = current()
-    registry = Registry(settings.tracking_uri)
+    settings, registry = connected()
     first, second = (evidence.choose(registry, model, settings, number=each) for each in (a, b))
     evidence.check_same_kind(second, first)
     rows = evidence.rows_for(None if source is None else str(source), second, settings)
@@ -122,11 +116,9 @@ def predict_table(
     """
     model = model_name(config, study, name)
     from winnow.orchestrators import evidence, predict
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
 
-    settings = current()
-    loaded = evidence.choose(Registry(settings.tracking_uri), model, settings, alias=alias, number=version)
+    settings, registry = connected()
+    loaded = evidence.choose(registry, model, settings, alias=alias, number=version)
     return predict.predict_table(str(source), Path(output), loaded, settings, carry=carry, is_forced=force)
 
 
@@ -156,7 +148,6 @@ def promote_model(
     """
     from winnow.config.errors import InputError
     from winnow.model_query.gates import STAGE_ALIASES
-    from winnow.model_query.rules import DEFAULT_RULES, load_rules
 
     if stage not in STAGE_ALIASES:
         raise InputError(
@@ -165,22 +156,11 @@ def promote_model(
             found=f"'{stage}'",
             remedy="Name the stage to promote to.",
         )
-    model, file = model_name(config, study, name), DEFAULT_RULES if rules is None else Path(rules)
-    loaded = load_rules(file)
+    model, (file, loaded) = model_name(config, study, name), read_rules(rules)
     from winnow.orchestrators import promote
     from winnow.orchestrators.select_model import store_is_needed
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
 
-    settings = current()
+    settings, registry = connected()
+    place, rows = str(file), None if source is None else str(source)
     with store_is_needed(settings.tracking_uri):
-        return promote.promote(
-            model,
-            stage,
-            loaded,
-            Registry(settings.tracking_uri),
-            settings,
-            place=str(file),
-            version=version,
-            source=None if source is None else str(source),
-        )
+        return promote.promote(model, stage, loaded, registry, settings, place=place, version=version, source=rows)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.api.arguments import model_name
+from winnow.api.arguments import connected, model_name
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
 
@@ -55,11 +55,8 @@ def why(
     model = model_name(config, study, name) if run is None and request is None else ""
     paths, place = _logs(config, inputs) if request is not None else ((), "")
     from winnow.orchestrators import why as orchestrator
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
 
-    settings = current()
-    registry = Registry(settings.tracking_uri)
+    settings, registry = connected()
     if run is not None:
         found = orchestrator.why_run(run, registry, settings)
     elif request is not None:
@@ -78,12 +75,10 @@ def note(name: str, record: ModelRecord) -> None:
         InputError: the store does not answer.
     """
     from winnow.orchestrators.select_model import store_is_needed
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
 
-    uri = current().tracking_uri
-    with store_is_needed(uri):
-        Registry(uri).note(name, record, datetime.now(UTC))
+    settings, registry = connected()
+    with store_is_needed(settings.tracking_uri):
+        registry.note(name, record, datetime.now(UTC))
 
 
 def _logs(config: Path | str | None, inputs: Sequence[str]) -> tuple[Sequence[str], str]:

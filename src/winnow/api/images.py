@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.api.arguments import model_name, silent
+from winnow.api.arguments import connected, model_name, silent
 from winnow.config.errors import UnreachableError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def build_train(
     """Build the workers' image, with the code in the working directory, and the tracking server's.
 
     Args:
-        tag: tag of the images; by default one that belongs to this folder.
+        tag: as for `plan_build_train`.
 
     Returns:
         The images, whether built now or before.
@@ -159,15 +159,13 @@ def plan_build_prod(
     model = model_name(config, study, name)
     from winnow.orchestrators.build import PlannedBuild, load_routes
     from winnow.orchestrators.releases import choose_version, fetch_release, shown_release
-    from winnow.orchestrators.settings import current
     from winnow.platforms.images import PROD_BASE, ModelImageRequest
     from winnow.platforms.table import images
-    from winnow.tracking.registry import Registry
     from winnow.tracking.tracker import TrackingUnavailableError
 
-    settings = current()
+    settings, registry = connected()
     environment, build = _options(options, PROD_BASE)
-    registry, store, home = Registry(settings.tracking_uri), settings.tracking_uri, settings.home
+    store, home = settings.tracking_uri, settings.home
     chosen = choose_version(registry, model, store=store, alias=alias, number=version)
 
     def keep_sbom(sha256: str) -> None:

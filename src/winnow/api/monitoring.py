@@ -1,8 +1,8 @@
-"""Watch what is served."""
+"""Watch what is served, and join what it predicted with what turned out to be true."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from winnow.api.arguments import silent
 from winnow.api.deployments import deployment_name_of
 
 if TYPE_CHECKING:
+    from winnow.monitoring.outcomes import JoinedOutcomes
     from winnow.monitoring.report import MonitoringReport
 
 
@@ -33,8 +34,7 @@ def monitor(
 
     Args:
         config: the experiment file; without the model's name in it, the experiment that the study stores counts.
-        name: name of the deployment; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
+        name, platform: as for `rollout_status`.
         prometheus: address of a Prometheus that scrapes the replicas; by default `monitoring.prometheus`, else the
             replicas are asked.
         html: a page to write, which needs no other file.
@@ -62,3 +62,32 @@ def monitor(
         None if evidently is None else Path(evidently),
     )
     return orchestrator.monitor(Settings.from_environment(), request, say)
+
+
+def outcomes(
+    source: str | Path | Sequence[str | Path],
+    *,
+    metric: str = "accuracy",
+    name: str | None = None,
+    output: Path | str | None = None,
+) -> JoinedOutcomes:
+    """Join logged predictions with their outcomes, and measure each revision.
+
+    Args:
+        source: where the lines of the log are: files, folders, patterns such as `logs/*.jsonl`, or URLs such as
+            `s3://bucket/cells/`.
+        metric: "accuracy", "absolute_error", "squared_error", or "value" for the mean of the outcomes themselves.
+        name: name of the deployment; by default all.
+        output: a Parquet file to write, with a row for each prediction and its outcome.
+
+    Raises:
+        InputError: there are no files, no predictions in them, only outcomes of other requests, no such metric, or no
+            values of it.
+        WinnowError: a file cannot be read or written.
+    """
+    from winnow.config.next_command import next_flag
+    from winnow.monitoring.outcomes import join_outcomes
+
+    paths = [source] if isinstance(source, str | Path) else source
+    target = None if output is None else Path(output)
+    return join_outcomes(list(map(str, paths)), metric, deployment=name, output=target, place=next_flag("input"))

@@ -91,7 +91,6 @@ def monitoring_remove(
     Args:
         volumes: delete what was measured and all rules, too.
         force: remove it even if another home started it.
-        dry_run: plan only, and change nothing.
 
     Raises:
         InputError: another home started it, or the platform refuses.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from winnow.api.arguments import silent
+from winnow.api.arguments import connected, read_rules, silent
 from winnow.api.retraining import Verbs
 
 if TYPE_CHECKING:
@@ -53,23 +53,18 @@ def pipeline(
         WinnowError: a step failed; the steps before it are done.
     """
     from winnow.config.loader import load_experiment, located
-    from winnow.model_query.rules import DEFAULT_RULES, load_rules
 
     experiment = load_experiment(Path(config))
-    named = experiment.retrain.rules if rules is None else str(rules)
-    file = DEFAULT_RULES if named is None else Path(named)
-    loaded = load_rules(file)
+    file, loaded = read_rules(experiment.retrain.rules if rules is None else rules)
     from winnow.orchestrators import pipeline as orchestrator
     from winnow.orchestrators.select_model import store_is_needed
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
 
-    settings = current()
+    settings, registry = connected()
     request = orchestrator.PipelineRequest(experiment, loaded, file, until, platform)
     steps = _Verbs(Path(config), experiment.name, file, platform, say, engine)
     run = orchestrator.plan if dry_run else orchestrator.pipeline
     with store_is_needed(settings.tracking_uri), located(Path(config)):
-        done = run(request, settings, Registry(settings.tracking_uri), steps, tell=tell or (lambda _step, _said: None))
+        done = run(request, settings, registry, steps, tell=tell or (lambda _step, _said: None))
     if not steps.access:
         return done
     access = steps.access[-1]
@@ -90,17 +85,17 @@ class _Verbs(Verbs):
     access: list[Access] = field(default_factory=list)
 
     def ingest(self, *, dry_run: bool = False) -> Ingestion:
-        from winnow.api.ingestion import ingest
+        from winnow.api.raw_data import ingest
 
         return ingest(self.config, dry_run=dry_run)
 
     def validate(self) -> Validation:
-        from winnow.api.validation import validate
+        from winnow.api.raw_data import validate
 
         return validate(self.config)
 
     def prepare(self, *, dry_run: bool = False) -> Preparation:
-        from winnow.api.preparation import prepare
+        from winnow.api.raw_data import prepare
 
         return prepare(self.config, engine=self.engine, dry_run=dry_run)
 

@@ -1,7 +1,7 @@
 """The reference of the API, in Markdown, from its signatures and docstrings.
 
-Docstrings have the sections `Args:`, `Returns:`, `Raises:` and `Attributes:`; an entry reads `name, other: text`. An
-argument or attribute without an entry is described in `winnow.api.arguments`.
+Docstrings have the sections `Args:`, `Returns:`, `Raises:` and `Attributes:`; an entry reads `name, other: text`, or
+"name: as for `function`." An argument or attribute without an entry is described in `winnow.api.arguments`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from winnow.api.arguments import ARGUMENTS, ATTRIBUTES
 from winnow.config.reference import markdown_table
 
 GROUPS: Mapping[str, str] = {
-    "Projects": "project",
-    "Raw data": "ingestion",
-    "Versions of data": "data_versions",
+    "Projects and tools": "project",
+    "Raw data": "raw_data",
     "Sweeps": "sweep",
     "Workers": "workers",
     "Studies": "study",
@@ -30,18 +29,14 @@ GROUPS: Mapping[str, str] = {
     "Images": "images",
     "Serving": "deployments",
     "Rollouts": "rollouts",
-    "Outcomes": "prediction_log",
-    "Monitoring": "monitoring",
+    "Monitoring and outcomes": "monitoring",
     "Retraining": "retraining",
     "History": "history",
-    "Tools": "tools",
     "The tracking stack": "stack",
     "The monitoring stack": "monitoring_stack",
     "Airflow": "airflow",
     "Spark": "spark",
     "Data": "generation",
-    "Validation": "validation",
-    "Preparation": "preparation",
     "Pipelines": "pipelines",
     "Documents": "documents",
 }
@@ -57,6 +52,7 @@ INTEGRATIONS: Mapping[str, str] = {
 
 _SECTION = re.compile(r"^(Args|Returns|Raises|Attributes):\n((?:    .*\n|\n)*)", re.MULTILINE)
 _ENTRY = re.compile(r"^(?P<names>[\w, ]+): (?P<text>.*(?:\n    .*)*)", re.MULTILINE)
+_ALIKE = re.compile(r"as for `(\w+)`\.")
 
 
 def api_reference() -> str:
@@ -98,7 +94,7 @@ def _function(function: FunctionType, package: str = "winnow") -> Iterator[str]:
     call = f"{package}.{function.__name__}{_plain(str(_bare(function)))}"
     yield f"```python\n{call} -> {signature.return_annotation}\n```\n"
     yield f"{text}\n"
-    meanings = {**ARGUMENTS, **_entries(sections.get("Args", ""))}
+    meanings = ARGUMENTS | entries_of(function, "Args")
     if signature.parameters:
         rows = [
             (f"`{name}`", f"`{each.annotation}`", _default(each), meanings.get(name, ""))
@@ -109,19 +105,18 @@ def _function(function: FunctionType, package: str = "winnow") -> Iterator[str]:
         yield f"Returns: {_one_line(sections['Returns'])}\n"
     if "Raises" in sections:
         yield "Raises:\n"
-        yield from (f"- `{name}`: {meaning}" for name, meaning in _entries(sections["Raises"]).items())
+        yield from (f"- `{name}`: {meaning}" for name, meaning in entries_of(function, "Raises").items())
         yield ""
 
 
 def _type(name: str, each: type) -> Iterator[str]:
-    text, sections = _parts(each)
     yield f"### `{name}`\n"
-    yield f"{text}\n"
+    yield f"{_parts(each)[0]}\n"
     if issubclass(each, enum.Enum):
         yield f"One of {', '.join(f'`{member.name}` (`{member.value!r}`)' for member in each)}.\n"
     if not dataclasses.is_dataclass(each):
         return
-    meanings = {**ATTRIBUTES, **_entries(sections.get("Attributes", ""))}
+    meanings = ATTRIBUTES | entries_of(each, "Attributes")
     rows = [(f"`{one}`", f"`{kind}`", meanings.get(one, "")) for one, kind in attribute_types(each).items()]
     rows += [
         (f"`{attribute}`", f"`{inspect.signature(value.fget).return_annotation}`", _summary(value))
@@ -166,15 +161,15 @@ def attribute_types(each: type) -> dict[str, str]:
 
 def entries_of(documented: Callable[..., Any] | type, section: str) -> dict[str, str]:
     """The entries of a docstring's section, by name; empty if there is no such section."""
-    return _entries(_parts(documented)[1].get(section, ""))
-
-
-def _entries(section: str) -> dict[str, str]:
-    return {
+    entries = {
         name.strip(): _one_line(found["text"])
-        for found in _ENTRY.finditer(section)
+        for found in _ENTRY.finditer(_parts(documented)[1].get(section, ""))
         for name in found["names"].split(",")
     }
+    for name, text in entries.items():
+        if alike := _ALIKE.fullmatch(text):
+            entries[name] = entries_of(getattr(importlib.import_module("winnow.api"), alike[1]), section)[name]
+    return entries
 
 
 def _summary(documented: object) -> str:

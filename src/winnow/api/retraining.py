@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from winnow.api.arguments import silent
+from winnow.api.arguments import connected, read_rules, silent
 
 if TYPE_CHECKING:
     from winnow.model_query.gates import Stage
@@ -47,24 +47,18 @@ def retrain(
         WinnowError: a step failed; what it was is in the model's history.
     """
     from winnow.config.loader import load_experiment
-    from winnow.model_query.rules import DEFAULT_RULES, load_rules
 
     experiment = load_experiment(Path(config))
-    named = experiment.retrain.rules if rules is None else str(rules)
-    file = DEFAULT_RULES if named is None else Path(named)
-    loaded = load_rules(file)
+    file, loaded = read_rules(experiment.retrain.rules if rules is None else rules)
     from winnow.orchestrators import retrain as orchestrator
     from winnow.orchestrators.model_history import user
     from winnow.orchestrators.select_model import store_is_needed
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
     from winnow.tracking.store import prepare
 
-    settings = current()
+    settings, registry = connected()
     request = orchestrator.RetrainRequest(
         experiment, loaded, file, not if_due, user(), stop_after or experiment.retrain.stop_after
     )
-    registry = Registry(settings.tracking_uri)
     with store_is_needed(settings.tracking_uri):
         if dry_run:
             return orchestrator.plan(request, settings, registry, datetime.now(UTC))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.api.arguments import model_name, silent
+from winnow.api.arguments import connected, model_name, silent
 from winnow.api.deployments import deployment_name_of
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ def change_rollout(
     Args:
         wish: "promote": all requests go to the candidate; "pause": the weights stay; "resume": go on with the steps;
             "abort": all requests go to the stable revision.
-        name: name of the deployment; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
+        name, platform: as for `rollout_status`.
         reason: why it is aborted, as a clause, for the model's history.
 
     Returns:
@@ -112,8 +111,7 @@ def detach_rollout(
     """Leave the open rollout of a deployment to a process of its own; on Kubernetes to a Job.
 
     Args:
-        name: name of the deployment; by default that of the study or the file, else the only one.
-        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
+        name, platform: as for `rollout_status`.
 
     Returns:
         What drives it; None where it ended or paused at once.
@@ -223,7 +221,7 @@ def serve_hooks(
 
     Args:
         name: the deployment.
-        platform: "local", "docker", "kubernetes", "kserve" or "azure"; by default the one that serves it.
+        platform: as for `rollout_status`.
         host: address to listen on.
         port: 0 for a free one.
         match: labels that an alert must have; by default `{"deployment": name}`.
@@ -271,12 +269,10 @@ def render(
     """
     chosen = model_name(config, study, name)
     from winnow.orchestrators import deploy
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
 
-    settings, file = current(), None if config is None else Path(config)
+    file = None if config is None else Path(config)
     request = deploy.ServeRequest(chosen, alias, version, replicas, host, port, stage=stage, config=file, study=study)
-    return deploy.render(platform, settings, Registry(settings.tracking_uri), request, image)
+    return deploy.render(platform, *connected(), request, image)
 
 
 def render_stage(experiment: Experiment, stage: str | None = None, *, platform: str = "kubernetes") -> str:

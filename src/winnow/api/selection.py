@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.api.arguments import silent, study_name
+from winnow.api.arguments import connected, read_rules, silent, study_name
 
 if TYPE_CHECKING:
-    from winnow.model_query.rules import Rules
     from winnow.orchestrators.select_model import CheckedRun, Explanation, Outcome
     from winnow.study.certainty import Certainty
     from winnow.tracking.run_search import RunSearch, TrackedRun
@@ -40,14 +39,12 @@ def select_model(
         RefitFailedError: the winner has no model and refitting it failed.
     """
     name = study_name(config, study)
-    loaded = _load_rules(rules)
+    _, loaded = read_rules(rules)
     from winnow.orchestrators import select_model as orchestrator
     from winnow.orchestrators.refit import refit_run
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
     from winnow.tracking.run_search import MlflowRunSearch
 
-    settings = current()
+    settings, registry = connected()
 
     def refit(run: TrackedRun) -> ModelVersion:
         say(f"{run.name} has no model yet: training it again on all rows but the holdout …")
@@ -55,8 +52,7 @@ def select_model(
 
     uri = settings.tracking_uri
     with orchestrator.store_is_needed(uri):
-        search, registry = MlflowRunSearch(uri), Registry(uri)
-        return orchestrator.select_model(name, loaded, search, registry, refit, dry_run=dry_run)
+        return orchestrator.select_model(name, loaded, MlflowRunSearch(uri), registry, refit, dry_run=dry_run)
 
 
 def check_runs(
@@ -68,7 +64,7 @@ def check_runs(
         InputError: the rules are wrong, there is no such study, or the store does not answer.
     """
     name = study_name(config, study)
-    loaded = _load_rules(rules)
+    _, loaded = read_rules(rules)
     from winnow.orchestrators import select_model as orchestrator
 
     with _run_search() as search:
@@ -87,7 +83,7 @@ def explain_run(
         InputError: the rules are wrong, there is no such study or run, or the store does not answer.
     """
     name = study_name(config, study)
-    loaded = _load_rules(rules)
+    _, loaded = read_rules(rules)
     from winnow.orchestrators import select_model as orchestrator
 
     with _run_search() as search:
@@ -125,13 +121,6 @@ def winner_certainty(
     from winnow.orchestrators.settings import current
 
     return certainty_in(current(), name, trial)
-
-
-def _load_rules(rules: Path | str | None) -> Rules:
-    """Call it before heavy imports, so that a mistake in the file is reported at once."""
-    from winnow.model_query.rules import DEFAULT_RULES, load_rules
-
-    return load_rules(DEFAULT_RULES if rules is None else Path(rules))
 
 
 @contextmanager

@@ -45,7 +45,6 @@ def spark_init(
         cores: how many the worker offers.
         memory: what it offers to executors, as Spark writes it.
         timeout_s: seconds to wait for the worker once the image is built.
-        dry_run: plan only, and change nothing.
         show: receives the steps of the build.
 
     Raises:
@@ -72,7 +71,6 @@ def spark_remove(*, force: bool = False, dry_run: bool = False) -> StackEnd:
 
     Args:
         force: remove it even if another home started it.
-        dry_run: plan only, and change nothing.
 
     Raises:
         InputError: another home started it, or no engine answers.

@@ -130,15 +130,14 @@ def retry(
     Failed refits are tried again too.
 
     Args:
-        platform: where workers run: "local" processes, "docker" containers or "kubernetes" pods.
+        platform: as for `train`.
 
     Returns:
         The same as `train`.
 
     Raises:
         InputError: the file has to change, there is no such study, or its workers are running.
-        SweepFailedError: the workers do not start, or keep dying.
-        KeyboardInterrupt: Ctrl-C. Local workers were stopped and their trials returned; other workers keep running.
+        SweepFailedError, KeyboardInterrupt: as for `train`.
     """
     return train(
         config,
