@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from winnow.config.monitoring import RuleConfig
 from winnow.config.quantities import seconds_of
@@ -71,9 +72,14 @@ def changes(held: Sequence[Alarm], judged: Sequence[Judged], version: str, rules
         is_gone = alarm.version != version or alarm.name not in known
         return not is_gone and (found is None or found.result is not Result.PASS)
 
+    def renewed(alarm: Alarm) -> Alarm:
+        """The alarm with the words of the latest look, and its own beginning."""
+        found = results.get(alarm.identity)
+        return replace(found.alarm, since=alarm.since) if found and found.result is Result.FAIL else alarm
+
     before = {alarm.identity for alarm in held}
     began = [each.alarm for each in judged if each.result is Result.FAIL and each.alarm.identity not in before]
-    kept = [_renewed(alarm, results.get(alarm.identity)) for alarm in held if holds(alarm)]
+    kept = [renewed(alarm) for alarm in held if holds(alarm)]
     ended = [alarm for alarm in held if not holds(alarm)]
     return AlarmChanges((*kept, *began), tuple(began), tuple(ended))
 
@@ -138,22 +144,6 @@ def still_holding(findings: Sequence[Finding], holding: Mapping[str, float], now
     failing = {each.condition: holding.get(each.condition, now) for each in findings if each.result is Result.FAIL}
     unknown = {each.condition for each in findings if each.result is Result.NOT_ENOUGH_DATA}
     return {**{name: began for name, began in holding.items() if name in unknown}, **failing}
-
-
-def _renewed(alarm: Alarm, found: Judged | None) -> Alarm:
-    """The alarm with the words of the latest look, and its own beginning."""
-    if found is None or found.result is not Result.FAIL:
-        return alarm
-    new = found.alarm
-    return Alarm(
-        new.name,
-        new.subject,
-        new.summary,
-        alarm.since,
-        new.version,
-        new.severity,
-        is_about_answers=new.is_about_answers,
-    )
 
 
 def _worst(drift: ColumnDrift) -> Finding:

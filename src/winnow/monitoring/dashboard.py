@@ -5,7 +5,7 @@ The drift panels read what the rules of `prometheus_rules` record.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,16 +22,16 @@ class Panel:
     """One panel.
 
     Attributes:
-        queries: pairs of PromQL and the legend's text for each of its series.
         unit: Grafana's name of it.
+        queries: PromQL by the text of the legend for each of its series.
         kind: Grafana's name of the panel.
         limit: a value to mark.
         width: of 24 columns.
     """
 
     title: str
-    queries: Sequence[tuple[str, str]]
     unit: str
+    queries: Mapping[str, str]
     kind: str = "timeseries"
     limit: float | None = None
     width: int = 8
@@ -43,145 +43,106 @@ def _quantile(share: float) -> str:
     return f"histogram_quantile({share:g}, sum by (le, deployment, revision) (rate({buckets})))"
 
 
-def _rate(series: str, by: str) -> str:
-    return f"sum by ({by}) (rate({series}[$__rate_interval]))"
+def _rate(series: str, by: str, where: str = _WHERE) -> str:
+    return f"sum by ({by}) (rate({series}{{{where}}}[$__rate_interval]))"
 
 
-_REQUESTS = f"winnow_requests_total{{{_ASKED}}}"
-_ERRORS = f'winnow_requests_total{{{_ASKED}, status=~"5.."}}'
 _BOTH = "deployment, revision"
 _NAMED = "{{deployment}} r{{revision}}"
+_COLUMN, _REPLICA = "{{column}} " + _NAMED, "{{replica}}"
+_REQUESTS = _rate("winnow_requests_total", _BOTH, _ASKED)
+# Without errors there is no such series.
+_ERRORS = f"""({_rate("winnow_requests_total", _BOTH, f'{_ASKED}, status=~"5.."')} or 0 * {_REQUESTS}) / {_REQUESTS}"""
+_CLASSES = (
+    f"{_rate('winnow_predictions_total', f'{_BOTH}, prediction')} / on ({_BOTH}) "
+    f"group_left {_rate('winnow_predictions_total', _BOTH)}"
+)
+_DRIFT = (
+    "The ten columns whose distribution differs most from the training rows'. Chance alone gives small windows a "
+    "larger PSI; `winnow monitor` judges with thresholds for their size."
+)
 
-ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
-    (
-        "Answers",
-        (
-            Panel(
-                "Ready replicas",
-                [(f"sum by ({_BOTH}) (winnow_ready{{{_WHERE}}})", _NAMED)],
-                "short",
-                width=6,
-            ),
-            Panel(
-                "Firing alerts",
-                [(f'ALERTS{{{_WHERE}, alertstate="firing"}}', "{{alertname}} {{deployment}} {{revision}} {{column}}")],
-                "short",
-                width=6,
-            ),
-            Panel("Requests", [(_rate(_REQUESTS, _BOTH), _NAMED)], "reqps", width=6),
-            Panel(
-                "Errors",
-                # Without errors there is no such series.
-                [
-                    (
-                        f"({_rate(_ERRORS, _BOTH)} or 0 * {_rate(_REQUESTS, _BOTH)}) / {_rate(_REQUESTS, _BOTH)}",
-                        _NAMED,
-                    )
-                ],
-                "percentunit",
-                limit=MOST_ERRORS,
-                width=6,
-                description="Share of answers with a status of 500 or more.",
-            ),
-            Panel("Time to answer", [(_quantile(q), f"p{100 * q:g} {_NAMED}") for q in (0.5, 0.95, 0.99)], "s"),
-            Panel(
-                "Requests by status",
-                [(_rate(_REQUESTS, "deployment, status"), "{{deployment}} {{status}}")],
-                "reqps",
-            ),
-            Panel("Rows", [(_rate(f"winnow_rows_total{{{_WHERE}}}", _BOTH), _NAMED)], "short"),
+ROWS: Mapping[str, Sequence[Panel]] = {
+    "Answers": [
+        Panel("Ready replicas", "short", {_NAMED: f"sum by ({_BOTH}) (winnow_ready{{{_WHERE}}})"}, width=6),
+        Panel(
+            "Firing alerts",
+            "short",
+            {"{{alertname}} {{deployment}} {{revision}} {{column}}": f'ALERTS{{{_WHERE}, alertstate="firing"}}'},
+            width=6,
         ),
-    ),
-    (
-        "Data",
-        (
-            Panel(
-                "Drift of columns (PSI, last hour)",
-                [(f"topk(10, winnow:feature_psi:1h{{{_WHERE}}})", f"{{{{column}}}} {_NAMED}")],
-                "short",
-                limit=PSI_LIMIT,
-                description="The ten columns whose distribution differs most from the training rows'. Chance alone "
-                "gives small windows a larger PSI; `winnow monitor` judges with thresholds for their size.",
-            ),
-            Panel(
-                "Drift of answers (PSI, last hour)",
-                [(f"winnow:output_psi:1h{{{_WHERE}}}", f"{{{{output}}}} {_NAMED}")],
-                "short",
-                limit=PSI_LIMIT,
-            ),
-            Panel(
-                "Predicted classes",
-                [
-                    (
-                        f"{_rate(f'winnow_predictions_total{{{_WHERE}}}', f'{_BOTH}, prediction')} / on ({_BOTH}) "
-                        f"group_left {_rate(f'winnow_predictions_total{{{_WHERE}}}', _BOTH)}",
-                        f"{{{{prediction}}}} {_NAMED}",
-                    )
-                ],
-                "percentunit",
-            ),
-            Panel(
-                "Rows without a value (last hour)",
-                [
-                    (
-                        f'topk(10, winnow:feature_share:1h{{{_WHERE}, bin="missing"}})',
-                        f"{{{{column}}}} {_NAMED}",
-                    )
-                ],
-                "percentunit",
-            ),
-            Panel(
-                "Rows with an unknown category (last hour)",
-                [
-                    (
-                        f'topk(10, winnow:feature_share:1h{{{_WHERE}, bin="unknown"}})',
-                        f"{{{{column}}}} {_NAMED}",
-                    )
-                ],
-                "percentunit",
-            ),
-            Panel(
-                "$column: live and training rows",
-                [
-                    (f'winnow:feature_share:1h{{{_WHERE}, column="$column"}}', "{{bin}} live r{{revision}}"),
-                    (f'winnow:feature_reference_share{{{_WHERE}, column="$column"}}', "{{bin}} trained r{{revision}}"),
-                ],
-                "percentunit",
-                kind="bargauge",
-            ),
+        Panel("Requests", "reqps", {_NAMED: _REQUESTS}, width=6),
+        Panel(
+            "Errors",
+            "percentunit",
+            {_NAMED: _ERRORS},
+            limit=MOST_ERRORS,
+            width=6,
+            description="Share of answers with a status of 500 or more.",
         ),
-    ),
-    (
-        "Servers",
-        (
-            Panel(
-                "Memory", [(f"process_resident_memory_bytes{{{_WHERE}}}", "{{replica}}")], "bytes", width=6
-            ),
-            Panel(
-                "CPU", [(_rate(f"process_cpu_seconds_total{{{_WHERE}}}", "replica"), "{{replica}}")], "short", width=6
-            ),
-            Panel(
-                "Requests in flight", [(f"winnow_requests_in_flight{{{_WHERE}}}", "{{replica}}")], "short", width=6
-            ),
-            Panel(
-                "Not counted or logged",
-                [
-                    (_rate(f"winnow_uncounted_rows_total{{{_WHERE}}}", _BOTH), f"rows not counted {_NAMED}"),
-                    (_rate(f"winnow_log_dropped_total{{{_WHERE}}}", _BOTH), f"lines not logged {_NAMED}"),
-                ],
-                "short",
-                width=6,
-            ),
+        Panel("Time to answer", "s", {f"p{100 * q:g} {_NAMED}": _quantile(q) for q in (0.5, 0.95, 0.99)}),
+        Panel(
+            "Requests by status",
+            "reqps",
+            {"{{deployment}} {{status}}": _rate("winnow_requests_total", "deployment, status", _ASKED)},
         ),
-    ),
-)  # fmt: skip
+        Panel("Rows", "short", {_NAMED: _rate("winnow_rows_total", _BOTH)}),
+    ],
+    "Data": [
+        Panel(
+            "Drift of columns (PSI, last hour)",
+            "short",
+            {_COLUMN: f"topk(10, winnow:feature_psi:1h{{{_WHERE}}})"},
+            limit=PSI_LIMIT,
+            description=_DRIFT,
+        ),
+        Panel(
+            "Drift of answers (PSI, last hour)",
+            "short",
+            {"{{output}} " + _NAMED: f"winnow:output_psi:1h{{{_WHERE}}}"},
+            limit=PSI_LIMIT,
+        ),
+        Panel("Predicted classes", "percentunit", {"{{prediction}} " + _NAMED: _CLASSES}),
+        *(
+            Panel(
+                f"Rows {what} (last hour)",
+                "percentunit",
+                {_COLUMN: f'topk(10, winnow:feature_share:1h{{{_WHERE}, bin="{name}"}})'},
+            )
+            for name, what in (("missing", "without a value"), ("unknown", "with an unknown category"))
+        ),
+        Panel(
+            "$column: live and training rows",
+            "percentunit",
+            {
+                "{{bin}} live r{{revision}}": f'winnow:feature_share:1h{{{_WHERE}, column="$column"}}',
+                "{{bin}} trained r{{revision}}": f'winnow:feature_reference_share{{{_WHERE}, column="$column"}}',
+            },
+            kind="bargauge",
+        ),
+    ],
+    "Servers": [
+        Panel("Memory", "bytes", {_REPLICA: f"process_resident_memory_bytes{{{_WHERE}}}"}, width=6),
+        Panel("CPU", "short", {_REPLICA: _rate("process_cpu_seconds_total", "replica")}, width=6),
+        Panel("Requests in flight", "short", {_REPLICA: f"winnow_requests_in_flight{{{_WHERE}}}"}, width=6),
+        Panel(
+            "Not counted or logged",
+            "short",
+            {
+                f"rows not counted {_NAMED}": _rate("winnow_uncounted_rows_total", _BOTH),
+                f"lines not logged {_NAMED}": _rate("winnow_log_dropped_total", _BOTH),
+            },
+            width=6,
+        ),
+    ],
+}
 
 
 def dashboard() -> dict[str, Any]:
     """The dashboard as Grafana's JSON model. Its variables choose the data source, deployments and a column."""
     panels: list[dict[str, Any]] = []
     y = 0
-    for title, row in ROWS:
+    for title, row in ROWS.items():
         panels.append({"id": len(panels) + 1, "type": "row", "title": title, "gridPos": _at(0, y, _WIDTH, 1)})
         x, y = 0, y + 1
         for each in row:
@@ -205,7 +166,7 @@ def dashboard() -> dict[str, Any]:
 
 def queries() -> tuple[str, ...]:
     """All queries of the panels."""
-    return tuple(query for _, row in ROWS for panel in row for query, _ in panel.queries)
+    return tuple(query for row in ROWS.values() for panel in row for query in panel.queries.values())
 
 
 def _at(x: int, y: int, width: int, height: int) -> dict[str, int]:
@@ -221,7 +182,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
     marked = {"custom": {"thresholdsStyle": {"mode": "line"}}} if panel.limit is not None else {}
     targets = [
         {"refId": chr(ord("A") + index), "datasource": source, "expr": query, "legendFormat": legend, "instant": is_bar}
-        for index, (query, legend) in enumerate(panel.queries)
+        for index, (legend, query) in enumerate(panel.queries.items())
     ]
     return {
         "type": panel.kind,

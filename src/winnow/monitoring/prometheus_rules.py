@@ -58,8 +58,10 @@ def rule_groups(deployment: str | None = None, rules: Sequence[RuleConfig] = ())
         rules: `monitoring.rules` of the deployment's experiment.
     """
     if deployment is not None:
-        own = [_own_rule(rule, deployment) for rule in rules]
-        return [{"name": f"winnow-{deployment}", "rules": [_absent(deployment), *own]}]
+        absent = f"absent(up{{deployment={_quoted(deployment)}}})"
+        told, labels = "no replica is scraped, or none exists", {"deployment": deployment}
+        first = _alert("WinnowNotScraped", "page", absent, told, wait_s=120, labels=labels)
+        return [{"name": f"winnow-{deployment}", "rules": [first, *(_own_rule(rule, deployment) for rule in rules)]}]
     return [
         {"name": "winnow", "rules": _service_rules()},
         {"name": "winnow-drift", "interval": "30s", "rules": [*_drift_rules(*FEATURES), *_drift_rules(*OUTPUTS)]},
@@ -72,11 +74,8 @@ def expression(rule: RuleConfig, deployment: str) -> str:
     return _EXPRESSIONS[rule.metric](rule, f"deployment={_quoted(deployment)}", window)
 
 
-def psi(kind: str, label: str, where: str, window: str) -> str:
-    """The population stability index of counted values against the reference, by deployment, revision and `label`."""
-    by = ", ".join((*_REVISION, label))
-    live = _share(f"increase(winnow_{kind}_values_total{{{where}}}[{window}])", "sum", label)
-    reference = _share(f"winnow_{kind}_reference{{{where}}}", "max", label)
+def _psi_of(live: str, reference: str, by: str) -> str:
+    """The population stability index of shares against those of the reference."""
     live, reference = (f"clamp_min({each}, {LEAST_SHARE:g})" for each in (live, reference))
     return f"sum by ({by}) (({live} - {reference}) * ln({live} / {reference}))"
 
@@ -109,7 +108,9 @@ def _bin_share(rule: RuleConfig, kind: str, where: str, window: str) -> str:
 
 
 def _psi(_: RuleConfig, kind: str, where: str, window: str) -> str:
-    return psi(kind, dict((FEATURES, OUTPUTS))[kind], where, window)
+    label = dict((FEATURES, OUTPUTS))[kind]
+    live = _share(f"increase(winnow_{kind}_values_total{{{where}}}[{window}])", "sum", label)
+    return _psi_of(live, _share(f"winnow_{kind}_reference{{{where}}}", "max", label), ", ".join((*_REVISION, label)))
 
 
 def _ratio(part: str, whole: str, window: str) -> str:
@@ -180,63 +181,35 @@ def _own_rule(rule: RuleConfig, deployment: str) -> dict[str, Any]:
     subject = " of " + (rule.column or rule.of_class or "") if rule.column or rule.of_class else ""
     summary = rule.summary or f"{rule.metric}{subject} is {side} {rule.above or rule.below}"
     shown = _SHOWN.get(UNITS[rule.metric][0], ROUNDED)
-    found = expression(rule, deployment)
-    return _alert(
-        rule.name,
-        f"{found} {'>' if side == 'above' else '<'} {limit:.10g}",
-        wait_s=seconds_of(rule.wait),
-        severity=rule.severity,
-        summary=f"{_escaped(summary)}: {shown}",
-        labels=labels,
-        runbook=OWN_RULE,
-    )
-
-
-def _absent(deployment: str) -> dict[str, Any]:
-    return _alert(
-        "WinnowNotScraped",
-        f"absent(up{{deployment={_quoted(deployment)}}})",
-        wait_s=120,
-        severity="page",
-        summary="no replica is scraped, or none exists",
-        labels={"deployment": deployment},
-    )
+    # A text of the user's within a template of Prometheus'.
+    escaped = summary.replace("{{", '{{ "{{" }}')
+    beyond = f"{expression(rule, deployment)} {'>' if side == 'above' else '<'} {limit:.10g}"
+    wait_s, told = seconds_of(rule.wait), f"{escaped}: {shown}"
+    return _alert(rule.name, rule.severity, beyond, told, wait_s=wait_s, labels=labels, runbook=OWN_RULE)
 
 
 def _service_rules() -> list[dict[str, Any]]:
     """Whether replicas answer, and how."""
-    where = 'deployment!=""'
+    where, replica = 'deployment!=""', "replica {{ $labels.replica }}"
     failed, asked = (
         f"sum by (deployment, revision) (increase(winnow_requests_total{{{where}, {PREDICTIONS}{which}}}[2m]))"
         for which in (', status=~"5.."', "")
     )
     return [
-        _alert(
-            "WinnowNoReplica",
-            f"sum by (deployment) (up{{{where}}}) == 0",
-            wait_s=30,
-            severity="page",
-            summary="no replica answers",
-        ),
-        _alert(
-            "WinnowReplicaDown",
-            f"up{{{where}}} == 0",
-            wait_s=300,
-            severity="ticket",
-            summary="replica {{ $labels.replica }} does not answer",
-        ),
+        _alert("WinnowNoReplica", "page", f"sum by (deployment) (up{{{where}}}) == 0", "no replica answers", wait_s=30),
+        _alert("WinnowReplicaDown", "ticket", f"up{{{where}}} == 0", f"{replica} does not answer", wait_s=300),
         _alert(
             "WinnowErrors",
+            "page",
             f"{failed} / {asked} > {MOST_ERRORS:g} and {failed} > {FEWEST_ERRORS}",
-            severity="page",
-            summary="{{ $value | humanizePercentage }} of the answers of revision {{ $labels.revision }} are errors",
+            "{{ $value | humanizePercentage }} of the answers of revision {{ $labels.revision }} are errors",
             labels={"rollback": "true"},
         ),
         _alert(
             "WinnowLogDropped",
+            "ticket",
             f"increase(winnow_log_dropped_total{{{where}}}[10m]) > 0",
-            severity="ticket",
-            summary="replica {{ $labels.replica }} lost {{ $value | humanize }} lines of the prediction log",
+            f"{replica} lost {{{{ $value | humanize }}}} lines of the prediction log",
         ),
     ]
 
@@ -246,7 +219,6 @@ def _drift_rules(kind: str, label: str) -> list[dict[str, Any]]:
     window, by = DRIFT_WINDOW, ", ".join((*_REVISION, label))
     rows = f"sum by ({by}) (increase(winnow_{kind}_values_total[{window}]))"
     share, reference, index = (f"winnow:{kind}_{name}" for name in ("share:1h", "reference_share", "psi:1h"))
-    live, usual = (f"clamp_min({each}, {LEAST_SHARE:g})" for each in (share, reference))
     # Under equal distributions, PSI is about (bins - 1) (1/live + 1/reference rows), and twice that is rare.
     bins, known = f"count by ({by}) ({reference})", f"sum by ({by}) (max by ({by}, bin) (winnow_{kind}_reference))"
     chance = f"2 * ({bins} - 1) * (1 / winnow:{kind}_rows:1h + 1 / {known})"
@@ -256,25 +228,25 @@ def _drift_rules(kind: str, label: str) -> list[dict[str, Any]]:
         f"winnow:{kind}_rows:1h": rows,
         share: _share(f"increase(winnow_{kind}_values_total[{window}])", "sum", label),
         reference: _share(f"winnow_{kind}_reference", "max", label),
-        index: f"sum by ({by}) (({live} - {usual}) * ln({live} / {usual}))",
+        index: _psi_of(share, reference, by),
     }
     alerts = [
         _alert(
             f"Winnow{kind.capitalize()}Drift",
+            "ticket",
             f"{index} > {PSI_LIMIT:g} + {chance} {enough}",
+            f"{of} has moved: PSI {ROUNDED} in the last hour",
             wait_s=600,
-            severity="ticket",
-            summary=f"{of} has moved: PSI {ROUNDED} in the last hour",
         )
     ]
     if kind == "feature":
         alerts += [
             _alert(
                 f"Winnow{name.capitalize()}Values",
+                "ticket",
                 f'{share}{{bin="{name}"}} - on ({by}) {reference}{{bin="{name}"}} > {points:g} {enough}',
+                f"{of}: {{{{ $value | humanizePercentage }}}} more rows {what} than in the training rows",
                 wait_s=600,
-                severity="ticket",
-                summary=f"{of}: {{{{ $value | humanizePercentage }}}} more rows {what} than in the training rows",
             )
             for name, points, what in (
                 ("missing", 0.1, "have no value"),
@@ -286,10 +258,10 @@ def _drift_rules(kind: str, label: str) -> list[dict[str, Any]]:
 
 def _alert(
     name: str,
-    expr: str,
-    *,
     severity: str,
+    expr: str,
     summary: str,
+    *,
     wait_s: float = 0,
     labels: Mapping[str, str] = {},
     runbook: str = "",
@@ -309,8 +281,3 @@ def _alert(
 def _quoted(text: str) -> str:
     """A label's value in PromQL, whose strings are Go's: JSON's are among them."""
     return json.dumps(text, ensure_ascii=False)
-
-
-def _escaped(text: str) -> str:
-    """A text of the user's within a template of Prometheus'."""
-    return text.replace("{{", '{{ "{{" }}')
