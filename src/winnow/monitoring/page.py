@@ -8,10 +8,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
-from string import Template
 
 from winnow.bundle.profile import ColumnCounts, ColumnProfile, Profile
 from winnow.config.next_command import next_command
@@ -19,6 +17,7 @@ from winnow.finding import Finding, Result
 from winnow.monitoring.alarms import runbook_of
 from winnow.monitoring.charts import Bar, bars_of, histogram, listed, number, over_time, percent
 from winnow.monitoring.report import Alarm, ColumnDrift, LiveQuality, MonitoringReport, QualityPart
+from winnow.report.frame import header, mark, page, plural, tiles, when
 from winnow.study.formatting import duration, score
 
 MOST_CARDS = 24
@@ -32,10 +31,6 @@ WORDS = {
     "unknown": "New categories",
 }
 STATES = {Result.FAIL: ("failed", "moved"), Result.PASS: ("winner", "as trained")}
-_THEME = """document.getElementById("theme").addEventListener("click", () => {
-  const root = document.documentElement, isDark = matchMedia("(prefers-color-scheme: dark)").matches;
-  root.style.colorScheme = (root.style.colorScheme || (isDark ? "dark" : "light")) === "dark" ? "light" : "dark";
-});"""
 
 
 def render_page(report: MonitoringReport, profile: Profile) -> str:
@@ -57,36 +52,27 @@ def render_page(report: MonitoringReport, profile: Profile) -> str:
         _columns(report, weights),
         _meaning(report),
     ]
-    main = f'{_verdict(report)}{_tiles(report, moved)}<div class="grid">{"".join(sections)}</div>'
-    parts = files("winnow.report")
-    return Template((parts / "template.html").read_text("utf-8")).substitute(
-        title=escape(f"{report.deployment}: monitoring"),
-        style=(parts / "report.css").read_text("utf-8") + (files(__package__) / "page.css").read_text("utf-8"),
-        body=f"{_header(report)}<main>{main}</main>",
-        data="",
-        script=_THEME,
+    main = f'{_verdict(report)}{tiles(_facts(report, moved))}<div class="grid">{"".join(sections)}</div>'
+    told = (
+        f"{escape(report.model)} version {escape(report.label)}, digest <code>{escape(report.digest[:12])}</code> "
+        f"· looked at {when(report.checked_at)}"
     )
-
-
-def _header(report: MonitoringReport) -> str:
-    return (
-        f"<header><div><h1>{escape(report.deployment)}</h1>"
-        f'<p class="muted">{escape(report.model)} version {escape(report.label)}, digest '
-        f"<code>{escape(report.digest[:12])}</code> · looked at {_when(report.checked_at)}</p></div>"
-        '<button id="theme" type="button">Dark / light</button></header>'
+    style = (files(__package__) / "page.css").read_text("utf-8")
+    return page(
+        f"{report.deployment}: monitoring", f"{header(report.deployment, told)}<main>{main}</main>", style=style
     )
 
 
 def _verdict(report: MonitoringReport) -> str:
     count = len(report.alarms)
     if count:
-        kind, text = "fail", f"{count} alarm{_s(count)}"
+        kind, text = "fail", f"{count} alarm{plural(count)}"
     elif report.result is Result.NOT_ENOUGH_DATA:
         kind, text = "unsure", "Not enough data to judge"
     else:
         kind, text = "pass", "No alarm"
     rows = [
-        f"<li><b>{escape(each.name)}</b> · {escape(_told(each))}<small>since {_when(each.since)}, "
+        f"<li><b>{escape(each.name)}</b> · {escape(_told(each))}<small>since {when(each.since)}, "
         f"{_ago(report.checked_at - each.since)} · runbook: {runbook_of(each)}</small></li>"
         for each in report.alarms
     ]
@@ -107,31 +93,22 @@ def _told(alarm: Alarm) -> str:
     return alarm.summary if is_named else f"{alarm.subject}: {alarm.summary}"
 
 
-def _tiles(report: MonitoringReport, moved: Sequence[ColumnDrift]) -> str:
+def _facts(report: MonitoringReport, moved: Sequence[ColumnDrift]) -> Iterator[tuple[str, str, str]]:
     columns = sum(not each.is_output for each in report.drift)
     outputs = len(report.drift) - columns
     mine = sum(not each.is_output for each in moved)
     enough = "" if report.rows >= report.needed_rows else f"; drift is judged from {report.needed_rows:,} rows on"
-    tiles = [
-        (
-            "Rows in the window",
-            f"{report.rows:,}",
-            f"{_span(report.since, report.until)}, {escape(report.source)}{enough}",
-        ),
-        ("Columns that moved", f"{mine} of {columns}", f"and {len(moved) - mine} of {outputs} output{_s(outputs)}"),
-    ]
+    span = _span(report.since, report.until)
+    yield "Rows in the window", f"{report.rows:,}", f"{span}, {escape(report.source)}{enough}"
+    yield "Columns that moved", f"{mine} of {columns}", f"and {len(moved) - mine} of {outputs} output{plural(outputs)}"
     if report.quality is not None:
         quality = report.quality
         known = "" if quality.reference is None else f"; {score(quality.reference)} on {_source(quality)}"
         name = quality.metric.replace("_", " ").capitalize()
-        since = f"{quality.degradation.n:,} outcomes" if quality.since is None else f"since {_when(quality.since)}"
-        tiles.append((name, score(quality.degradation.estimate), f"{since}{known}"))
+        since = f"{quality.degradation.n:,} outcomes" if quality.since is None else f"since {when(quality.since)}"
+        yield name, score(quality.degradation.estimate), f"{since}{known}"
     budget = f"{report.false_alarms_per_month:g} a month"
-    tiles.append(("False alarms", budget, "is what the thresholds allow, for all that is tested together"))
-    rows = (
-        f'<div class="tile"><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>' for name, value, note in tiles
-    )
-    return f'<dl class="tiles" aria-label="Summary">{"".join(rows)}</dl>'
+    yield "False alarms", budget, "is what the thresholds allow, for all that is tested together"
 
 
 def _moved(
@@ -157,7 +134,7 @@ def _card(drift: ColumnDrift, profile: Profile, weights: dict[str, tuple[float, 
     bars = bars_of(column, drift.reference, drift.live)
     drawing = listed(column, bars) if column.labels else histogram(column, bars) if column.kind != "date" else ""
     points = "".join(f"<li>{each}</li>" for each in _how(drift, column, bars))
-    since = "" if drift.since is None else f"since {_when(drift.since)}, {_ago(report.checked_at - drift.since)}"
+    since = "" if drift.since is None else f"since {when(drift.since)}, {_ago(report.checked_at - drift.since)}"
     return (
         f'<section aria-label="{escape(drift.name)}"><div class="head"><h3>{escape(drift.name)}</h3>'
         f'<span class="note">{since}</span></div>{_weight(drift, profile, weights)}{drawing}'
@@ -245,7 +222,7 @@ def _quality(quality: LiveQuality) -> str:
     windows = [(_span(each.since, each.until), each) for each in reversed(quality.windows)]
     tables = f"<details><summary>Every window</summary>{_parts('window', 'Window', windows, quality)}</details>"
     if quality.slices:
-        shown = "" if quality.since is None else f"Since {_when(quality.since)}. "
+        shown = "" if quality.since is None else f"Since {when(quality.since)}. "
         bold = "" if quality.reference is None else "Bold: the whole interval is beyond what is allowed."
         slices = _parts("slice", "Slice", [(escape(each.name), each) for each in quality.slices], quality)
         tables = f'<h3>By slice</h3><p class="note">{shown}{bold}</p>{slices}{tables}'
@@ -301,10 +278,10 @@ def _columns(report: MonitoringReport, weights: dict[str, tuple[float, int]]) ->
     rows = []
     for drift in report.drift:
         by_name = {each.condition: each for each in drift.findings}
-        state, text = STATES.get(drift.result, ("waiting", "too few rows"))
+        verdict = mark(*STATES.get(drift.result, ("waiting", "too few rows")))
         matters = "output" if drift.is_output else _rank(drift, weights)
         cells = [_statistic(by_name.get(name)) for name in names]
-        rows.append((escape(drift.name), f'<span class="state state-{state}">{text}</span>', matters, *cells))
+        rows.append((escape(drift.name), verdict, matters, *cells))
     head = ("Column", "Verdict", "Importance", *(WORDS[name] for name in names))
     note = '<p class="note">Each number is followed by what chance reaches at most.</p>'
     return _section("columns", "Every column and output", note + _table("column", head, rows))
@@ -325,7 +302,7 @@ def _statistic(found: Finding | None) -> str:
 
 
 def _meaning(report: MonitoringReport) -> str:
-    budget = f"{report.false_alarms_per_month:g} false alarm{_s(report.false_alarms_per_month)}"
+    budget = f"{report.false_alarms_per_month:g} false alarm{plural(report.false_alarms_per_month)}"
     body = (
         "<details><summary>How to read this page</summary><p>Live rows are counted in bins of the training rows. "
         "<b>PSI</b> and <b>Jensen–Shannon</b> say how different the shares are; <b>Wasserstein / σ</b> how far values "
@@ -372,10 +349,8 @@ def _section(name: str, title: str, body: str) -> str:
 
 
 def _state(found: Finding) -> str:
-    state, text = {Result.FAIL: ("failed", "alarm"), Result.PASS: ("winner", "quiet")}.get(
-        found.result, ("waiting", "no data")
-    )
-    return f'<span class="state state-{state}">{text}</span>'
+    shown = {Result.FAIL: ("failed", "alarm"), Result.PASS: ("winner", "quiet")}
+    return mark(*shown.get(found.result, ("waiting", "no data")))
 
 
 def _source(quality: LiveQuality) -> str:
@@ -384,12 +359,8 @@ def _source(quality: LiveQuality) -> str:
 
 
 def _span(since: float, until: float) -> str:
-    first, last = _when(since), _when(until)
+    first, last = when(since), when(until)
     return f"{first[:-4]} to {last[11:] if first[:10] == last[:10] else last}"
-
-
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _ago(seconds: float) -> str:
@@ -399,7 +370,3 @@ def _ago(seconds: float) -> str:
 def _ordinal(rank: int) -> str:
     ending = "th" if 10 <= rank % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
     return f"{rank}{ending}"
-
-
-def _s(count: float) -> str:
-    return "" if count == 1 else "s"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from winnow.monitoring.charts import number
 from winnow.monitoring.outcomes import CONFIDENCE, mean_interval
 from winnow.monitoring.quality_log import LoggedQuality, Sums, read_quality
 from winnow.monitoring.report import LiveQuality, QualityPart
+from winnow.report.frame import when
 from winnow.routing import OutcomeCounts
 from winnow.statistics import BETS, log_excess, log_since
 from winnow.study.formatting import duration, score
@@ -168,7 +168,7 @@ def _judged(log: LoggedQuality, standard: Standard, is_open: bool) -> tuple[Find
     rule = f"mean {side} {score(standard.allowed)}, by a sequential test that may be looked at at every check"
     known = f"{score(standard.known.mean)} on {standard.known.rows:,} rows of {standard.source}"
     if is_worse:
-        result, reason = Result.FAIL, f"{_measured(found, standard.metric)} since {_when(found.since)}; it was {known}"
+        result, reason = Result.FAIL, f"{_measured(found, standard.metric)} since {when(found.since)}; it was {known}"
     elif n >= standard.needed:
         result, reason = Result.PASS, f"{_measured(found, standard.metric)}; it was {known}"
     else:
@@ -279,7 +279,3 @@ def _measured(part: QualityPart, metric: str) -> str:
     low, high = part.interval
     between = "" if low is None or high is None else f"{score(low)} to {score(high)}, "
     return f"{metric.replace('_', ' ')} is {score(part.estimate)} ({between}{part.outcomes:,} outcomes)"
-
-
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from importlib.resources import files
-from string import Template
 
 from winnow.data.stage.summary import ColumnSummary, Summary
 from winnow.data.stage.violations import Violation
-from winnow.report.sheets import THEME
+from winnow.report.frame import header, page, tiles
 
 _STYLE = """
 .columns { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); gap: 16px; }
@@ -27,38 +25,27 @@ def render_data_page(title: str, summary: Summary, violations: Sequence[Violatio
     """
     missing = sum(each.missing for each in summary.columns)
     cells = max(1, summary.rows * len(summary.columns))
-    tiles = [
-        ("Rows", f"{summary.rows:,}"),
-        ("Columns", f"{len(summary.columns)}"),
-        ("Missing", f"{missing / cells:.1%}"),
-        ("Violated rules", f"{len(violations)}" if has_schema else "no schema"),
-        ("Leakage suspects", f"{len(summary.suspects)}" if summary.target is not None else "no target"),
+    facts = [
+        ("Rows", f"{summary.rows:,}", ""),
+        ("Columns", f"{len(summary.columns)}", ""),
+        ("Missing", f"{missing / cells:.1%}", ""),
+        ("Violated rules", f"{len(violations)}" if has_schema else "no schema", ""),
+        ("Leakage suspects", f"{len(summary.suspects)}" if summary.target is not None else "no target", ""),
     ]
-    shown = "".join(f'<div class="tile"><dt>{name}</dt><dd>{value}</dd></div>' for name, value in tiles)
+    cards = "".join(_card(each, summary) for each in summary.columns)
     sections = [
         _violations(violations) if has_schema else "",
         _suspects(summary),
         _correlations(summary),
-        _section(
-            "columns",
-            "Columns",
-            f'<div class="columns">{"".join(_card(each, summary) for each in summary.columns)}</div>',
-        ),
+        _section("columns", "Columns", f'<div class="columns">{cards}</div>'),
     ]
-    body = (
-        f'<header><h1>{escape(title)}</h1><button id="theme" type="button">Dark / light</button></header>'
-        f'<main><dl class="tiles" aria-label="Summary">{shown}</dl><div class="grid">{"".join(sections)}</div></main>'
-    )
-    parts = files(__package__)
-    style = (parts / "report.css").read_text("utf-8") + _STYLE
-    return Template((parts / "template.html").read_text("utf-8")).substitute(
-        title=escape(title), style=style, body=body, data="", script=THEME
-    )
+    main = f'<main>{tiles(facts)}<div class="grid">{"".join(sections)}</div></main>'
+    return page(title, header(title) + main, style=_STYLE)
 
 
 def _violations(violations: Sequence[Violation]) -> str:
     if not violations:
-        return _section("violations", "Violations", '<p class="empty">None: all rows fit the schema.</p>')
+        return _section("violations", "Violations", _empty("None: all rows fit the schema."))
     rows = [
         (each.column or "(row)", each.rule, f"{each.count:,}", ", ".join(map(str, each.rows)), each.example or "")
         for each in violations
@@ -70,11 +57,8 @@ def _suspects(summary: Summary) -> str:
     if summary.target is None:
         return ""
     if not summary.suspects:
-        return _section(
-            "leakage",
-            "Leakage suspects",
-            f'<p class="empty">No column alone says what {escape(summary.target)} is.</p>',
-        )
+        empty = _empty(f"No column alone says what {escape(summary.target)} is.")
+        return _section("leakage", "Leakage suspects", empty)
     note = (
         f'<p class="alarm">Each of these alone says nearly what {escape(summary.target)} is. Drop those that are known '
         "only after it (data.drop).</p>"
@@ -85,9 +69,7 @@ def _suspects(summary: Summary) -> str:
 
 def _correlations(summary: Summary) -> str:
     if not summary.correlations:
-        return _section(
-            "correlations", "Correlations", '<p class="empty">No two numbers are correlated by 0.5 or more.</p>'
-        )
+        return _section("correlations", "Correlations", _empty("No two numbers are correlated by 0.5 or more."))
     rows = [(one, other, f"{value:+.2f}") for one, other, value in summary.correlations]
     return _section("correlations", "Correlations", _table(("column", "and", "Pearson"), rows))
 
@@ -95,10 +77,8 @@ def _correlations(summary: Summary) -> str:
 def _card(column: ColumnSummary, summary: Summary) -> str:
     facts = [("type", column.type), ("missing", f"{column.missing / max(1, summary.rows):.1%}")]
     facts += [("values", f"about {column.distinct:,}")]
-    facts += [
-        (name, _number(value)) for name, value in (("from", column.low), ("to", column.high)) if value is not None
-    ]
-    measured = (("mean", column.mean), ("deviation", column.deviation), ("median", column.median))
+    middle = (("mean", column.mean), ("deviation", column.deviation), ("median", column.median))
+    measured = (("from", column.low), ("to", column.high), *middle)
     facts += [(name, _number(value)) for name, value in measured if value is not None]
     listing = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts)
     drawing = _histogram(column) if column.bins else _bars(column.top)
@@ -135,6 +115,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
     table = f"<thead><tr>{above}</tr></thead><tbody>{below}</tbody>"
     return f'<div class="scroll"><table class="incidents">{table}</table></div>'
+
+
+def _empty(text: str) -> str:
+    return f'<p class="empty">{text}</p>'
 
 
 def _section(name: str, title: str, content: str) -> str:

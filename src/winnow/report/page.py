@@ -6,14 +6,11 @@ All text from outside is escaped with `html.escape`, or is in the packed JSON, w
 from __future__ import annotations
 
 import base64
-import html
 import json
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.resources import files
-from string import Template
+from html import escape as _e
 from typing import Any
 
 from winnow.report.charts import (
@@ -27,6 +24,7 @@ from winnow.report.charts import (
     score_range,
 )
 from winnow.report.facts import STATES, Facts, TrialFacts, facts_of
+from winnow.report.frame import header, mark, page, part, plural, tiles, when
 from winnow.report.importances import FEWEST_TRIALS, importances_of
 from winnow.report.learning import MOST_FOLDS, MOST_TRIALS
 from winnow.report.timeline import FEW_BARS, Job, jobs_of
@@ -59,24 +57,17 @@ def render_report(view: StudyView) -> str:
         _environment(view),
     ]
     body = f'{_header(view)}<main>{_tiles(view, facts)}<div class="grid">{"".join(sections)}</div></main>'
-    parts = files(__package__)
-    return Template((parts / "template.html").read_text("utf-8")).substitute(
-        title=_e(f"{view.sweep.study}: report"),
-        style=(parts / "report.css").read_text("utf-8"),
-        body=body,
-        data=_packed(chart_data(view, facts, columns, jobs)),
-        script=(parts / "report.js").read_text("utf-8"),
-    )
+    data = _packed(chart_data(view, facts, columns, jobs))
+    return page(f"{view.sweep.study}: report", body, data=data, script=part("report.js"))
 
 
 def _header(view: StudyView) -> str:
     sweep = view.sweep
     data = f"{_e(sweep.data_name)}, {sweep.data_rows:,} rows, sha256 <code>{_e(sweep.data_sha256[:12])}</code>"
-    return (
-        f"<header><div><h1>{_e(sweep.study)}</h1>"
-        f'<p class="muted">{_e(sweep.task)} on {data} · {_e(sweep.metric)}, {_e(sweep.goal)}d over {sweep.folds} folds '
-        f"· seed {sweep.seed} · as of {_when(view.generated_at_ms)}</p></div>"
-        '<button id="theme" type="button">Dark / light</button></header>'
+    return header(
+        sweep.study,
+        f"{_e(sweep.task)} on {data} · {_e(sweep.metric)}, {_e(sweep.goal)}d over {sweep.folds} folds "
+        f"· seed {sweep.seed} · as of {_when(view.generated_at_ms)}",
     )
 
 
@@ -84,27 +75,20 @@ def _tiles(view: StudyView, facts: Facts) -> str:
     best = facts.winner
     total = len(facts.trials)
     asked = f" of {facts.asked}" if facts.asked is not None and facts.asked != total else ""
-    counts = "".join(_state(state, f"{facts.counts[state]} {state}") for state in STATES if facts.counts[state])
+    counts = "".join(mark(state, f"{facts.counts[state]} {state}") for state in STATES if facts.counts[state])
     ended = f"ended because {_e(view.ended_by)}" if view.ended_by is not None else ""
     pace = "–" if facts.trials_per_min is None else f"{facts.trials_per_min:.3g}"
-    pauses = len(facts.sittings) - 1
-    paused = f", {pauses} pause{_s(pauses)} left out" if pauses > 0 else ""
-    lost = f", {len(view.incidents)} lost attempt{_s(len(view.incidents))}" if view.incidents else ""
-    tiles = [
+    pauses, workers = len(facts.sittings) - 1, len(facts.workers)
+    paused = f", {pauses} pause{plural(pauses)} left out" if pauses > 0 else ""
+    lost = f", {len(view.incidents)} lost attempt{plural(len(view.incidents))}" if view.incidents else ""
+    shown = [
         (f"Best {_e(view.sweep.metric)}", score(best.mean if best else None), _best_note(best)),
         ("Trials", f"{total}{asked}", f'<span class="states">{counts}</span>{ended}'),
-        (
-            "Folds trained",
-            f"{facts.folds_trained:,}",
-            f"by {len(facts.workers)} worker{_s(len(facts.workers))}{lost}",
-        ),
+        ("Folds trained", f"{facts.folds_trained:,}", f"by {workers} worker{plural(workers)}{lost}"),
         ("Wall time", duration(facts.wall_s), f"since {_when(view.sweep.started_at_ms)}{paused}"),
         ("Trials per minute", pace, "ended trials by wall time, start-up included"),
     ]
-    rows = (
-        f'<div class="tile"><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>' for name, value, note in tiles
-    )
-    return f'<dl class="tiles" aria-label="Summary">{"".join(rows)}</dl>'
+    return tiles(shown)
 
 
 def _best_note(best: TrialFacts | None) -> str:
@@ -208,7 +192,7 @@ def _history(view: StudyView, facts: Facts) -> str:
     if facts.counts["failed"]:
         notes.append("Failed trials are drawn on the lower edge.")
     if count := outside(facts, history_frame(view, facts)):
-        notes.append(f"{count} trial{_s(count)} far on the worse side: double-click to see all.")
+        notes.append(f"{count} trial{plural(count)} far on the worse side: double-click to see all.")
     keys: list[tuple[str, str]] = [(state, state) for state in STATES if facts.counts[state] and state != "waiting"]
     if facts.winner is not None:
         keys += [("best", "best so far"), ("winner", f"winner: trial {facts.winner.record.number}")]
@@ -256,7 +240,7 @@ def _heat_map(view: StudyView, facts: Facts) -> str:
         '<button type="button" data-order="number" aria-pressed="true">by number</button> '
         '<button type="button" data-order="mean" aria-pressed="false">best first</button></span>'
     )
-    states = "".join(_state(state, state) for state in STATES if facts.counts[state])
+    states = "".join(mark(state, state) for state in STATES if facts.counts[state])
     low, high = score_range(view, facts) or (None, None)
     worst, best = (low, high) if view.sweep.goal == "maximize" else (high, low)
     ramp = f'<span>{score(worst)}<span class="ramp"></span>{score(best)}</span>'
@@ -295,7 +279,7 @@ def _timeline(view: StudyView, facts: Facts, jobs: Sequence[Job]) -> str:
         note += " × is the number of folds that trained together as one model."
     unseen = sum(trial.record.state == "failed" and not trial.record.folds for trial in facts.trials)
     if unseen:
-        note += f" {unseen} trial{_s(unseen)} that failed in the first fold cannot be shown."
+        note += f" {unseen} trial{plural(unseen)} that failed in the first fold cannot be shown."
     trained = {trial.record.state for trial in facts.trials if trial.record.folds}
     keys: list[tuple[str, str]] = [(state, state) for state in STATES if state in trained]
     keys += [("lost", "lost attempt")] if view.incidents else []
@@ -340,7 +324,7 @@ def _row(index: int, trial: TrialFacts, columns: Sequence[Column], winner: int |
     notes = "".join(f"<small>{_e(note)}</small>" for note in notes_of(trial))
     state = trial.record.state
     cells = [
-        f'<td class="ending">{_state(state, state)}{notes}'
+        f'<td class="ending">{mark(state, state)}{notes}'
         if column.name == "state" and place == 1
         else f"<td>{_e(column.texts[index])}"
         for place, column in enumerate(columns)
@@ -423,7 +407,7 @@ def _legend(keys: Iterable[tuple[str, str]]) -> str:
 def _lines_legend(facts: Facts) -> str:
     """What the lines of trials look like."""
     kinds: tuple[tuple[TrialState, str], ...] = (("pruned", "pruned, dotted"), ("failed", "failed, dashed"))
-    states = "".join(_state(state, text) for state, text in kinds if facts.counts[state])
+    states = "".join(mark(state, text) for state, text in kinds if facts.counts[state])
     return f'<p class="legend muted"><span>worse<span class="ramp"></span>better</span>{states}</p>'
 
 
@@ -439,20 +423,8 @@ def _facts(rows: Iterable[tuple[str, str]]) -> str:
     return f'<dl class="facts">{"".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)}</dl>'
 
 
-def _state(state: str, text: str) -> str:
-    return f'<span class="state state-{state}">{text}</span>'
-
-
 def _when(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"
-
-
-def _e(text: str) -> str:
-    return html.escape(text)
+    return when(ms / 1000)
 
 
 def _packed(value: Any) -> str:

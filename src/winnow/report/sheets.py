@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
-from string import Template
 
+from winnow.report.frame import header, page
 from winnow.study.experiments import Sheet
 
 _WRAPPED_ABOVE = 32
 """Columns with longer texts, in characters, are wrapped."""
-# Switches the page between dark and light; it keeps no choice.
-THEME = """document.getElementById("theme").addEventListener("click", () => {
-  const root = document.documentElement, isDark = matchMedia("(prefers-color-scheme: dark)").matches;
-  root.style.colorScheme = (root.style.colorScheme || (isDark ? "dark" : "light")) === "dark" ? "light" : "dark";
-});"""
 
 
 def render_sheets(title: str, sheets: Sequence[Sheet], empty: str = "") -> str:
@@ -26,14 +20,7 @@ def render_sheets(title: str, sheets: Sequence[Sheet], empty: str = "") -> str:
     """
     sections = "".join(_section(f"sheet-{index}", sheet) for index, sheet in enumerate(sheets))
     empty_section = f'<p class="empty">{escape(empty)}</p>'
-    body = (
-        f'<header><h1>{escape(title)}</h1><button id="theme" type="button">Dark / light</button></header>'
-        f'<main class="grid">{sections or empty_section}</main>'
-    )
-    parts = files(__package__)
-    return Template((parts / "template.html").read_text("utf-8")).substitute(
-        title=escape(title), style=(parts / "report.css").read_text("utf-8"), body=body, data="", script=THEME
-    )
+    return page(title, f'{header(title)}<main class="grid">{sections or empty_section}</main>')
 
 
 def _section(name: str, sheet: Sheet) -> str:
