@@ -115,7 +115,7 @@ def find_drift(
         findings = tuple(
             _finding(name, column, counts, together, alphas[is_output])
             if counts.rows >= needed
-            else _few(name, counts.rows, needed)
+            else _unjudged(name, counts.rows, f"{counts.rows:,} of {needed:,} rows that it takes.")
             for name in names
         )
         drift = ColumnDrift(column.name, column.kind, is_output, column.importance, column.counts, counts, findings)
@@ -197,11 +197,8 @@ def _finding(name: str, column: ColumnProfile, live: ColumnCounts, together: flo
     limit = f"{threshold:.3g}{' standard deviations' if name == 'wasserstein' else ''}"
     shift = mean_shift(column, live) if name == "wasserstein" else None
     moved = "" if shift is None else f"; the mean moved by {shift:+.3g} standard deviations"
-    reason = (
-        f"{WORDS[name]} {estimate:.3g}, where chance alone gives up to {limit}{moved}."
-        if has_moved
-        else f"{WORDS[name]} {estimate:.3g}, up to {limit} is chance{moved}."
-    )
+    compared = f"where chance alone gives up to {limit}" if has_moved else f"up to {limit} is chance"
+    reason = f"{WORDS[name]} {estimate:.3g}, {compared}{moved}."
     rule = f"{WORDS[name]} of {len(mine)} bins, permutation null, α = {alpha:.2g}"
     result = Result.FAIL if has_moved else Result.PASS
     return Finding(name, estimate, (None, None), sum(live.bins), threshold, rule, result, reason)
@@ -236,10 +233,6 @@ def _weighed(bins: Sequence[int], together: float) -> Counts:
     counts = np.asarray(bins, dtype=np.int64)
     weight = min(1 / together, MOST_ROWS / max(int(counts.sum()), 1))
     return counts if weight == 1 else np.rint(counts * weight).astype(np.int64)
-
-
-def _few(name: str, rows: int, needed: int) -> Finding:
-    return _unjudged(name, rows, f"{rows:,} of {needed:,} rows that it takes.")
 
 
 def _unjudged(name: str, rows: int, reason: str) -> Finding:

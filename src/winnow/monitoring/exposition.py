@@ -16,15 +16,16 @@ from winnow.bundle.profile import ColumnCounts, ColumnProfile, Profile
 from winnow.monitoring.live import LiveCounts
 from winnow.serving.metrics import BUCKETS_S, PREDICTING_ROUTES
 
-"""Labels `route` of requests for predictions."""
 _LINE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"\\(.)")
 _COUNTED = re.compile(r"winnow_(feature|output)_(values|above|below|squares)_total")
-_SERIES = re.compile(
-    r"(?:winnow_(?:feature|output)_(?:values|above|below|squares)_total|winnow_requests_total|winnow_model_info"
-    r"|winnow_request_duration_seconds_bucket|winnow_counted_rows_total|process_start_time_seconds)[ {]"
+SERIES = (
+    "winnow_model_info|process_start_time_seconds|winnow_counted_rows_total|winnow_requests_total"
+    f"|winnow_request_duration_seconds_bucket|{_COUNTED.pattern}"
 )
+"""The names of the metrics that are read, as a regular expression."""
+_SERIES = re.compile(f"(?:{SERIES})[ {{]")
 
 
 class ReplicaCounts(Struct, frozen=True):
@@ -130,19 +131,17 @@ def _combined(one: LiveCounts, other: LiveCounts, sign: int, since: float, until
 
 
 def _summed(one: Mapping[str, ColumnCounts], other: Mapping[str, ColumnCounts], sign: int) -> dict[str, ColumnCounts]:
-    names = dict.fromkeys((*one, *other))
-    none = ColumnCounts(())
-    return {name: _column_sum(one.get(name, none), other.get(name, none), sign) for name in names}
-
-
-def _column_sum(one: ColumnCounts, other: ColumnCounts, sign: int) -> ColumnCounts:
-    return ColumnCounts(
-        _added(one.bins, other.bins, sign),
-        one.missing + sign * other.missing,
-        one.unknown + sign * other.unknown,
-        one.total + sign * other.total,
-        one.square_total + sign * other.square_total,
-    )
+    none, sums = ColumnCounts(()), {}
+    for name in dict.fromkeys((*one, *other)):
+        a, b = one.get(name, none), other.get(name, none)
+        sums[name] = ColumnCounts(
+            _added(a.bins, b.bins, sign),
+            a.missing + sign * b.missing,
+            a.unknown + sign * b.unknown,
+            a.total + sign * b.total,
+            a.square_total + sign * b.square_total,
+        )
+    return sums
 
 
 def _added(one: Sequence[int], other: Sequence[int], sign: int) -> tuple[int, ...]:
@@ -163,13 +162,12 @@ def _parsed(line: str) -> Parsed:
     """Name, labels and value of a line."""
     found = _LINE.match(line)
     assert found is not None
-    name, labels, value = found.groups()
-    pairs = _LABEL.findall(labels or "")
-    return name, {key: _unescaped(text) for key, text in pairs}, float(value)
+    name, labels, value = found[1], found[2], found[3]
 
+    def unescaped(text: str) -> str:
+        return _ESCAPED.sub(lambda each: "\n" if each[1] == "n" else each[1], text) if "\\" in text else text
 
-def _unescaped(text: str) -> str:
-    return _ESCAPED.sub(lambda found: "\n" if found[1] == "n" else found[1], text) if "\\" in text else text
+    return name, {key: unescaped(text) for key, text in _LABEL.findall(labels or "")}, float(value)
 
 
 def _distributions(found: Iterable[Parsed], kind: str, label: str) -> dict[str, ColumnCounts]:

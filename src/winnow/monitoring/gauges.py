@@ -42,11 +42,8 @@ def _families(report: MonitoringReport) -> Iterator[tuple[str, str, Sequence[Sam
     yield "winnow_monitor_drift_threshold", "Above it a statistic is taken as drift.", thresholds
     if report.quality is not None:
         labels = {"metric": report.quality.metric}
-        yield (
-            "winnow_monitor_quality",
-            "The metric of live outcomes.",
-            _estimates([(labels, report.quality.degradation)]),
-        )
+        measured = _estimates([(labels, report.quality.degradation)])
+        yield "winnow_monitor_quality", "The metric of live outcomes.", measured
     rules = [({"rule": each.condition}, each) for each in report.rules]
     yield "winnow_monitor_rule", "What each rule measured, in base units.", _estimates(rules)
     alarms = [({"alertname": each.name, "subject": each.subject}, 1.0) for each in report.alarms]

@@ -62,7 +62,8 @@ def joint_drift(
 
 def _judged(used: Sequence[Column], reference: pd.DataFrame, live: pd.DataFrame, alpha: float, seed: int) -> Finding:
     random = np.random.default_rng(seed)
-    parts = [_drawn(encode_frame(used, each), random) for each in (reference, live)]
+    encoded = [encode_frame(used, each) for each in (reference, live)]
+    parts = [rows[random.permutation(len(rows))[:MOST_ROWS]] for rows in encoded]
     X = np.concatenate(parts)
     y = np.concatenate([np.zeros(len(parts[0]), dtype=int), np.ones(len(parts[1]), dtype=int)])
     # Rows are in random order, so that every second one of each kind is a random half of it.
@@ -82,10 +83,6 @@ def _judged(used: Sequence[Column], reference: pd.DataFrame, live: pd.DataFrame,
     rule = f"classifier two-sample test on two halves, α = {alpha:.2g}"
     result = Result.FAIL if has_moved else Result.PASS
     return Finding(CONDITION, areas[best], (None, None), len(parts[1]), threshold, rule, result, f"{reason}.")
-
-
-def _drawn(rows: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
-    return rows[random.permutation(len(rows))[:MOST_ROWS]]
 
 
 def _classifier(X: NDArray[np.float32], y: NDArray[np.int64], seed: int) -> object:

@@ -25,15 +25,7 @@ def logged_rows(
 ) -> pd.DataFrame:
     """The newest rows of a version, with the columns of `serving.log.fields`; no columns where the log has none.
 
-    Args:
-        paths: as `log_files.local_files`.
-        since, until: in seconds since the epoch.
-        most: how many rows at most.
-        place: what errors about the paths name.
-
-    Raises:
-        InputError: a path names no file.
-        WinnowError: the files cannot be read.
+    Arguments and errors are those of `joined_log`; `most` is how many rows at most.
     """
     with joined_log(paths, "accuracy", since=since, deployment=deployment, place=place) as log:
         found = log.execute(_ROWS, {"version": version, "until": until, "most": most}).fetchall()
@@ -43,12 +35,7 @@ def logged_rows(
 def logged_outcomes(
     paths: Sequence[str], *, deployment: str, version: str, most: int, place: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The newest rows of a version whose outcome is known, and their outcomes, as `logged_rows` otherwise.
-
-    Raises:
-        InputError: a path names no file.
-        WinnowError: the files cannot be read.
-    """
+    """The newest rows of a version whose outcome is known, and their outcomes, as `logged_rows` otherwise."""
     with joined_log(paths, "accuracy", deployment=deployment, place=place) as log:
         found = log.execute(_OUTCOMES, {"version": version, "most": most}).fetchall()
     return pd.DataFrame([msgspec.json.decode(fields) for fields, _ in found]), [outcome for _, outcome in found]

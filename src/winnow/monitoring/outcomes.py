@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import duckdb
 from msgspec import Struct
@@ -135,16 +135,7 @@ def outcome_counts(
 
     Copies of requests are not counted, nor are requests whose client chose the revision.
 
-    Args:
-        paths: as `log_files.local_files`.
-        metric: an `OutcomeMetric`.
-        since_route: `Route.serial`: the lines of that route and of later ones. None: those of all, also without a
-            router.
-        deployment: its name. None: all lines; serials and numbers of several deployments would mix.
-
-    Raises:
-        InputError: there is no such metric, no file, or outcomes have no value of the metric.
-        WinnowError: the files cannot be read.
+    Arguments and errors are those of `joined_log`. Serials and numbers of several deployments would mix.
     """
     with joined_log(paths, metric, since_route=since_route, deployment=deployment, place="outcomes") as connection:
         query = _COUNTS.format(groups="assigned", further="", where="kind NOT IN ('mirrored', 'chosen')")
@@ -157,15 +148,11 @@ def join_outcomes(
     """Join a prediction log with its outcomes.
 
     Args:
-        paths: as `log_files.local_files`.
-        metric: an `OutcomeMetric`.
-        deployment: its name; None: all.
+        paths, metric, deployment, place: as for `joined_log`.
         output: a Parquet file to write, with a row for each prediction, its outcome and its value of the metric.
-        place: what errors about the paths name.
 
     Raises:
-        InputError: there is no such metric, no file, no prediction in them, none that an outcome belongs to although
-            there are outcomes, or outcomes have no value of the metric.
+        InputError: as `joined_log`; there is no prediction, or none that an outcome belongs to although there are some.
         WinnowError: the files cannot be read, or the output cannot be written.
     """
     if output is not None and (output.suffix != ".parquet" or output.is_dir()):
@@ -186,8 +173,13 @@ def join_outcomes(
         rows = connection.execute(query).fetchall()
         if output is not None:
             _write(connection, output)
-    revisions = tuple(_revision(row, metric) for row in rows)
-    return JoinedOutcomes(metric, revisions, unknown, corrected, repeated, chosen)
+    revisions = []
+    for name, assigned, is_mirrored, *sums, version, fallbacks in rows:
+        counts = OutcomeCounts(assigned, *sums)
+        estimate, interval = counts.total / counts.outcomes if counts.outcomes else None, mean_interval(counts, metric)
+        found = RevisionOutcomes(name, version or "", is_mirrored, fallbacks, counts, estimate, interval)
+        revisions.append(found)
+    return JoinedOutcomes(metric, tuple(revisions), unknown, corrected, repeated, chosen)
 
 
 def mean_interval(counts: OutcomeCounts, metric: str) -> tuple[float | None, float | None]:
@@ -225,7 +217,8 @@ def joined_log(
     Args:
         paths: as `log_files.local_files`.
         metric: an `OutcomeMetric`.
-        since_route, since: leave out predictions of earlier routes, and earlier ones in seconds since the epoch.
+        since_route: `Route.serial`: leave out predictions of earlier routes; None: of none, also without a router.
+        since: leave out predictions before it, in seconds since the epoch.
         deployment: its name; None: all.
         place: what errors about the paths name.
 
@@ -291,14 +284,6 @@ def _check_known(place: str, deployment: str | None, predictions: int, known: in
             found=f"{unknown} outcomes, none for a request in the log",
             remedy="Send the request_id of the answer (or the header x-request-id), and read all files of the log.",
         )
-
-
-def _revision(row: tuple[Any, ...], metric: str) -> RevisionOutcomes:
-    deployment, assigned, is_mirrored, *sums, version, fallbacks = row
-    counts = OutcomeCounts(assigned, *sums)
-    estimate = counts.total / counts.outcomes if counts.outcomes else None
-    interval = mean_interval(counts, metric)
-    return RevisionOutcomes(deployment, version or "", is_mirrored, fallbacks, counts, estimate, interval)
 
 
 def _write(connection: duckdb.DuckDBPyConnection, output: Path) -> None:

@@ -71,8 +71,13 @@ def _verdict(report: MonitoringReport) -> str:
         kind, text = "unsure", "Not enough data to judge"
     else:
         kind, text = "pass", "No alarm"
+
+    def told(alarm: Alarm) -> str:
+        is_named = not alarm.subject or alarm.summary.startswith(alarm.subject)
+        return alarm.summary if is_named else f"{alarm.subject}: {alarm.summary}"
+
     rows = [
-        f"<li><b>{escape(each.name)}</b> · {escape(_told(each))}<small>since {when(each.since)}, "
+        f"<li><b>{escape(each.name)}</b> · {escape(told(each))}<small>since {when(each.since)}, "
         f"{_ago(report.checked_at - each.since)} · runbook: {runbook_of(each)}</small></li>"
         for each in report.alarms
     ]
@@ -86,11 +91,6 @@ def _verdict(report: MonitoringReport) -> str:
 def _marked(text: str) -> str:
     """Escaped, with keys and commands between backticks as code."""
     return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
-
-
-def _told(alarm: Alarm) -> str:
-    is_named = not alarm.subject or alarm.summary.startswith(alarm.subject)
-    return alarm.summary if is_named else f"{alarm.subject}: {alarm.summary}"
 
 
 def _facts(report: MonitoringReport, moved: Sequence[ColumnDrift]) -> Iterator[tuple[str, str, str]]:
@@ -201,7 +201,7 @@ def _advice(drift: ColumnDrift, column: ColumnProfile) -> str:
 
 def _quality(quality: LiveQuality) -> str:
     found = quality.degradation
-    kind = {Result.FAIL: "alarm"}.get(found.result, "")
+    kind = "alarm" if found.result is Result.FAIL else ""
     text = f'<p class="{kind}">{escape(found.reason[:1].upper() + found.reason[1:])}.</p>'
     keys = ""
     if quality.reference is not None:

@@ -17,26 +17,17 @@ import msgspec
 
 from winnow.config.addresses import holds_password, reached, without_password
 from winnow.config.errors import InputError, UnreachableError
-from winnow.monitoring.exposition import series_text
+from winnow.monitoring.exposition import SERIES, series_text
 
 TIMEOUT_S = 30.0
-SERIES = (
-    "winnow_model_info|process_start_time_seconds|winnow_counted_rows_total|winnow_requests_total"
-    "|winnow_request_duration_seconds_bucket|winnow_(feature|output)_(values|above|below|squares)_total"
-)
-
 TARGET_LABELS = frozenset({"__name__", "job", "instance", "deployment", "revision", "replica"})
 
 
 def check_address(address: str, place: str) -> None:
     """Raise InputError for an address that is none, or has a password."""
     if not address.startswith(("http://", "https://")) or holds_password(address):
-        raise InputError(
-            place,
-            expected="an address that begins with http:// or https://, without a password",
-            found=f"'{without_password(address)}'",
-            remedy="Correct it.",
-        )
+        expected = "an address that begins with http:// or https://, without a password"
+        raise InputError(place, expected=expected, found=f"'{without_password(address)}'", remedy="Correct it.")
 
 
 def replica_texts(
@@ -58,7 +49,9 @@ def replica_texts(
     query = f'last_over_time({{__name__=~"{SERIES}",deployment="{name}"}}[{max(round(lookback_s), 1)}s])'
     series: dict[str, dict[str, str]] = {}
     for labels, value in _instant(address, query, at, place):
-        series.setdefault(_identifier(labels), {})[_series(labels)] = value
+        # As the replica published it, so that a series which two jobs scrape counts once.
+        own = {key: text for key, text in labels.items() if key not in TARGET_LABELS}
+        series.setdefault(_identifier(labels), {})[series_text(labels["__name__"], own)] = value
     alive = _instant(address, f'winnow_model_info{{deployment="{name}"}}', at, place)
     texts = {
         identifier: "\n".join(f"{name} {value}" for name, value in found.items())
@@ -69,12 +62,6 @@ def replica_texts(
 
 def _identifier(labels: dict[str, str]) -> str:
     return f"{labels.get('replica', '')}@{labels.get('instance', '')}"
-
-
-def _series(labels: dict[str, str]) -> str:
-    """Name and labels as the replica published them, so that one which two jobs scrape counts once."""
-    own = {name: text for name, text in labels.items() if name not in TARGET_LABELS}
-    return series_text(labels["__name__"], own)
 
 
 def _instant(address: str, query: str, at: float, place: str) -> list[tuple[dict[str, str], str]]:

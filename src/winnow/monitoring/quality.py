@@ -105,6 +105,12 @@ def judge_quality(
         window_s=window_s,
         slices=bounds,
     )
+
+    def window(sums: Sums) -> QualityPart:
+        """A window with its own bounds, not those of its predictions."""
+        start = sums.window * window_s
+        return structs.replace(_together([sums], metric), since=start, until=min(start + window_s, until))
+
     standard = standard_of(metric, profile, config.margin, window_s, false_alarms_per_month)
     degradation, began = _shown_only(log, metric) if standard is None else _judged(log, standard, is_open)
     return LiveQuality(
@@ -115,7 +121,7 @@ def judge_quality(
         allowed=None if standard is None else standard.allowed,
         degradation=degradation,
         since=None if began is None else began * window_s,
-        windows=tuple(_window(each, metric, window_s, until) for each in log.windows[-SHOWN_WINDOWS:]),
+        windows=tuple(window(each) for each in log.windows[-SHOWN_WINDOWS:]),
         slices=tuple(
             part
             for name, found in log.slices.items()
@@ -205,12 +211,6 @@ def _together(sums: Sequence[Sums], metric: str, name: str = "") -> QualityPart:
     estimate = total / outcomes if outcomes else None
     interval = mean_interval(OutcomeCounts(0, requests, outcomes, total, squares), metric)
     return QualityPart(name, since, until, requests, outcomes, estimate, interval)
-
-
-def _window(sums: Sums, metric: str, window_s: float, until: float) -> QualityPart:
-    """A window with its own bounds, not those of its predictions."""
-    start = sums.window * window_s
-    return structs.replace(_together([sums], metric), since=start, until=min(start + window_s, until))
 
 
 def _quarters(profile: Profile, name: str) -> tuple[float, ...]:

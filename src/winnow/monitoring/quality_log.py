@@ -111,15 +111,10 @@ def read_quality(
     """Read what became of a version's predictions. Copies are left out, and requests whose client chose the revision.
 
     Args:
-        paths: as `log_files.local_files`.
-        metric: an `OutcomeMetric`.
+        paths, metric: as for `joined_log`, which raises the errors.
         since, until: of the predictions, in seconds since the epoch.
         window_s: length of the windows, which begin at its multiples.
         slices: for each column the upper bounds of the intervals but the last; none for a column of categories.
-
-    Raises:
-        InputError: a path names no file, or outcomes have no value of the metric.
-        WinnowError: the files cannot be read.
     """
     with joined_log(paths, metric, since=since, deployment=deployment, place=PLACE) as log:
         whose = {"version": version, "until": until}

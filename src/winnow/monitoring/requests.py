@@ -63,13 +63,10 @@ def find_request(paths: Sequence[str], request_id: str, place: str) -> tuple[Log
             found="no line with it",
             remedy=f"Name the files that have it ({next_flag('input')}); a log that samples lacks some requests.",
         )
-    return tuple(map(_row, rows))
-
-
-def _row(found: tuple[Any, ...]) -> LoggedRow:
-    time, row, deployment, revision, kind, model, version, prediction, probability, outcome = found
-    predicted, known = _value(prediction), _value(outcome)
-    return LoggedRow(time, row, deployment, revision, kind, model, version, predicted, probability, known)
+    return tuple(
+        LoggedRow(*facts, _value(prediction), probability, _value(outcome))
+        for *facts, prediction, probability, outcome in rows
+    )
 
 
 def _value(text: str | None) -> Any:

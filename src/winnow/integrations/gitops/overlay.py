@@ -153,12 +153,8 @@ def open_overlay(experiment: Experiment, stage: str, repo: Path, branch: str | N
     """
     stages = layout.stages_of(experiment)
     if stage not in stages:
-        raise InputError(
-            next_flag("stage"),
-            expected=f"one of {', '.join(stages)}",
-            found=f"'{stage}'",
-            remedy="Name a stage that has an overlay.",
-        )
+        remedy = "Name a stage that has an overlay."
+        raise InputError(next_flag("stage"), expected=f"one of {', '.join(stages)}", found=f"'{stage}'", remedy=remedy)
     repository, path = open_repository(repo), layout.overlay_path(experiment.name, stage)
     tip = repository.tip()
     repository.check_clone(tip)

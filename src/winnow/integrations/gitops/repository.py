@@ -327,12 +327,8 @@ def _is_done(done: subprocess.CompletedProcess[str]) -> bool:
 def _output(done: subprocess.CompletedProcess[str]) -> str:
     """What a command prints that has no reason to fail."""
     if not _is_done(done):
-        raise InputError(
-            " ".join(done.args),
-            expected="that git does it",
-            found=_said(done),
-            remedy="Run it by hand to see why.",
-        )
+        remedy = "Run it by hand to see why."
+        raise InputError(" ".join(done.args), expected="that git does it", found=_said(done), remedy=remedy)
     return done.stdout.strip()
 
 

@@ -71,14 +71,10 @@ def _model(name: str, config: StageConfig, version: StoredVersion, replicas: int
             remedy="Keep artifacts in one (docs/training.md), or copy the MLflow model there and name its folder with "
             "`--storage`.",
         )
-    scale = (
-        {}
-        if config.autoscale is None
-        else {
-            "minReplicas": config.replicas if replicas is None else replicas,
-            "maxReplicas": config.autoscale.max or 2 * config.replicas,
-        }
-    )
+    count = config.replicas if replicas is None else replicas
+    scale = {}
+    if config.autoscale is not None:
+        scale = {"minReplicas": count, "maxReplicas": config.autoscale.max or 2 * config.replicas}
     return {
         "apiVersion": API,
         "kind": "Model",
@@ -91,7 +87,7 @@ def _model(name: str, config: StageConfig, version: StoredVersion, replicas: int
             "storageUri": version.uri,
             "requirements": [REQUIREMENT],
             "memory": str(bytes_of(config.resources.memory_request)),
-            "replicas": config.replicas if replicas is None else replicas,
+            "replicas": count,
             **scale,
         },
     }
@@ -104,10 +100,7 @@ def _experiment(name: str, rollout: RolloutConfig, serving: StoredVersion, candi
         spec["candidates"] = [{"name": stable, "weight": 100}]
         spec["mirror"] = {"name": tried, "percent": whole_percent(rollout.mirror, "serving.rollout: mirror", "Seldon")}
     else:
-        share = whole_percent(
-            rollout.initial_weight if rollout.strategy == "canary" else rollout.weights[1],
-            "serving.rollout: a weight",
-            "Seldon",
-        )
+        weight = rollout.initial_weight if rollout.strategy == "canary" else rollout.weights[1]
+        share = whole_percent(weight, "serving.rollout: a weight", "Seldon")
         spec["candidates"] = [{"name": stable, "weight": 100 - share}, {"name": tried, "weight": share}]
     return {"apiVersion": API, "kind": "Experiment", "metadata": {"name": stable.rpartition("-v")[0]}, "spec": spec}

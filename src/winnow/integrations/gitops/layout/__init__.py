@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from winnow.integrations.gitops.layout.argocd import argocd_files
-from winnow.integrations.gitops.layout.files import base_files, overlay_files
+from winnow.integrations.gitops.layout.files import argocd_files, base_files, overlay_files
 from winnow.integrations.gitops.layout.promoted import OverlayChange, current, edited
 from winnow.integrations.gitops.layout.rollout import check_rollout
 from winnow.integrations.gitops.layout.stages import FOLDER, overlay_path, stages_of

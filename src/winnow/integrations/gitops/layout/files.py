@@ -1,4 +1,4 @@
-"""The manifests of a model in a repository: a base, and an overlay for each stage.
+"""The manifests of a model in a repository: a base, an overlay for each stage, and what makes Argo CD or Flux apply it.
 
 They are the files of `k8s/prod` with their comments, and with the values that `winnow render` would set: one Deployment
 for each stage, updated in place. Nothing that applies files waits between two objects, so there is none per revision.
@@ -9,7 +9,8 @@ for each stage, updated in place. Nothing that applies files waits between two o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,14 +20,20 @@ from winnow.api.rollouts import render_stage
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.own_files import own_folder
+from winnow.config.serving import StageConfig
 from winnow.config.serving_faults import deployment_name
 from winnow.config.yaml_edit import KeyPath, value_at, with_scalars, with_values, yaml_of
 from winnow.integrations.gitops.layout.promoted import IMAGE
 from winnow.integrations.gitops.layout.rollout import ARGO_ROLLOUTS, JUDGE_IMAGE, Place, rollout_files
-from winnow.integrations.gitops.layout.stages import base_folder, overlay_folder, serving_stage
-from winnow.integrations.gitops.layout.templates import template
+from winnow.integrations.gitops.layout.stages import (
+    FOLDER,
+    base_folder,
+    overlay_folder,
+    serving_stage,
+    template,
+)
 
-FOLDER = Path("k8s") / "prod"
+MANIFESTS = Path("k8s") / "prod"
 OF_STAGES = ("PodDisruptionBudget", "HorizontalPodAutoscaler", "Ingress")
 """Kinds whose objects differ between stages."""
 WAVE, WAVES = "argocd.argoproj.io/sync-wave", {"Deployment": 1, "HorizontalPodAutoscaler": 2, "Ingress": 2}
@@ -86,6 +93,7 @@ def overlay_files(experiment: Experiment, stage: str, namespace: str = "") -> Ma
         (service,) = (each.text for each in sources if "Service" in each.kinds)
         place = Place(name, deployment, namespace or deployment, None if is_scaled else server["replicas"])
         files |= rollout_files(experiment, config.rollout, place, service, files)
+    count = {"name": name, "count": server["replicas"]}
     whole = {
         "kustomization.yaml": template(
             "overlay.yaml",
@@ -94,7 +102,7 @@ def overlay_files(experiment: Experiment, stage: str, namespace: str = "") -> Ma
             deployment=deployment,
             namespace=namespace or deployment,
             resources=_listed(["../../base", *files]),
-            replicas="" if is_scaled or is_rollout else _replicas(name, server["replicas"]),
+            replicas="" if is_scaled or is_rollout else yaml_of({"replicas": [count]}),
             judge=JUDGE_IMAGE if is_rollout else "",
         ),
         "server.yaml": _server(
@@ -109,9 +117,54 @@ def overlay_files(experiment: Experiment, stage: str, namespace: str = "") -> Ma
     return {f"{overlay_folder(name, stage)}/{file}": text for file, text in whole.items()}
 
 
+def argocd_files(experiment: Experiment, stages: Sequence[str], repository: str, branch: str) -> Mapping[str, str]:
+    """An Application of Argo CD for each stage, and a Kustomization of Flux, by path from the repository's root.
+
+    Args:
+        repository: the URL that Argo CD clones.
+        branch: that it follows.
+
+    Raises:
+        InputError: there is no such stage, or its name is too long.
+    """
+    name, files = experiment.name, {}
+    for stage in stages:
+        chosen = serving_stage(experiment, stage)
+        deployment = deployment_name(name, chosen)
+        values = {
+            "name": name,
+            "stage": stage,
+            "deployment": deployment,
+            "namespace": deployment,
+            "repository": json.dumps(repository),
+            "branch": json.dumps(branch),
+            "folder": overlay_folder(name, stage),
+            "ignored": _ignored(experiment.serving.of_stage(chosen)),
+        }
+        for tool, file in (("argocd", "application.yaml"), ("flux", "flux.yaml")):
+            files[f"{FOLDER}/{name}/{tool}/{stage}.yaml"] = template(file, **values)
+    return files
+
+
+def _ignored(config: StageConfig) -> str:
+    """Fields that controllers own, which Argo CD must not set back."""
+    is_rollout = config.rollout.engine == ARGO_ROLLOUTS
+    ignored: list[dict[str, Any]] = []
+    if config.autoscale is not None:
+        kind = {"group": "argoproj.io", "kind": "Rollout"} if is_rollout else {"group": "apps", "kind": "Deployment"}
+        ignored.append({**kind, "jsonPointers": ["/spec/replicas"]})
+    if is_rollout:
+        weights = {"jqPathExpressions": [".spec.rules[].backendRefs[].weight"]}
+        ignored.append({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", **weights})
+    if not ignored:
+        return ""
+    lines = yaml_of({"ignoreDifferences": ignored}).splitlines()
+    return "\n".join(("  # What the cluster's controllers set.", *(f"  {line}" for line in lines)))
+
+
 def _sources(name: str) -> Iterator[Source]:
     """The files that the kustomization of `k8s/prod` lists, with a model's names."""
-    folder = own_folder(Path(), str(FOLDER / "kustomization.yaml")) / FOLDER
+    folder = own_folder(Path(), str(MANIFESTS / "kustomization.yaml")) / MANIFESTS
     for file in yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]:
         text = (folder / file).read_text(encoding="utf-8")
         kinds = frozenset(each["kind"] for each in yaml.safe_load_all(text) if each is not None)
@@ -207,10 +260,6 @@ def _server(pod: Mapping[str, Any], name: str, stage: str, *, has_key: bool, rep
     head = f"# What `serving` says of a replica in {stage}. `make gitops-init FORCE=1` writes it anew.\n"
     count = {} if replicas is None else {"replicas": replicas}
     return head + yaml_of({**patch, "spec": {**count, "template": {"spec": spec}}})
-
-
-def _replicas(name: str, count: int) -> str:
-    return yaml_of({"replicas": [{"name": name, "count": count}]})
 
 
 def _listed(names: Any) -> str:

@@ -6,6 +6,7 @@ The pods are those of the stage's Deployment, which kustomize knows how to chang
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from winnow.config.experiment import Experiment
 from winnow.config.names import LONGEST_STUDY
 from winnow.config.serving import RolloutConfig
 from winnow.config.yaml_edit import KeyPath, with_scalars, with_values, yaml_of
-from winnow.integrations.gitops.layout.templates import template
+from winnow.integrations.gitops.layout.stages import template
 from winnow.rollout.plan import Step, steps_of
 
 ARGO_ROLLOUTS = "argo-rollouts"
@@ -73,7 +74,7 @@ def rollout_files(
             name=name,
             namespace=place.namespace,
             replicas="" if place.replicas is None else f"  replicas: {place.replicas}\n",
-            steps=_indented(yaml_of([part for step in steps for part in _parts(step, name)]), 8),
+            steps=textwrap.indent(yaml_of([part for step in steps for part in _parts(step, name)]), " " * 8),
         ),
     }
     for file, text in files.items():
@@ -163,7 +164,3 @@ def _faults(rollout: Mapping[str, Any], manifests: list[Mapping[str, Any]]) -> I
         found = {each["name"] for rule in route["spec"]["rules"] for each in rule.get("backendRefs") or ()}
         if found != backends:
             yield f"an HTTPRoute to {' and '.join(sorted(map(str, backends)))}", ", ".join(sorted(found)) or "none"
-
-
-def _indented(text: str, margin: int) -> str:
-    return "".join(f"{' ' * margin}{line}\n" for line in text.splitlines())

@@ -1,12 +1,16 @@
-"""The stages of a model in a repository of manifests, and where their files lie. Pure."""
+"""The stages of a model in a repository of manifests, where their files lie, and the files' templates."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from string import Template
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.names import LONGEST_STUDY
 from winnow.config.serving_faults import deployment_name
 
+TEMPLATES = Path(__file__).parents[1] / "templates"
 FOLDER = "deploy"
 PRODUCTION = "production"
 """The stage that `serving` itself describes, unless `serving.stages` does."""
@@ -55,3 +59,9 @@ def overlay_folder(name: str, stage: str) -> str:
 def overlay_path(name: str, stage: str) -> str:
     """A stage's kustomization, which a promotion changes."""
     return f"{overlay_folder(name, stage)}/kustomization.yaml"
+
+
+def template(file: str, **values: str) -> str:
+    """The text of a template with its values, and one newline at its end."""
+    text = (TEMPLATES / f"{file}.template").read_text(encoding="utf-8")
+    return Template(text).substitute(values).rstrip() + "\n"
