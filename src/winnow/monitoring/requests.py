@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
@@ -64,8 +64,8 @@ def find_request(paths: Sequence[str], request_id: str, place: str) -> tuple[Log
             remedy=f"Name the files that have it ({next_flag('input')}); a log that samples lacks some requests.",
         )
     return tuple(
-        LoggedRow(*facts, _value(prediction), probability, _value(outcome))
-        for *facts, prediction, probability, outcome in rows
+        structs.replace(each, prediction=_value(each.prediction), outcome=_value(each.outcome))
+        for each in (LoggedRow(*row) for row in rows)
     )
 
 
