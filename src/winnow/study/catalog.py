@@ -28,6 +28,8 @@ class StudySummary:
     Attributes:
         state: "refused": a worker could not train it; "stopped": a user cancelled it; "unfinished": no worker is alive,
             for an unknown reason.
+        trials: number of trials, by state.
+        target: how many trials the study is to have.
         metric: the objective; None if the record of an older study lacks it.
         best, best_trial: the best value and its trial; None before the first complete trial.
         created_at_ms, changed_at_ms: milliseconds since the epoch; None if unknown.

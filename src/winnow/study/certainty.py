@@ -36,6 +36,7 @@ class Lead:
     """The winner's lead over another trial.
 
     Attributes:
+        trial: the other one.
         estimate: mean over the folds of the winner's score minus the other's; positive where the winner is better.
         low, high: the corrected 95 % interval.
     """
@@ -51,6 +52,7 @@ class Certainty:
     """What the folds say about the winner.
 
     Attributes:
+        winner: number of the trial.
         trials: complete trials that were compared.
         shares: for the trials that are likeliest the best, the probability of it, highest first; and the winner's.
         expected: the winner's mean less its expected luck.

@@ -37,10 +37,15 @@ class ExperimentStudy:
 
     Attributes:
         state: "in work", "done", "stopped", "refused" or "unfinished".
+        trials: number of trials, by state.
+        target: how many trials the study is to have.
         winner: number of the trial with the best value; None before the first complete trial.
         metrics: mean over the winner's folds and sample standard deviation (None for one fold), by metric.
         holdout: metrics of the winner's refit on the holdout; empty before the refit.
+        params: the winner's parameters.
+        folds, seed: of the study.
         splitter: how rows are assigned to folds; empty in a study of an older version.
+        holdout_share: `data.holdout` of the experiment.
         data_name, data_rows, data_sha256: the data, its number of rows and its digest.
         settings: the experiment file by dotted keys, without the values of environment variables.
         versions: the versions that it registered, oldest first.
@@ -75,8 +80,10 @@ class ExperimentVersion(Versioned):
     """A registered version.
 
     Attributes:
+        version: its number.
         aliases: those of candidate, staging and champion that it has.
         gates: by stage, what the gates last said, in a sentence.
+        semantic: its semantic version; empty where it is not known.
     """
 
     version: str
@@ -91,6 +98,8 @@ class ChampionChange(Versioned):
 
     Attributes:
         since: when, in ISO 8601 and UTC.
+        reason: why.
+        semantic: the version's semantic version; empty where it is not known.
     """
 
     version: str
@@ -120,9 +129,12 @@ class StudyComparison:
     """Studies side by side. Each list has a value per study, None where it has none.
 
     Attributes:
+        studies: their names.
         incomparable: why their scores cannot be compared, one clause per reason; empty if they can.
         settings: the settings that differ, by dotted key of the experiment file.
         metrics: mean and spread of the winners, by metric.
+        holdout: the winners' metrics on the holdout.
+        params: the winners' parameters.
     """
 
     studies: tuple[str, ...]
@@ -138,6 +150,7 @@ class Sheet:
     """A table for people, of plain texts.
 
     Attributes:
+        title: its heading.
         notes: lines above the table.
         head, rows: the columns' names (none where they need none), and the cells of each row.
         is_alarm: whether the notes warn.

@@ -22,6 +22,9 @@ class StudyHeader:
     """A study without its trials.
 
     Attributes:
+        study_id: Optuna's id of the study.
+        experiment: the latest experiment.
+        sweep: metric, direction, folds and digests.
         code: digest of the user's code; empty if there is none.
     """
 
@@ -63,6 +66,7 @@ class StudyHeader:
         A study of an older version, without digests, accepts any code.
 
         Args:
+            code: sha256 of each file by name, from `code_of`.
             allowing: how the user can continue with changed code.
         """
         kept = self.sweep.code

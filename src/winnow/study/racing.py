@@ -56,6 +56,7 @@ class Layout:
 
     Attributes:
         fold_means: mean score of the trials on each fold.
+        trials: how many there are.
         variance: pooled variance of the residuals, with (trials - 1)(folds - 1) degrees of freedom.
     """
 
@@ -83,6 +84,9 @@ class Reference:
 
     Attributes:
         incumbent: number of the finished trial with the best mean; of equal ones the lowest.
+        best: its mean.
+        finished: all finished trials.
+        better: their better half.
         sign: 1 where a larger score is better, else -1.
     """
 

@@ -106,9 +106,13 @@ class ScheduleRules:
     """The experiment's rules for the order of work.
 
     Attributes:
+        folds: how many folds a complete trial has.
+        metric: the objective.
         pruner: the rule by which a trial may end before its last fold.
         racing_threshold: racing ends a trial whose probability of beating the best one is lower.
         refit_top: how many of the best trials are refitted after the last trial.
+        workers: how many workers share the trials.
+        is_learning: whether the sampler learns from ended trials.
         startup: how many trials it proposes at random before it learns.
         judge: the pruner `optuna`, which is asked after each fold.
     """
@@ -132,6 +136,7 @@ class ScheduledTrial:
     Attributes:
         folds, scores: the recorded folds in order, and their objectives.
         value: the mean at its end; for a pruned trial an estimate.
+        owner: the worker that holds its lease.
     """
 
     number: int
@@ -147,6 +152,8 @@ class ClosingTask:
     """The refit of trial `number`, or the report over `number` trials.
 
     Attributes:
+        owner: the worker that holds its lease.
+        attempt: how often it was begun.
         refits: what a report was written with (`WriteReport.refits`).
     """
 
@@ -163,6 +170,8 @@ class ScheduleView:
 
     Attributes:
         owner: the worker that asks.
+        target: how many trials the study is to have.
+        trials: all trials, by number.
         refits: requested and started refits, by trial.
         reports: started reports, by the number of trials that they cover.
     """

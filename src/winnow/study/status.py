@@ -52,9 +52,11 @@ class StudyStatus:
         best, best_trial: the best mean so far and its trial; None before the first complete trial.
         folds_done: folds finished since `started_at_ms`, for the pace.
         folds_total: the same at the end of the sweep, if no trial is pruned or fails.
+        started_at_ms, now_ms: milliseconds since the epoch.
         training_since_ms: when this sweep's first fold began; the pace excludes the start-up before it.
         is_done: the report was written; refits may be left.
         is_stopped: a user stopped the groups, and the study was not resumed since.
+        refusal: why a worker cannot train the study.
         owners: for each group, its lives that hold a lease.
     """
 

@@ -63,6 +63,9 @@ class Unsent:
     """A trial whose present state the tracking store may lack.
 
     Attributes:
+        is_ended: whether it, or its refit, has ended.
+        attempts: how often it was claimed.
+        folds: how many of its folds are recorded.
         started_at_ms: when it was first claimed, milliseconds since the epoch; 0 if never.
     """
 

@@ -23,6 +23,7 @@ class Event:
 
     Attributes:
         at: when, in UTC.
+        kind: what it is about.
         text: what and why, as a sentence without its full stop.
     """
 
@@ -46,6 +47,8 @@ class GateVerdict:
     """The last verdict of a stage's gates.
 
     Attributes:
+        at: when it was given.
+        stage: staging or production.
         reason: what follows, in one line.
         gates: name, verdict and reason of each one.
     """
@@ -62,8 +65,13 @@ class Asked:
 
     Attributes:
         at: when it was answered.
+        request_id: of the request.
         row: number of the row in the request, from 0.
+        deployment: that answered.
+        revision: that answered it.
         kind: how it came there: assigned, fallback, mirrored or chosen.
+        version: of the model that answered.
+        prediction: what it answered.
         probability: of the predicted class; None for numbers.
         outcome: what turned out to be true; None where that is not known.
     """
@@ -85,9 +93,14 @@ class Origin(Versioned):
     """Where a version comes from.
 
     Attributes:
+        version: its number.
+        semantic: its semantic version; empty where it is not known.
+        digest: of its bundle.
+        created_at: when the bundle was written.
         metrics: means over the folds; `holdout.` and `.std` as in the manifest.
         trial: number of the trial in the study.
         data_name, data_source: what the data are called, and where they were read from.
+        data_sha256: digest of the data.
         lineage: where the data come from, in the version's tags `winnow.data.NAME`.
         tags: of the study's runs: those of the experiment file and of MLFLOW_RUN_CONTEXT, such as a DAG run's name.
         git_commit: of the code; empty where none is known.
@@ -125,6 +138,8 @@ class ModelStory:
     """The answer to `winnow why`.
 
     Attributes:
+        origin: where the version comes from.
+        aliases: that the version has now.
         verdicts: of gates, the latest of each stage.
         events: about this version, oldest first.
         asked: rows of the request that was asked about; empty where none was.

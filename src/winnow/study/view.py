@@ -20,7 +20,9 @@ class Incident:
     Attributes:
         attempt: which claim of the trial it was, 1-based.
         what: "killed by signal 9", "lease expired", ….
+        at_ms: when the loss was noticed.
         started_at_ms: when the attempt began its last fold.
+        fold: the lost fold.
     """
 
     trial: int
@@ -53,6 +55,9 @@ class StudyView:
         space: the search space as in the experiment file: name → {"float" | "int": [low, high], "log", "step"} or
             {"choice": [...]}.
         winner: number of the complete trial with the best mean.
+        generated_at_ms: when the study was read.
+        incidents: lost attempts, whether retried or given up.
+        target: how many trials the study is to have.
         ended_by: what has ended the study if not its number of trials, in words.
     """
 

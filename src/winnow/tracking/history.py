@@ -28,6 +28,7 @@ class RejectedRecord(Noted, frozen=True):
     """A version that requests were sent away from: rolled back, or its rollout aborted.
 
     Attributes:
+        deployment: the name of the deployment.
         reason: who or what did it and why, as a clause.
     """
 
@@ -53,8 +54,10 @@ class RolloutRecord(Noted, frozen=True):
     """A rollout that ended, or an update that was made at once.
 
     Attributes:
+        deployment, platform: where.
         replaced: the version that answered before; empty where there was none.
         strategy: rolling, canary, shadow or ab.
+        state: how it ended.
         reason: why, as a clause.
     """
 
@@ -71,7 +74,9 @@ class AlertRecord(Noted, frozen=True):
     """An alarm that began or ended.
 
     Attributes:
+        version: that served then.
         name, subject: as `monitoring.report.Alarm`.
+        summary: one sentence.
     """
 
     version: str
@@ -86,9 +91,11 @@ class RetrainRecord(Noted, frozen=True):
     """A step of a retraining, or the end of a pipeline.
 
     Attributes:
+        study: the study that it trains.
         state: `started`, then one of the others; of a pipeline the latter alone.
         reason: why it was started; or how it ended, as a sentence.
         version: that it registered; empty before.
+        data_sha256: digest of the data that it trains on.
     """
 
     study: str

@@ -48,6 +48,7 @@ def roots_before(locations: Iterable[tuple[str, str]], root: Path) -> list[str]:
 
     Args:
         locations: experiment names with artifact locations.
+        root: the present artifact root.
     """
     roots = set()
     for name, location in locations:

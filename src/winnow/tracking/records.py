@@ -31,6 +31,7 @@ class SweepRecord:
     """One study, for its parent run.
 
     Attributes:
+        study: the name of the study and of the MLflow experiment.
         experiment: the experiment file's content as JSON values.
         environment: `git_commit`, `git_dirty`, `user`, `host`, `python`, `torch`, ….
         started_at_ms: when the study was made, milliseconds since the epoch.
@@ -73,7 +74,9 @@ class FoldRecord:
 
     Attributes:
         fold: its number, 0-based.
+        metrics: metrics on the validation rows, by name.
         started_at_ms, ended_at_ms: when the ranks got the fold and when its result came, since the epoch.
+        worker: the worker group that trained it.
         first_step_s: seconds of `train_s` until the end of the first step.
         score_s: seconds of scoring the validation rows.
     """
@@ -94,9 +97,14 @@ class TrialRecord:
     """One trial at the time of reading.
 
     Attributes:
+        number: its number in the study, 0-based.
+        params: its hyperparameters, by name.
+        folds: the scored folds.
         value: the mean objective over the folds, for a pruned trial an estimate of it; None before the trial ends.
+        attempts: how often it was claimed.
         reason: why it failed or was pruned.
         started_at_ms, ended_at_ms: milliseconds since the epoch.
+        run_id: its run in the tracking store.
         holdout: metrics of its refit on the holdout; empty before the refit.
         holdout_at_ms: when these were computed, since the epoch.
         calibration: its refit's temperature and threshold, with the metrics before and after; empty without any.

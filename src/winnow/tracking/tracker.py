@@ -28,7 +28,9 @@ class Sent:
 
     Attributes:
         run_id: None if no run was made yet.
+        folds: numbers of the folds whose metrics were sent.
         is_final: whether the run has ended with the trial's last state.
+        holdout: whether the holdout metrics were sent.
         state: the trial's state as the run shows it; None before its parameters were sent.
     """
 
