@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean, median, variance
 
 from winnow.study.formatting import score
-from winnow.study.racing import student_cdf
+from winnow.study.student import student_cdf
 from winnow.study.view import StudyView
 
 Scores = Sequence[float]

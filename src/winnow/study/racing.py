@@ -34,11 +34,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from winnow.study.student import student_cdf
 
 THRESHOLD = 0.01
 """The default probability below which a trial stops."""
@@ -46,8 +48,6 @@ FINISHED_TRIALS = 3
 """So many trials must finish before any is stopped."""
 _ROUNDING = 1e-9
 """Residuals below this share of the scores are rounding errors, not noise."""
-_NORMAL_DEGREES = 1000
-"""With more degrees of freedom, the normal distribution replaces Student's t."""
 
 
 @dataclass(frozen=True)
@@ -131,19 +131,3 @@ def _layout(scores: NDArray[np.float64]) -> Layout:
     residuals = scores - scores.mean(axis=1, keepdims=True) - fold_means + fold_means.mean()
     variance = float((residuals**2).sum()) / ((trials - 1) * (folds - 1))
     return Layout(tuple(fold_means.tolist()), trials, variance)
-
-
-def student_cdf(value: float, degrees: int) -> float:
-    """P(T <= value) of Student's t with whole degrees of freedom: Abramowitz and Stegun, 26.7.3 and 26.7.4."""
-    if degrees > _NORMAL_DEGREES:
-        return NormalDist().cdf(value)
-    angle = math.atan(value / math.sqrt(degrees))
-    term = math.cos(angle) if degrees % 2 else 1.0
-    total = term if degrees > 1 else 0.0
-    for k in range(3 if degrees % 2 else 2, degrees, 2):
-        term *= (k - 1) / k * math.cos(angle) ** 2
-        total += term
-    inside = math.sin(angle) * total
-    if degrees % 2:
-        inside = 2 / math.pi * (angle + inside)
-    return min(max((1 + inside) / 2, 0.0), 1.0)

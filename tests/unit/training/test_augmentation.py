@@ -90,7 +90,7 @@ def test_augmented_rows_form_no_stack(world: World) -> None:
 
 
 def test_a_large_dataset_is_read_item_by_item(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("items", "fetched_features"):
+    for module in ("items", "features"):
         monkeypatch.setattr(f"winnow.data.{module}.IN_MEMORY_BYTES", 60 * 3 * 4 - 1)
     data = prepare(experiment("plain")).data
     assert isinstance(data.features, RowSource)
