@@ -28,6 +28,7 @@ from winnow.monitoring.dashboard import queries
 from winnow.orchestrators.drive import Driver, observe
 from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.deployer import DockerDeployer
+from winnow.platforms.docker.monitoring import gateway_of
 from winnow.rollout.step import Desired, Done, revision_for
 from winnow.routing import Release, ReplicaSettings, Revision, Scale
 
@@ -142,7 +143,7 @@ def watched(releases: dict[str, Release], tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("watched")
     name, ports = f"t{secrets.token_hex(4)}", {each: free_port() for each in (*SERVICES, "hooks")}
     env = {**clean_environment(folder / "home"), "WINNOW_PROJECT": name}
-    gateway = connect().networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    gateway = gateway_of(connect().networks.get("bridge").attrs["IPAM"]["Config"][0])
     config = folder / "experiment.yaml"
     made = Watched(name, folder / "home", env, releases, config, gateway, ports)
     rule = {"name": "FewReplicas", "metric": "live_replicas", "below": "9 replicas", "severity": "ticket"}

@@ -13,6 +13,7 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -243,7 +244,17 @@ class DockerMonitoring:
     def _hooks_host(self) -> str:
         """The address that Docker gives `host.docker.internal`: the gateway of its default network."""
         configs = self._project.engine.networks.get("bridge").attrs["IPAM"]["Config"] or [{}]
-        return str(configs[0].get("Gateway") or ADDRESS)
+        return gateway_of(configs[0])
+
+
+def gateway_of(config: Mapping[str, str]) -> str:
+    """The gateway of a network by its entry in `IPAM.Config`; `ADDRESS` for an empty one.
+
+    An engine that was restarted may leave it out. It is the subnet's first address then.
+    """
+    if gateway := config.get("Gateway"):
+        return gateway
+    return str(next(ip_network(config["Subnet"]).hosts())) if "Subnet" in config else ADDRESS
 
 
 def prometheus_config(scrape_interval_s: int) -> str:

@@ -8,7 +8,7 @@ import yaml
 
 from winnow.config.errors import InputError
 from winnow.platforms.deployer import mute
-from winnow.platforms.docker.monitoring import COMPOSE_FILE, DockerMonitoring, prometheus_config
+from winnow.platforms.docker.monitoring import COMPOSE_FILE, DockerMonitoring, gateway_of, prometheus_config
 from winnow.platforms.docker.scraping import monitoring_folder, targets
 from winnow.platforms.monitoring_stack import CONFIGURATION, DASHBOARD, RULES, MonitoringRequest
 
@@ -76,3 +76,17 @@ def test_without_an_engine_nothing_is_started(tmp_path: Path) -> None:
     stack = DockerMonitoring(tmp_path, project="mine", folder=ROOT, say=mute, environment=NO_ENGINE)
     with pytest.raises(InputError, match="the Docker engine"):
         stack.plan(MonitoringRequest(FILES))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.9"}, "172.17.0.9"),
+        ({"Subnet": "172.17.0.0/16"}, "172.17.0.1"),
+        ({}, "127.0.0.1"),
+    ],
+)
+def test_the_hooks_listen_on_the_gateway_though_a_restarted_engine_leaves_it_out(
+    config: dict[str, str], expected: str
+) -> None:
+    assert gateway_of(config) == expected
