@@ -12,7 +12,7 @@ from tests.airflow_project import REPOSITORY, Project, project_of, weather
 from winnow import integrations
 from winnow.platforms.local.deployer import LocalDeployer
 
-pytestmark = pytest.mark.tools
+pytestmark = pytest.mark.tools("airflow")
 
 WINE = """
 name: wine

@@ -18,7 +18,7 @@ from tests.docker.stacks import clean_environment, free_port
 from tests.tools import installed
 from winnow.config.tools import FOLDER
 
-pytestmark = [pytest.mark.tools, pytest.mark.slow]
+pytestmark = [pytest.mark.tools("airflow"), pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 DAG = """

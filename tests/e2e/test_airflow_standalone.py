@@ -27,7 +27,7 @@ from winnow.monitoring.notices import Notice
 from winnow.monitoring.report import Alarm
 from winnow.orchestrators.alert_delivery import deliver
 
-pytestmark = [pytest.mark.tools, pytest.mark.slow]
+pytestmark = [pytest.mark.tools("airflow"), pytest.mark.slow]
 
 REPOSITORY = Path(__file__).parents[2]
 WINNOW = [sys.executable, "-m", "winnow"]

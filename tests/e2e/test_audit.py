@@ -17,7 +17,7 @@ from tests.tools import installed
 from winnow.integrations.audit.checks import CheckState
 from winnow.integrations.audit.scanners import check_code
 
-pytestmark = pytest.mark.tools
+pytestmark = pytest.mark.tools("audit")
 
 ROOT = Path(__file__).parents[2]
 

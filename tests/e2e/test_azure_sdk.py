@@ -14,7 +14,7 @@ from winnow.platforms.azure import revision_plan, sdk_process
 from winnow.platforms.azure.revision_plan import PORT, ROUTES
 from winnow.routing import Record, Release, ReplicaSettings, Revision, Route, Scale
 
-pytestmark = [pytest.mark.tools, pytest.mark.slow]
+pytestmark = [pytest.mark.tools("azureml"), pytest.mark.slow]
 
 
 def test_entities_survive_the_sdks_yaml_and_its_calls(tmp_path: Path) -> None:

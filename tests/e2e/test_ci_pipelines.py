@@ -20,7 +20,7 @@ from tests.tools import installed
 from winnow import integrations
 from winnow.config.file_lock import locked
 
-pytestmark = pytest.mark.tools
+pytestmark = pytest.mark.tools("workflows")
 
 ROOT = Path(__file__).parents[2]
 LINTER = "npm-groovy-lint@16.2.0"

@@ -19,7 +19,7 @@ from winnow.orchestrators.data_source import resolve_source
 from winnow.orchestrators.dvc import DvcVersion, fetch, restore
 from winnow.orchestrators.ingest import ingest
 
-pytestmark = pytest.mark.tools
+pytestmark = pytest.mark.tools("dvc")
 
 FIRST, SECOND = "day,rain\n1,0.5\n", "day,rain\n1,0.5\n2,3.0\n"
 

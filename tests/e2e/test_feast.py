@@ -33,7 +33,7 @@ from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.orchestrators.data_source import resolve_source
 
-pytestmark = [pytest.mark.tools, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.tools("feast"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tests.e2e.test_serving import serving
 from tests.tools import installed
 from tests.unit.serving import bundles
 
-pytestmark = [pytest.mark.tools, pytest.mark.slow]
+pytestmark = [pytest.mark.tools("triton"), pytest.mark.slow]
 
 
 def test_tritonclient_finds_what_the_protocol_says(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from winnow.platforms.kubernetes.stack_plan import Place, plan_stack
 from winnow.platforms.kubernetes.stack_settings import choose
 from winnow.platforms.stack_variables import new_password
 
-pytestmark = pytest.mark.tools
+pytestmark = pytest.mark.tools("stores")
 
 AZURITE = "azurite@3.37.0"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="

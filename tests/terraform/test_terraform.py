@@ -15,7 +15,7 @@ import yaml
 from tests.terraform.google_arguments import ARGUMENTS
 from tests.tools import installed
 
-pytestmark = pytest.mark.tools
+pytestmark = pytest.mark.tools("checkov")
 
 FOLDER = Path(__file__).parents[2] / "terraform"
 MIRRORS = ("~/.terraform.d/plugins", "~/.local/share/terraform/plugins", "/usr/local/share/terraform/plugins", "/opt/*")

@@ -229,7 +229,7 @@ def _of_record(origin: Origin, at: datetime, record: ModelRecord, labels: Mappin
         )
         return Event(at, "alert", text) if record.version == version else None
     if record.study == origin.study or record.version == version:
-        return Event(at, "retrain", f"retraining by study {record.study} {record.state}: {record.reason}")
+        return Event(at, "retrain", f"training by study {record.study} {record.state}: {record.reason}")
     return None
 
 

@@ -79,7 +79,7 @@ def test_the_time_line_of_a_version_leaves_out_what_is_about_others() -> None:
     found = events_of(ORIGIN, CHANGES, RECORDS, {"1": "1 (1.0.0)", "3": "3 (2.0.0)"})
     assert [(each.at.minute, each.kind, each.text) for each in found] == [
         (0, "trained", "study wine-2 was started by ada"),
-        (4, "retrain", "retraining by study wine-2 started: the data have changed"),
+        (4, "retrain", "training by study wine-2 started: the data have changed"),
         (5, "trained", "trial 7 was trained on all rows but the holdout and registered"),
         (6, "gates", "gates of production: version 2 passed the gate"),
         (7, "alias", "became @champion in place of version 1 (1.0.0): passed all gates"),

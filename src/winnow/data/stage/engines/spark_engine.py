@@ -152,7 +152,7 @@ def run(recipe: Recipe, timeout_s: int = TIMEOUT_S) -> None:
     """Write the result of a query or function to a folder.
 
     Args:
-        timeout_s: how long a master may take to open a session, and then to find executors for it.
+        timeout_s: how long a master on another machine may take to open a session, and then to find executors for it.
 
     Raises:
         InputError: pyspark or Java is not there, the master does not answer or has no workers, they see other files,
