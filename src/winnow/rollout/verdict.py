@@ -55,7 +55,7 @@ def judge(
 
     Args:
         index: of the step.
-        report: `accumulate.total` of the step's reports.
+        report: the `total` of the step's reports.
         measured: by a condition's index, as `conditions.measure_all` gives it.
         bounds_s: of the classes of `Counts.latency`, in seconds; by default those of routers.
     """

@@ -32,7 +32,7 @@ DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 
 @dataclass(frozen=True)
 class KubernetesAirflowPlan:
-    """The objects to apply; implements `winnow.platforms.airflow_stack.AirflowPlan`."""
+    """The objects to apply; implements `winnow.platforms.stack.Plan`."""
 
     manifests: tuple[Manifest, ...]
     image: ImageBuild

@@ -613,8 +613,9 @@ class KubernetesDeployer:
             if failed or self._clock.now() > deadline:
                 break
             self._clock.sleep(POLL_S)
-        if not pods:
-            raise WinnowError(f"deployment '{record.name}': the cluster has created no router within {ROUTERS_S:g} s.")
+        if not (failed or late):
+            created = f"{len(pods)} of {record.router_replicas} routers within {ROUTERS_S:g} s"
+            raise WinnowError(f"deployment '{record.name}': the cluster has created {created}.")
         pod = (failed or late)[0]
         (seen,) = on_cluster.observed(self.cluster, [pod])
         why = seen.failure or seen.waiting or f"was not ready within {ROUTERS_S:g} s"

@@ -48,7 +48,7 @@ _SETTINGS_DIGEST = "winnow.settings"
 
 @dataclass(frozen=True)
 class KubernetesMonitoringPlan:
-    """The objects to apply; implements `winnow.platforms.monitoring_stack.MonitoringPlan`.
+    """The objects to apply; implements `winnow.platforms.stack.Plan`.
 
     Attributes:
         has_operator: the cluster has the kinds of the Prometheus operator.

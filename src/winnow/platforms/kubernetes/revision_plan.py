@@ -162,8 +162,9 @@ def revision_objects(files: Sequence[Manifest], name: str, revision: Revision) -
         elif kind == kinds.SERVICE:
             made.append(changed(one, {("spec", "selector"): selected}))
         elif kind == kinds.DISRUPTION_BUDGET:
-            spec = {"selector": {"matchLabels": selected}, "maxUnavailable": revision.scale.max_unavailable}
-            made.append(changed(one, {("spec", field): value for field, value in spec.items()}))
+            most = revision.scale.max_unavailable
+            spec: dict[FieldPath, Any] = {("selector", "matchLabels"): selected, ("maxUnavailable",): most}
+            made.append(changed(one, {("spec", *field): value for field, value in spec.items()}))
         else:
             made.append(changed(one, _autoscaler(one, own, revision)))
     return tuple(made)

@@ -10,13 +10,18 @@ import pytest
 from msgspec import structs
 
 from tests.unit.orchestrators.serving import revision
+from tests.unit.platforms.kubernetes.api_server import FakeApi
 from tests.unit.platforms.kubernetes.passing_time import Time
-from winnow.config.errors import UnreachableError
+from winnow.config.clock import Clock
+from winnow.config.errors import UnreachableError, WinnowError
+from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 from winnow.platforms.kubernetes.refusals import SILENT_S
-from winnow.platforms.kubernetes.revision_plan import FOLDER
+from winnow.platforms.kubernetes.revision_plan import FOLDER, RECORD, labels_of, labels_of_revision, labels_of_routers
 from winnow.rollout.step import revision_for
-from winnow.routing import Observation, Record, Route
+from winnow.routing import Observation, Record, Route, to_json
+
+CORE = "/api/v1/namespaces/place"
 
 
 def silent_until(time: Time, answers_at: float) -> Callable[[], str]:
@@ -56,3 +61,20 @@ def test_edited_manifests_make_another_revision_of_the_same_model(tmp_path: Path
         wanted = structs.replace(served, number=0, files=KubernetesDeployer(tmp_path, folder=folder).files)
         numbers.append(revision_for(observed, wanted).number)
     assert numbers == [1, 1, 2]
+
+
+def test_a_cluster_that_creates_too_few_routers_is_said_to_have_done_so(api: FakeApi, cluster: Cluster) -> None:
+    time = Time()
+    clock = Clock(now=time.clock().now, sleep=lambda _seconds: time.clock().sleep(60))
+    pair = (revision("cells", 1), revision("cells", 2))
+    record = Record("cells", 2, pair, Route(2, stable=1, candidate=2, weight=0.1), router_replicas=2)
+    before = Record("cells", 1, pair, Route(1, stable=1))
+    entry = {"labels": labels_of("cells"), "annotations": {RECORD: to_json(before)}}
+    api.put(f"{CORE}/services/winnow-prod-cells", {"metadata": {"name": "winnow-prod-cells", **entry}, "spec": {}})
+    running = {"conditions": [{"type": "Ready", "status": "True"}]}
+    for name, marks in (("replica", labels_of_revision("cells", 1)), ("router", labels_of_routers("cells", 2))):
+        metadata = {"name": name, "labels": marks, "creationTimestamp": "2026-01-01T10:00:00Z"}
+        api.put(f"{CORE}/pods/{name}", {"metadata": metadata, "status": running})
+    with pytest.raises(WinnowError, match="'cells': the cluster has created 1 of 2 routers within 120 s"):
+        KubernetesDeployer(Path("home"), cluster=cluster, clock=clock).route(record)
+    assert not [path for path in api.objects if "router" in path and "/pods/" not in path]
