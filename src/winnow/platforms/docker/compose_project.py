@@ -230,6 +230,8 @@ def is_up(container: Container) -> bool:
 
 
 def published(container: Container) -> set[int]:
-    """The ports of this machine that lead to it while it runs."""
-    bindings = container.attrs["HostConfig"]["PortBindings"] or {}
-    return {int(each["HostPort"]) for found in bindings.values() for each in found or ()}
+    """The ports of this machine that lead to it while it runs, as far as they are known."""
+    asked, given = container.attrs["HostConfig"]["PortBindings"], container.attrs["NetworkSettings"]["Ports"]
+    bindings = [each for ports in (asked, given) for found in (ports or {}).values() for each in found or ()]
+    # A port that was asked for may be a range, or none, from which the engine chooses.
+    return {int(each["HostPort"]) for each in bindings if each["HostPort"].isdecimal()}

@@ -437,7 +437,7 @@ class DockerDeployer(Deployer):
             failed = next((each for each in started if not is_alive(each) or each.attrs["RestartCount"]), None)
             if failed is not None or self._clock.now() > deadline:
                 failed = failed or next(each for each in routers if each.name not in ready)
-                end = on_engine.end_of_log(failed, SHOWN_LINES)
+                end = on_engine.end_of_log([failed], SHOWN_LINES)
                 raise WinnowError(f"router {failed.name} did not become ready. {end}")
             self._clock.sleep(0.1)
             for each in routers:
@@ -450,8 +450,7 @@ class DockerDeployer(Deployer):
         containers.retire([each for each in of_route if each.name not in kept], found.logs, 0)
 
     def _not_taken_over(self, name: str, address: Address) -> WinnowError:
-        found = self._found(name).proxies
-        end = on_engine.end_of_log(found[0] if found else None, SHOWN_LINES)
+        end = on_engine.end_of_log(self._found(name).proxies, SHOWN_LINES)
         return WinnowError(
             f"deployment '{name}': the entry at {address.host}:{address.port} did not take the new route over within "
             f"{TAKEOVER_S:g} s. {end}"

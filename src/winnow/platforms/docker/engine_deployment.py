@@ -272,10 +272,9 @@ def log(container: Container, lines: int) -> list[str]:
     return text.decode(errors="replace").splitlines()
 
 
-def end_of_log(container: Container | None, lines: int) -> str:
-    """The last lines of a container's log, for a message."""
-    found = [] if container is None else log(container, lines)
-    return "The end of its log:\n" + "\n".join(f"    {line}" for line in found)
+def end_of_log(containers: Iterable[Container], lines: int) -> str:
+    """The last lines of the log of a container, or of those of one service, for a message."""
+    return "The end of its log:\n" + "\n".join(f"    {line}" for each in containers for line in log(each, lines))
 
 
 def taken(kind: str, name: str) -> InputError:

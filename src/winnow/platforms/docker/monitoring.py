@@ -236,7 +236,8 @@ class DockerMonitoring:
 
     def _said(self, service: str, what: str) -> str:
         """A sentence about a service, and the end of its log."""
-        return f"monitoring: {service} {what}. {on_engine.end_of_log(self._container(service), LOG_LINES)}"
+        found = self._container(service)
+        return f"monitoring: {service} {what}. {on_engine.end_of_log([found] if found else [], LOG_LINES)}"
 
     def _container(self, service: str) -> Container | None:
         return next((each for each in self._project.containers() if each.labels[SERVICE] == service), None)

@@ -10,8 +10,8 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.platforms.kubernetes import revision_plan
-from winnow.platforms.kubernetes.kinds import Manifest, kind_of, name_of
-from winnow.platforms.kubernetes.manifests import load
+from winnow.platforms.kubernetes.kinds import DISRUPTION_BUDGET, Manifest, kind_of, name_of
+from winnow.platforms.kubernetes.manifests import changed, load
 from winnow.platforms.kubernetes.revision_plan import FOLDER
 from winnow.routing import Entry, PredictionLogSettings, Record, Release, ReplicaSettings, Revision, Route, Scale
 
@@ -161,3 +161,18 @@ def test_a_kind_that_a_deployment_cannot_have_is_refused() -> None:
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "extra"}}
     with pytest.raises(InputError, match="extra"):
         revision_plan.shared((*FILES, job), record())
+
+
+def test_a_disruption_budget_keeps_what_its_file_selects_besides() -> None:
+    beyond = [{"key": "tier", "operator": "In", "values": ["serving"]}]
+    files = tuple(
+        changed(each, {("spec", "selector", "matchExpressions"): beyond})
+        if kind_of(each) == DISRUPTION_BUDGET
+        else each
+        for each in FILES
+    )
+    made = revision_plan.revision_objects(files, "wine", revision(2, Scale(3, max_unavailable=2)))
+    (budget,) = (each["spec"] for each in made if kind_of(each) == DISRUPTION_BUDGET)
+    selected = {"winnow.deployment": "wine", "winnow.revision": "2"}
+    assert budget["selector"] == {"matchLabels": selected, "matchExpressions": beyond}
+    assert budget["maxUnavailable"] == 2
