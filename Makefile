@@ -78,7 +78,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is no Python 3.11 or newer. Name one: make $(or $(MAKECMDGOALS),setup) PYTHON=…"; exit 1; }
 	@echo "Setting up $(VENV): $$(grep -c == requirements.lock) packages from requirements.lock (a minute or two, once) …"
-	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
+# The pip that came with Python may be years old, and three times as slow.
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear --upgrade-deps $(VENV)
 ifneq ($(TORCH_INDEX),)
 	@$(PIP) install --force-reinstall --no-deps --index-url $(TORCH_INDEX) $$(grep ^torch== requirements.lock)
 endif
