@@ -209,6 +209,19 @@ def test_a_remote_that_has_lost_its_versions_is_not_made_anew(project, tmp_path,
     assert api.data_version(path).pushed == 1
 
 
+def test_a_pipeline_whose_outputs_dvc_does_not_keep_leaves_no_remote_lost(tmp_path):
+    installed("dvc")
+    project = new_project(tmp_path / "project", f"{tmp_path}/remote")
+    (project / "dvc.yaml").write_text(
+        "stages:\n"
+        "  score: {cmd: score, metrics: [score.json: {cache: false}]}\n"
+        "  later: {cmd: later, outs: [later.csv]}\n"
+    )
+    path = project / "rain.csv"
+    path.write_text(FIRST)
+    assert api.data_version(path).pushed == 1
+
+
 def experiment(**data: object) -> Experiment:
     search = {"space": {"lr": {"float": [0.1, 0.2]}}, "trials": 1, "metric": {"name": "f1"}}
     return Experiment.model_validate({"name": "rain", "data": {"target": "rain", **data}, "search": search})

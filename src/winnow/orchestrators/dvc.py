@@ -64,7 +64,7 @@ class DvcProject:
             "versioned": f"`{next_command('data-version', input=path)}`",
             "at_revision": "" if rev is None else f" at revision {rev}",
             "and_commit": "" if rev is None else ", and commit what it writes",
-            "left_of_folder": "nothing in it" if Path(detail).is_dir() else "no such folder",
+            "left_of_folder": "nothing in it" if kind == "lost" and Path(detail).is_dir() else "no such folder",
             "dvc": f"cd {self.root} && {self.python.with_name('dvc')}",
             **{"root": self.root, "python": self.python, "rev": rev, "detail": detail},
         }

@@ -125,7 +125,8 @@ def _checked_remote(repo: Any, *, is_to_write: bool = False) -> str:
         if not (folder.parent if is_to_write else folder).is_dir():
             raise FaultError("away", f"{folder}: no such folder")
         # DVC would make it anew, on this machine's own disk where a mount is missing.
-        if is_to_write and any(True for _ in repo.index.outs) and not (folder.is_dir() and any(folder.iterdir())):
+        holds = any(out.hash_info and out.use_cache and out.can_push for out in repo.index.outs)
+        if is_to_write and holds and not (folder.is_dir() and any(folder.iterdir())):
             raise FaultError("lost", str(folder))
     elif remote.fs.protocol == "s3":
         bucket, _, prefix = remote.path.partition("/")

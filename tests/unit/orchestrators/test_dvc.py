@@ -49,6 +49,10 @@ def test_every_failure_is_one_line(tmp_path, kind):
     assert "\n" not in str(error) and str(error).endswith(".")
 
 
+def test_a_long_message_of_dvc_is_told_whole(tmp_path):
+    assert error_of(tmp_path, fault="push", detail="x" * 300).found == f"'{'x' * 300}'"
+
+
 def test_every_kind_that_the_process_tells_by_an_exception_has_its_sentence():
     assert set(KINDS) <= set(FAULTS)
 
