@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from winnow.bundle.manifest import EXAMPLE
-from winnow.config.errors import InputError, UnreachableError
+from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.settings import Settings
 from winnow.orchestrators.releases import known_champion
 from winnow.orchestrators.settings import current
@@ -322,10 +322,14 @@ def observe_serving(settings: Settings, name: str | None, platform: str | None, 
     deployers, absent = ask_deployers(settings, platform, say)
     observed = list_deployments(deployers, name, say)
     found = [(where, each, made) for where, each in observed if (made := deployment_of(each)) is not None]
-    champions: dict[str, ModelVersion | None] = {}
-    if found:
-        registry = Registry(current().tracking_uri)
-        champions = {model: known_champion(registry, model) for model in {each.release.model for _, _, each in found}}
+    champions: dict[str, ModelVersion | None] = dict.fromkeys(each.release.model for _, _, each in found)
+    try:
+        registry = Registry(current().tracking_uri) if found else None
+    except WinnowError as error:  # such as a stack whose cluster is away
+        say(f"warning: which versions are champions is not known: {error}")
+        registry = None
+    if registry is not None:
+        champions = {model: known_champion(registry, model) for model in champions}
     served = tuple(
         ServedDeployment(
             where,

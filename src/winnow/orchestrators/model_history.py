@@ -26,18 +26,18 @@ def into_history(platform: str, say: Say) -> Callable[[Moved], None]:
 
     Args:
         platform: the deployment's.
-        say: is told if the registry is away; the requests have moved all the same.
+        say: is told if the registry, or the stack that has it, is away; the requests have moved all the same.
     """
 
     def remember(moved: Moved) -> None:
         noted = tuple(records_of(moved, platform, user()))
         if not noted:
             return
-        registry, at = Registry(current().tracking_uri), datetime.fromtimestamp(moved.at, UTC)
+        at = datetime.fromtimestamp(moved.at, UTC)
         for model, record in noted:
             try:
-                registry.note(model, record, at)
-            except TrackingUnavailableError as error:
+                Registry(current().tracking_uri).note(model, record, at)
+            except (WinnowError, TrackingUnavailableError) as error:
                 say(f"warning: the history of {model} in the registry lacks this: {error}")
 
     return remember

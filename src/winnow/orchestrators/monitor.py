@@ -312,7 +312,7 @@ def record(
             alarm = each.alarm
             entry = AlertRecord(alarm.version, each.deployment, each.status, alarm.name, alarm.subject, alarm.summary)
             note(each.model, entry, datetime.fromtimestamp(each.at, UTC))
-    except TrackingUnavailableError as error:
+    except (WinnowError, TrackingUnavailableError) as error:  # the registry, or the stack that has it, is away
         say(f"warning: the history of {watched.release.model} lacks alarms until the next look: {error}")
         return
     if state.unrecorded:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from winnow.config.clock import Clock
+from winnow.config.stack_record import ClusterStackRecord, keep_stack
 from winnow.orchestrators.drive import Driver, observe
 from winnow.rollout.step import Desired, revision_for
 from winnow.routing import Release, ReplicaSettings, Revision, Scale
@@ -21,3 +24,11 @@ def serve(deployer: MemoryDeployer, name: str, version: str) -> None:
     """Serve a version of the model called like the deployment."""
     target = revision_for(observe(deployer, name), revision(name, int(version)))
     Driver(deployer, name, Desired(target), clock=Clock(sleep=lambda _seconds: None), wall=lambda: 0.0).drive()
+
+
+def lose_stack(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `home` the home, with a stack in use on a cluster that this machine cannot reach."""
+    keep_stack(home, ClusterStackRecord("a-cluster", "ml", "http://mlflow.ml.svc:5000", "postgresql://db/winnow"))
+    monkeypatch.setenv("WINNOW_HOME", str(home))
+    monkeypatch.setenv("KUBECONFIG", str(home / "none"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.orchestrators.serving import revision, serve
+from tests.unit.orchestrators.serving import lose_stack, revision, serve
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.orchestrators.deployments import (
@@ -18,8 +18,10 @@ from winnow.orchestrators.deployments import (
     deployment_of,
     find_deployment,
     list_deployments,
+    observe_serving,
 )
 from winnow.platforms.deployer import UnknownDeploymentError
+from winnow.platforms.table import serving_platform_for
 from winnow.routing import Observation, Record, ReplicaObserved, Rollout, RolloutState, Route, record_of, to_json
 from winnow.testing.deployer import MemoryDeployer, MemoryWorld
 
@@ -132,3 +134,17 @@ def test_a_named_platform_alone_is_asked(tmp_path: Path) -> None:
     assert list(ask_deployers(settings, "local")[0]) == ["local"]
     with pytest.raises(InputError, match="one of local, docker"):
         ask_deployers(settings, "moon")
+
+
+def test_a_deployment_is_shown_where_the_stack_that_knows_its_champion_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_stack(tmp_path, monkeypatch)
+    settings, said = Settings.from_environment(), list[str]()
+    deployer = serving_platform_for("local", settings).deployer(say=said.append)
+    deployer.write(Record("cells", serial=1, revisions=(revision("cells", 1),), route=Route(1, stable=1)))
+    (found,) = observe_serving(settings, None, "local", said.append).deployments
+    assert (found.deployment.name, found.champion) == ("cells", None)
+    assert [line.partition(": kubeconfig")[0] for line in said] == [
+        "warning: which versions are champions is not known"
+    ]

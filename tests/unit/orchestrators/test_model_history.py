@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
+from tests.unit.orchestrators.serving import lose_stack
 from winnow.orchestrators.drive import Moved
-from winnow.orchestrators.model_history import records_of
+from winnow.orchestrators.model_history import into_history, records_of
 from winnow.routing import (
     Record,
     Rejected,
@@ -68,3 +71,13 @@ def test_a_rollback_says_which_version_was_sent_away_and_why() -> None:
         ("wine", RejectedRecord("2", "wine", "ada rolled it back: complaints")),
         ("wine", RolloutRecord("1", "wine", "local", "2", "rolling", "promoted", reason)),
     ]
+
+
+def test_a_stack_out_of_reach_is_a_warning_since_the_requests_have_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_stack(tmp_path, monkeypatch)
+    said: list[str] = []
+    into_history("local", said.append)(Moved(Record("wine", revisions=REVISIONS), record(1), 0.0))
+    (line,) = said
+    assert line.startswith(f"warning: the history of wine in the registry lacks this: kubeconfig {tmp_path}/none: ")

@@ -15,7 +15,7 @@ from tests.unit.monitoring.watched import AGE, DIGEST, PROFILE, REGION
 from tests.unit.orchestrators.serving import revision
 from tests.unit.orchestrators.test_alert_delivery import Posted
 from winnow.bundle.profile import CONFIDENCE, PREDICTION, ColumnCounts
-from winnow.config.errors import InputError
+from winnow.config.errors import InputError, UnreachableError
 from winnow.config.monitoring import MonitoringConfig
 from winnow.config.settings import Settings
 from winnow.finding import Result
@@ -82,7 +82,8 @@ class Site:
         self.store = MonitoringStore(folder, "local", "cells")
         self.said: list[str] = []
         self.history: list[tuple[datetime, AlertRecord]] = []
-        self.is_registry_away, self.kills = False, 0
+        self.registry_error: Exception | None = None
+        self.kills = 0
         self.config = MonitoringConfig.model_validate(config)
         self.looks = 0
         self.prometheus: str | None = None
@@ -92,8 +93,8 @@ class Site:
         if self.kills:
             self.kills -= 1
             raise KeyboardInterrupt
-        if self.is_registry_away:
-            raise TrackingUnavailableError("connection refused")
+        if self.registry_error is not None:
+            raise self.registry_error
         assert model == "cells"
         self.history.append((at, entry))
 
@@ -212,12 +213,13 @@ def test_a_receiver_that_is_away_is_one_warning_and_hears_everything_once_later(
     assert [entry.status for _, entry in site.history] == ["firing", "resolved"]
 
 
-def test_alarms_reach_the_history_once_the_registry_answers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [TrackingUnavailableError, UnreachableError])
+def test_alarms_reach_the_history_once_the_registry_answers(tmp_path: Path, error: type[Exception]) -> None:
     site = Site(tmp_path)
-    site.is_registry_away = True
+    site.registry_error = error("connection refused")
     site.look(SHIFTED)
     assert site.said == ["warning: the history of cells lacks alarms until the next look: connection refused"]
-    site.is_registry_away = False
+    site.registry_error = None
     site.look(SHIFTED)
     site.look(SHIFTED)
     ((at, entry),) = site.history
