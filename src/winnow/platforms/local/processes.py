@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import socket
 import urllib.request
@@ -136,7 +137,7 @@ class Processes:
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with opener.open(request, timeout=RENEWED_WITHIN_S) as response:
                 return msgspec.json.decode(response.read(), type=RouterReport)
-        except (OSError, ValueError):
+        except (OSError, http.client.HTTPException, ValueError):
             return None
 
     def _write(self, process: Process) -> None:
