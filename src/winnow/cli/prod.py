@@ -248,7 +248,9 @@ def _facts(served: ServedDeployment) -> dict[str, Any]:
     import msgspec
 
     facts: dict[str, Any] = msgspec.to_builtins(served.deployment, enc_hook=str)
-    traffic = {each.version: each.weight for each in served.deployment.shares}
+    traffic: dict[str, float] = {}
+    for each in served.deployment.shares:  # of one version where a rollout changes its settings alone
+        traffic[each.version] = traffic.get(each.version, 0.0) + each.weight
     return {
         **facts,
         "platform": served.platform,

@@ -81,6 +81,13 @@ def test_removing_what_is_not_served_names_what_is(silent_cluster: dict[str, str
     assert removed.stderr == f"  wine is being served: WINNOW_HOME={home} make prod-remove NAME=wine\n"
 
 
+def test_two_revisions_of_one_version_share_its_requests(silent_cluster: dict[str, str]) -> None:
+    LocalDeployer(Path(silent_cluster["WINNOW_HOME"])).write(deployed(FIRST, FIRST, candidate=2).record)
+    environment = {**silent_cluster, "WINNOW_NAMESPACE": ""}
+    shown = CliRunner().invoke(status, ["--json"], env=environment, standalone_mode=False)
+    assert [each["traffic"] for each in msgspec.json.decode(shown.stdout)] == [{"1": 1.0}]
+
+
 @pytest.mark.parametrize("target", ["local", "kubernetes"])
 def test_an_address_that_leads_to_another_model_is_warned_of(silent_cluster: dict[str, str], target: str) -> None:
     def answering(to: BaseHTTPRequestHandler, _asked: object) -> None:
