@@ -76,7 +76,7 @@ class LiveQuality(Struct, frozen=True):
         degradation: whether the metric is worse than on those rows, by a test that holds at every look. Its estimate
             is the metric since `since`, else since the first window.
         since: when the degradation began, as far as the windows tell; None without one.
-        windows: in order of time. At most those of `quality.LOOKBACK_S`.
+        windows: in order of time, of the last 30 days; at most 720.
         slices: by the values of each column, the most frequent first, since `since`, else over the same time.
         waiting: requests that are too new to be judged.
         lag_s: after how many seconds half of the outcomes and 90 % of them had arrived, of those that did.
