@@ -60,8 +60,10 @@ def named_frame(raw: RawData) -> Any:
     """The features as a DataFrame whose columns have texts as names; None where they have no names."""
     if is_frame(raw.features):
         return raw.features.rename(columns=str)
+    if raw.feature_names is None:  # nor have rows that are fetched, which are not to be read here
+        return None
     features = as_values(raw.features, "data.source")
-    if raw.feature_names is None or features.ndim != 2 or len(raw.feature_names) != features.shape[1]:
+    if features.ndim != 2 or len(raw.feature_names) != features.shape[1]:
         return None
     import pandas as pd
 

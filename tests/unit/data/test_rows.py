@@ -11,6 +11,7 @@ import pytest
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig
 from winnow.data.dataset import DataSet
+from winnow.data.labelled import rows_of_study
 from winnow.data.preprocessing import fit_scaling
 from winnow.data.rows import ArrayRows, RowSource, select
 from winnow.data.sources import load_data
@@ -99,3 +100,11 @@ def test_what_cannot_be_trained_on_is_refused(
         load_data(DataConfig(**{**files, **config}))
     assert caught.value.place == place
     assert found in caught.value.found
+
+
+def test_rows_of_a_dataset_that_stay_where_they_are_have_no_named_columns() -> None:
+    config = DataConfig(source="tests.unit.data.functions_for_sources:images", load="lazy")
+    assert rows_of_study(config) is None
+    with pytest.raises(InputError) as caught:
+        load_data(config.model_copy(update={"group": "patient"}))
+    assert (caught.value.place, caught.value.found) == ("data.group", "features without names")
