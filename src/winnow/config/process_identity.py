@@ -16,7 +16,10 @@ PROC = Path("/proc")
 
 
 class ProcessIdentity(msgspec.Struct, frozen=True):
-    """One process. `started` is an opaque text for its start, empty for a process that had already ended."""
+    """One process. `started` is an opaque text for its start, empty for a process that had already ended.
+
+    On Linux it is `TICKS BOOT`; records of earlier versions have only the ticks.
+    """
 
     pid: int
     started: str
@@ -29,12 +32,18 @@ def identity_of(pid: int, proc: Path = PROC) -> ProcessIdentity:
 
 def is_running(process: ProcessIdentity, proc: Path = PROC) -> bool:
     """Whether this process still runs. A zombie does not."""
-    return process.started == _started(process.pid, proc)
+    found = _started(process.pid, proc)
+    ticks = found.partition(" ")[0] if found is not None and _is_linux(proc) else found
+    return found is not None and process.started in (found, ticks)
+
+
+def _is_linux(proc: Path) -> bool:
+    return (proc / "self" / "stat").exists()
 
 
 def _started(pid: int, proc: Path) -> str | None:
     """A process's start, or None if it has ended."""
-    if not (proc / "self" / "stat").exists():
+    if not _is_linux(proc):
         return _started_by_ps(pid)
     try:
         stat = (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
@@ -44,8 +53,11 @@ def _started(pid: int, proc: Path) -> str | None:
     fields = stat.rpartition(")")[2].split()
     if fields[0] in "ZX":
         return None
-    boot = proc / "sys/kernel/random/boot_id"  # which some sandboxes lack
-    return f"{fields[19]} {boot.read_text(encoding='ascii') if boot.exists() else ''}".rstrip()
+    try:
+        boot = (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii")
+    except OSError:  # some sandboxes lack it or forbid it
+        boot = ""
+    return f"{fields[19]} {boot}".rstrip()
 
 
 def _started_by_ps(pid: int) -> str | None:

@@ -47,8 +47,18 @@ def test_a_zombie_does_not_run(proc: Path) -> None:
 
 
 @pytest.mark.skipif(not (PROC / "sys/kernel/random/boot_id").exists(), reason="needs Linux")
-def test_equal_ticks_of_another_boot_are_another_process() -> None:
+def test_equal_ticks_of_another_boot_are_another_process_and_a_record_without_a_boot_is_this_one() -> None:
     this = identity_of(os.getpid())
     ticks, boot = this.started.split()
     assert is_running(ProcessIdentity(this.pid, f"{ticks} {boot}"))
     assert not is_running(ProcessIdentity(this.pid, f"{ticks} {boot[::-1]}"))
+    assert is_running(ProcessIdentity(this.pid, ticks))
+
+
+def test_a_boot_that_cannot_be_read_leaves_the_ticks(tmp_path: Path) -> None:
+    """Some sandboxes forbid it: reading a folder is refused as well, also for root."""
+    for name in ("self", "7"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "stat").write_text(f"7 (name) S {' '.join(map(str, range(4, 30)))}")
+    (tmp_path / "sys/kernel/random/boot_id").mkdir(parents=True)
+    assert identity_of(7, tmp_path) == ProcessIdentity(7, "22")
