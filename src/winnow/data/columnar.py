@@ -27,14 +27,16 @@ def read_arrow(stream: IO[bytes], name: str) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
+    is_file = _is_file(stream)
     schema, batches = record_batches(stream, "arrow")
     refuse_double_names(schema.names, name)
-    file = io.BytesIO()  # pandas reads no streams
-    with pa.ipc.new_file(file, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    file.seek(0)
-    return _with_index(pd.read_feather(file, dtype_backend="numpy_nullable"), name)
+    if not is_file:  # pandas reads no streams, and a file has one dictionary for each column of categories
+        table = pa.Table.from_batches(batches, schema).unify_dictionaries()
+        stream = io.BytesIO()
+        with pa.ipc.new_file(stream, schema) as writer:
+            writer.write_table(table)
+    stream.seek(0)
+    return _with_index(pd.read_feather(stream, dtype_backend="numpy_nullable"), name)
 
 
 def record_batches(
@@ -47,13 +49,18 @@ def record_batches(
     if kind == "parquet":
         parquet = pq.ParquetFile(stream)
         return parquet.schema_arrow, parquet.iter_batches(batch_size=at_once)
-    is_file = stream.read(6) == b"ARROW1"
-    stream.seek(0)
-    if not is_file:
+    if not _is_file(stream):
         opened = pa.ipc.open_stream(stream)
         return opened.schema, iter(opened)
     opened = pa.ipc.open_file(stream)
     return opened.schema, (opened.get_batch(index) for index in range(opened.num_record_batches))
+
+
+def _is_file(stream: IO[bytes]) -> bool:
+    """Whether these are the bytes of an Arrow file, and not of a stream."""
+    start = stream.read(6)
+    stream.seek(0)
+    return start == b"ARROW1"
 
 
 def _with_index(frame: pd.DataFrame, name: str) -> pd.DataFrame:

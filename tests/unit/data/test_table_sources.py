@@ -312,6 +312,19 @@ def test_arrow_files_and_streams_are_read(new: Any, tmp_path: Path, expected: st
     assert load(str(tmp_path / "rows.arrow")).sha256 == expected
 
 
+def test_an_arrow_stream_may_have_other_categories_in_each_batch(tmp_path: Path) -> None:
+    batches = [
+        pa.record_batch({"kind": pa.array(kinds * 10).dictionary_encode(), "outcome": pa.array(["a", "b", "a"] * 10)})
+        for kinds in (["p", "q", "p"], ["q", "r", "s"])
+    ]
+    with pa.ipc.new_stream(str(tmp_path / "rows.arrow"), batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    data = load(str(tmp_path / "rows.arrow"))
+    assert data.columns is not None
+    assert [each.categories for each in data.columns] == [("p", "q", "r", "s")]
+
+
 def test_a_damaged_arrow_file_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "rows.arrow").write_bytes(b"ARROW1 and nothing else")
     assert "a table with one row of names" in refused(str(tmp_path / "rows.arrow")).expected
