@@ -47,6 +47,10 @@ def test_the_largest_body_has_room_among_those_in_flight() -> None:
         from_environment({"WINNOW_MAX_BODY_BYTES": "1000", "WINNOW_MAX_INFLIGHT_BYTES": "999"})
 
 
+def test_a_key_may_stand_in_the_environment_itself() -> None:
+    assert from_environment({"WINNOW_API_KEY": "secret\n"}).api_key == b"secret"
+
+
 def test_a_key_file_has_to_hold_a_key(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     for path in (tmp_path / "empty", tmp_path / "none"):

@@ -79,6 +79,20 @@ def test_two_workers_propose_active_parameters_alone_and_the_same_each_time(tmp_
     assert len({params["lr"] for params in found[0]}) > 3
 
 
+def test_a_random_search_proposes_the_same_trials_whatever_the_number_of_workers(tmp_path: Path) -> None:
+    proposed = []
+    for workers in (1, 3):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        store = make_study(folder, space=SPACE, sampler="random", trials=6, seed=3)
+        leases = [leases_of(store) for _ in range(workers)]
+        for _ in range(6 // workers):
+            for number, lease in [(each, claim(leases[each], f"w{each}/1")) for each in range(workers)]:
+                complete(leases[number], lease, 0.5)
+        proposed.append([dict(trial.params) for trial in store.trials()])
+    assert proposed[0] == proposed[1]
+
+
 def test_a_sampler_s_notes_are_kept_with_the_study(tmp_path: Path) -> None:
     store = make_study(tmp_path, sampler="tests.unit.study.test_samplers:Counting", trials=3, space=SPACE)
     run(store, 3)
