@@ -78,19 +78,21 @@ def _url_when_ready(process: subprocess.Popen[str], ready: Path, log: Path) -> s
 
 def test_a_stopping_server_loses_no_request_of_clients_that_watch_readiness(bundle: Path, tmp_path: Path) -> None:
     """As a load balancer does: look every 50 ms, and send requests until the server is seen not to be ready."""
-    with serving(bundle, tmp_path, "--settle-s", "1") as server:
-        is_ready = threading.Event()
+    with serving(bundle, tmp_path, "--settle-s", "3") as server:
+        is_ready, are_sending = threading.Event(), threading.Barrier(4)
         is_ready.set()
 
         def send_while_ready() -> list[int]:
             statuses = []
             with httpx.Client() as kept, httpx.Client(limits=NO_KEEPING) as fresh:
+                are_sending.wait(30)
                 while is_ready.is_set():
                     statuses += [each.post(f"{server.url}/predict", json=ROWS).status_code for each in (kept, fresh)]
             return statuses
 
         with concurrent.futures.ThreadPoolExecutor() as pool:
             senders = [pool.submit(send_while_ready) for _ in range(3)]
+            are_sending.wait(30)
             time.sleep(0.3)
             server.process.send_signal(signal.SIGTERM)
             seen_after_s = None
@@ -102,8 +104,8 @@ def test_a_stopping_server_loses_no_request_of_clients_that_watch_readiness(bund
                     time.sleep(0.05)
             is_ready.clear()
             statuses = [status for sender in senders for status in sender.result(30)]
-        assert seen_after_s < 0.9
-        assert len(statuses) > 10
+        assert seen_after_s < 2.5
+        assert len(statuses) > 6
         assert set(statuses) == {200}
         assert server.process.wait(30) == 0
 
