@@ -154,16 +154,25 @@ def test_a_too_large_body_gets_its_answer(bundle: Path, tmp_path: Path) -> None:
         assert httpx.post(f"{server.url}/predict", json=ROWS).status_code == 200
 
 
+def test_the_key_of_the_environment_guards_predictions_and_no_probe(bundle: Path, tmp_path: Path) -> None:
+    with serving(bundle, tmp_path, WINNOW_API_KEY="secret") as server:
+        assert httpx.post(f"{server.url}/predict", json=ROWS).status_code == 401
+        assert [httpx.get(server.url + path).status_code for path in ("/livez", "/readyz", "/metrics")] == [200] * 3
+        headers = {"authorization": "Bearer secret"}
+        assert httpx.post(f"{server.url}/predict", json=ROWS, headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize(
-    ("arguments", "settle_s", "status", "message"),
+    ("arguments", "settings", "status", "message"),
     [
-        (["--bundle", "{bundle}/nothing"], "1", 1, "No such file"),
-        (["--bundle", "{bundle}", "--port", "{taken}"], "1", 2, "expected a free port"),
-        (["--bundle", "{bundle}"], "soon", 2, "WINNOW_SETTLE_S"),
+        (["--bundle", "{bundle}/nothing"], {}, 1, "No such file"),
+        (["--bundle", "{bundle}", "--port", "{taken}"], {}, 2, "expected a free port"),
+        (["--bundle", "{bundle}"], {"WINNOW_SETTLE_S": "soon"}, 2, "WINNOW_SETTLE_S"),
+        (["--bundle", "{bundle}"], {"WINNOW_SERVING": '{"log": {"to": "/nowhere/log"}}'}, 2, "/nowhere/log"),
     ],
 )
 def test_a_server_that_cannot_serve_says_why_and_ends(
-    bundle: Path, arguments: list[str], settle_s: str, status: int, message: str
+    bundle: Path, arguments: list[str], settings: dict[str, str], status: int, message: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         arguments = [each.format(bundle=bundle, taken=taken.getsockname()[1]) for each in arguments]
@@ -173,7 +182,7 @@ def test_a_server_that_cannot_serve_says_why_and_ends(
             text=True,
             timeout=30,
             check=False,
-            env={**os.environ, "WINNOW_SETTLE_S": settle_s},
+            env={**os.environ, **settings},
         )
     assert ended.returncode == status
     assert message in ended.stderr
