@@ -10,14 +10,30 @@ import pytest
 from tests.airflow_project import project_of
 from tests.kubernetes.places import Place
 
+EXPERIMENT = """
+name: wine
+data: {source: "sklearn:wine"}
+model: {factory: "winnow.models:mlp"}
+search: {space: {lr: {float: [0.0001, 0.001]}}, trials: 2, metric: f1}
+training: {epochs: 1}
+refit: {top: 1}
+"""
 DAG = """
 from datetime import timedelta
 from airflow.sdk import DAG
+from kubernetes.client import V1ConfigMapVolumeSource, V1Volume, V1VolumeMount
 from winnow_airflow.containers import WinnowPodOperator
 
-SHARED = {"image": "IMAGE", "namespace": "NAMESPACE", "in_cluster": False, "startup_timeout_seconds": 120}
+SHARED = {
+    "image": "IMAGE",
+    "namespace": "NAMESPACE",
+    "in_cluster": False,
+    "startup_timeout_seconds": 120,
+    "volumes": [V1Volume(name="experiments", config_map=V1ConfigMapVolumeSource(name="experiments"))],
+    "volume_mounts": [V1VolumeMount(name="experiments", mount_path="/experiments", read_only=True)],
+}
 with DAG("pods", default_args={"retries": 1, "retry_delay": timedelta(0)}):
-    WinnowPodOperator(task_id="starter", verb="init", flags={"help": True}, **SHARED)
+    WinnowPodOperator(task_id="train", verb="train", flags={"config": "/experiments/wine.yaml"}, **SHARED)
     WinnowPodOperator(
         task_id="refused", verb="train", flags={"config": "absent.yaml"}, on_finish_action="keep_pod", **SHARED
     )
@@ -26,15 +42,17 @@ with DAG("pods", default_args={"retries": 1, "retry_delay": timedelta(0)}):
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
 
-def test_a_restricted_namespace_runs_a_pod_which_goes_and_one_that_refuses_is_not_tried_again(
+def test_a_pod_of_a_restricted_namespace_trains_and_goes_and_one_that_refuses_is_not_tried_again(
     own_place: Place, train_image: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "wine.yaml").write_text(EXPERIMENT)
+    own_place.admin("create", "configmap", "experiments", f"--from-file={tmp_path / 'wine.yaml'}")
     (tmp_path / "dags").mkdir()
     dag = DAG.replace("IMAGE", train_image).replace("NAMESPACE", own_place.namespace)
     (tmp_path / "dags" / "pods.py").write_text(dag)
 
     runs = project_of(tmp_path, tmp_path / "dags", os.environ).run('[["pods", {}]]')
 
-    assert runs == [{"dag": "pods", "state": "failed", "tasks": {"starter": "success", "refused": "failed"}}]
+    assert runs == [{"dag": "pods", "state": "failed", "tasks": {"train": "success", "refused": "failed"}}]
     pods = own_place.admin.json("get", "pods")["items"]
     assert [pod["spec"]["containers"][0]["command"] for pod in pods] == [["winnow", "train", "--config", "absent.yaml"]]

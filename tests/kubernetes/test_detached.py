@@ -19,7 +19,7 @@ CANARY = {
     "strategy": "canary",
     "initial_weight": 0.25,
     "weight_steps": [0.5, 1.0],
-    "step_duration_seconds": 3,
+    "step_duration_seconds": 12,  # so long that a busy machine kills the pod in time
     "conditions": [],
 }
 
