@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.airflow_project import project_of
-from tests.kubernetes.places import Place
+from tests.kubernetes.places import ROOT, Place, kubeconfig_of, least_privileged
 
 EXPERIMENT = """
 name: wine
@@ -42,7 +42,7 @@ with DAG("pods", default_args={"retries": 1, "retry_delay": timedelta(0)}):
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
 
-def test_a_pod_of_a_restricted_namespace_trains_and_goes_and_one_that_refuses_is_not_tried_again(
+def test_a_pod_of_a_restricted_namespace_trains_and_goes_by_the_shipped_role_and_a_refusal_is_final(
     own_place: Place, train_image: str, tmp_path: Path
 ) -> None:
     (tmp_path / "wine.yaml").write_text(EXPERIMENT)
@@ -50,8 +50,10 @@ def test_a_pod_of_a_restricted_namespace_trains_and_goes_and_one_that_refuses_is
     (tmp_path / "dags").mkdir()
     dag = DAG.replace("IMAGE", train_image).replace("NAMESPACE", own_place.namespace)
     (tmp_path / "dags" / "pods.py").write_text(dag)
+    token = least_privileged(own_place.admin, "airflow", ROOT / "k8s" / "pods-role.yaml")
+    kubeconfig = kubeconfig_of(own_place.admin, token, tmp_path / "kubeconfig")
 
-    runs = project_of(tmp_path, tmp_path / "dags", os.environ).run('[["pods", {}]]')
+    runs = project_of(tmp_path, tmp_path / "dags", {**os.environ, "KUBECONFIG": str(kubeconfig)}).run('[["pods", {}]]')
 
     assert runs == [{"dag": "pods", "state": "failed", "tasks": {"train": "success", "refused": "failed"}}]
     pods = own_place.admin.json("get", "pods")["items"]
