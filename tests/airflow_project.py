@@ -18,6 +18,15 @@ from tests.tools import installed
 REPOSITORY = Path(__file__).parents[1]
 MARK = "RESULT "
 WINNOW = str(Path(sys.executable).with_name("winnow"))
+WINE = """
+name: wine
+data: {source: "sklearn:wine"}
+model: {factory: "winnow.models:mlp"}
+search: {space: {lr: {float: [0.0001, 0.001]}}, trials: 2, metric: f1}
+training: {epochs: 1}
+refit: {top: 1}
+"""
+"""An experiment of two trials."""
 
 
 @dataclass(frozen=True)

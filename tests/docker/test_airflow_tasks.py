@@ -8,16 +8,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.airflow_project import project_of
+from tests.airflow_project import WINE, project_of
 
-EXPERIMENT = """
-name: wine
-data: {source: "sklearn:wine"}
-model: {factory: "winnow.models:mlp"}
-search: {space: {lr: {float: [0.0001, 0.001]}}, trials: 2, metric: f1}
-training: {epochs: 1}
-refit: {top: 1}
-"""
 DAG = """
 from datetime import timedelta
 from airflow.sdk import DAG
@@ -40,7 +32,7 @@ def test_a_container_trains_and_goes_and_one_that_refuses_is_not_tried_again(
     engine: docker.DockerClient, train_image: str, tmp_path: Path
 ) -> None:
     label = uuid.uuid4().hex[:10]
-    (tmp_path / "wine.yaml").write_text(EXPERIMENT)
+    (tmp_path / "wine.yaml").write_text(WINE)
     (tmp_path / "wine.yaml").chmod(0o644)
     (tmp_path / "dags").mkdir()
     dag = (

@@ -8,20 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.airflow_project import REPOSITORY, Project, project_of, weather
+from tests.airflow_project import REPOSITORY, WINE, Project, project_of, weather
 from winnow import integrations
 from winnow.platforms.local.deployer import LocalDeployer
 
 pytestmark = pytest.mark.tools("airflow")
 
-WINE = """
-name: wine
-data: {source: "sklearn:wine"}
-model: {factory: "winnow.models:mlp"}
-search: {space: {lr: {float: [0.0001, 0.001]}}, trials: 2, metric: f1}
-training: {epochs: 1}
-refit: {top: 1}
-"""
 GATES = """
 gates: {staging: [{type: metric, metric: f1, min: 0.001}], production: [{type: metric, metric: f1, min: 0.999}]}
 """

@@ -7,17 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.airflow_project import project_of
+from tests.airflow_project import WINE, project_of
 from tests.kubernetes.places import ROOT, Place, kubeconfig_of, least_privileged
 
-EXPERIMENT = """
-name: wine
-data: {source: "sklearn:wine"}
-model: {factory: "winnow.models:mlp"}
-search: {space: {lr: {float: [0.0001, 0.001]}}, trials: 2, metric: f1}
-training: {epochs: 1}
-refit: {top: 1}
-"""
 DAG = """
 from datetime import timedelta
 from airflow.sdk import DAG
@@ -45,7 +37,7 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 def test_a_pod_of_a_restricted_namespace_trains_and_goes_by_the_shipped_role_and_a_refusal_is_final(
     own_place: Place, train_image: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "wine.yaml").write_text(EXPERIMENT)
+    (tmp_path / "wine.yaml").write_text(WINE)
     own_place.admin("create", "configmap", "experiments", f"--from-file={tmp_path / 'wine.yaml'}")
     (tmp_path / "dags").mkdir()
     dag = DAG.replace("IMAGE", train_image).replace("NAMESPACE", own_place.namespace)
