@@ -6,15 +6,17 @@ alone. Airflow would make up for the runs that were missed before; `catchup=Fals
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Asset
+from airflow.sdk import DAG, Asset, CronTriggerTimetable
 from winnow_airflow import WinnowOperator
 
 CONFIG = "experiments/weather/weather.yaml"
 PREPARED = Asset("winnow://weather/prepared")
+# Without `run_immediately`, Airflow starts a run that was missed within a tenth of the time between two.
+TIMES = CronTriggerTimetable("0 0 * * *", timezone="UTC", run_immediately=timedelta(0))
 
 with DAG(
     "weather_data_pipeline",
-    schedule="0 0 * * *",
+    schedule=TIMES,
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 3, "retry_delay": timedelta(seconds=60)},

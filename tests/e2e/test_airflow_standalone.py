@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +29,7 @@ from winnow.monitoring.notices import Notice
 from winnow.monitoring.report import Alarm
 from winnow.orchestrators.alert_delivery import deliver
 
-pytestmark = [pytest.mark.tools("airflow"), pytest.mark.slow]
+pytestmark = [pytest.mark.tools("airflow"), pytest.mark.slow, pytest.mark.timeout(600)]
 
 REPOSITORY = Path(__file__).parents[2]
 WINNOW = [sys.executable, "-m", "winnow"]
@@ -118,6 +120,13 @@ def test_a_sweep_is_started_by_an_alarm_goes_on_after_a_kill_and_is_no_one_elses
         found = json.loads(airflow.winnow("studies", "--json"))
         return [sum(each["trials"].values()) for each in sorted(found, key=lambda each: str(each["name"]))]
 
+    def has_begun() -> bool:
+        """Whether there is a trial. A verb takes so long to start that the sweep might end before it says so."""
+        address = f"file:{airflow.folder}/home/studies.db?mode=ro"
+        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(address, uri=True)) as studies:
+            return studies.execute("SELECT 1 FROM trials").fetchone() is not None
+        return False
+
     airflow.winnow("generate-data", "--kind", "weather", "--rows", "3000")
     for verb in ("ingest", "prepare"):
         airflow.winnow(verb, "--config", "experiments/weather/weather.yaml")
@@ -126,8 +135,10 @@ def test_a_sweep_is_started_by_an_alarm_goes_on_after_a_kill_and_is_no_one_elses
     alert, notice, environment = alarm(airflow.password, airflow.address)
     for _ in range(2):  # an alarm that is told twice starts one run
         assert list(deliver(alert, [notice], [], 0.0, environment)) == [(notice,)]
-    until(lambda: bool(trials()), 90)
-    for process in runs():
+    until(has_begun, 90)
+    running = runs()
+    assert running
+    for process in running:
         process.kill()
     until(lambda: airflow.tries(TRAINING) == [("select", "success", 1), ("train", "success", 2)], 180)
     assert trials() == [6]

@@ -29,23 +29,29 @@ def written(tmp_path: Path, more: str = "", rules: Path | None = None) -> dict[s
 
 
 def schedule_of(text: str) -> str:
-    """The schedule of the DAG in a file."""
-    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
-    return next(
+    """The schedule of the DAG in a file, with the times that it names."""
+    nodes = list(ast.walk(ast.parse(text)))
+    named = {ast.unparse(each.targets[0]): ast.unparse(each.value) for each in nodes if isinstance(each, ast.Assign)}
+    schedule = next(
         ast.unparse(word.value)
-        for call in calls
-        if ast.unparse(call.func) == "DAG"
+        for call in nodes
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "DAG"
         for word in call.keywords
         if word.arg == "schedule"
     )
+    return schedule.replace("TIMES", named.get("TIMES", ""))
+
+
+def times(cron: str) -> str:
+    return f"CronTriggerTimetable('{cron}', timezone='UTC', run_immediately=timedelta(0))"
 
 
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
         ("", "None"),
-        ("retrain: weekly", "CronTriggerTimetable('0 0 * * 1', timezone='UTC')"),
-        ("retrain: {schedule: '30 2 * * *'}", "CronTriggerTimetable('30 2 * * *', timezone='UTC')"),
+        ("retrain: weekly", times("0 0 * * 1")),
+        ("retrain: {schedule: '30 2 * * *'}", times("30 2 * * *")),
     ],
 )
 def test_training_has_the_schedule_of_retraining(tmp_path: Path, more: str, expected: str) -> None:
@@ -55,7 +61,7 @@ def test_training_has_the_schedule_of_retraining(tmp_path: Path, more: str, expe
 def test_training_of_prepared_rows_also_waits_for_the_asset() -> None:
     shipped = Path(__file__).parents[3] / "airflow" / "dags" / "continuous_training_dag.py"
     assert schedule_of(shipped.read_text()) == (
-        "AssetOrTimeSchedule(timetable=CronTriggerTimetable('0 0 * * *', timezone='UTC'), assets=[PREPARED])"
+        f"AssetOrTimeSchedule(timetable={times('0 0 * * *')}, assets=[PREPARED])"
     )
 
 

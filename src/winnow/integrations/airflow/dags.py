@@ -21,6 +21,10 @@ TEMPLATES = Path(__file__).parent / "templates"
 RETRY_S, POLL_S = 60, 30
 LONGEST_NAME = LONGEST_STUDY - len("-20261129t170000123456")
 """Each run of the training trains a study with the run's time in its name."""
+TIMES = """\
+# Without `run_immediately`, Airflow starts a run that was missed within a tenth of the time between two.
+TIMES = CronTriggerTimetable("{cron}", timezone="UTC", run_immediately=timedelta(0))
+"""
 OF_RAW_DATA = ("data_pipeline_dag", "spark_preprocessing_dag")
 STAGES: tuple[Stage, ...] = ("staging", "production")
 
@@ -49,21 +53,23 @@ def render_dags(experiment: Experiment, config: Path, rules: Path | None, *, azu
     cron = None if schedule is None else NAMED.get(schedule, schedule)
     prefix = experiment.name.replace("-", "_")
     asset = "PREPARED" if experiment.data.prepare is not None else None
-    triggers = [f'CronTriggerTimetable("{cron}", timezone="UTC")'] if cron is not None else []
-    imports = ["Asset", "Param", *(["CronTriggerTimetable"] if cron else [])]
+    timetable = ["CronTriggerTimetable"] if cron else []
+    imports = ["Asset", "Param", *timetable]
     stages = [] if gates is None else [stage for stage in STAGES if gates.of(stage)]
     if asset and cron:
         imports.append("AssetOrTimeSchedule")
-        training = f"AssetOrTimeSchedule(timetable={triggers[0]}, assets=[{asset}])"
+        training = f"AssetOrTimeSchedule(timetable=TIMES, assets=[{asset}])"
     else:
-        training = triggers[0] if cron else f"[{asset}]" if asset else "None"
+        training = "TIMES" if cron else f"[{asset}]" if asset else "None"
     values = {
         "name": experiment.name,
         "prefix": prefix,
         "config": config.as_posix(),
-        "schedule": "None" if cron is None else f'"{cron}"',
+        "schedule": "TIMES" if cron else "None",
+        "times": TIMES.format(cron=cron) if cron else "",
         "training_schedule": training,
         "imports": ", ".join(sorted(imports)),
+        "data_imports": ", ".join(["Asset", *timetable]),
         "asset": f'PREPARED = Asset("winnow://{experiment.name}/prepared")\n' if asset else "",
         "rules": "None" if rules is None else f'"{rules.as_posix()}"',
         "platform": experiment.retrain.platform,
