@@ -82,7 +82,7 @@ class RemoteSweep:
                 "pruner": "off",
             },
             "cross_validation": {"folds": 3},
-            "training": {"epochs": 160, "batch_size": 16},
+            "training": {"epochs": 64, "batch_size": 16},
             "execution": {"workers": 2, "pack": "off", "resources": self.resources},
             "refit": {"top": 1},
         }
