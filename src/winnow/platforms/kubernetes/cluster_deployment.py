@@ -143,18 +143,25 @@ def observed(cluster: Cluster, pods: Sequence[Manifest]) -> tuple[ReplicaObserve
     )
 
 
-def uncreated(cluster: Cluster, name: str, pods: Sequence[Manifest]) -> tuple[ReplicaObserved, ...]:
-    """Replicas for which the cluster refuses to create pods, as for a quota: one for each such revision."""
-    refused: list[ReplicaObserved] = []
-    for each in cluster.find(kinds.DEPLOYMENT, labels_of(name)).items:
-        number, wanted = revision_of(each), int(each["spec"].get("replicas", 1))
-        if not number or sum(revision_of(pod) == number for pod in pods) >= wanted:
-            continue
-        for one in (each.get("status") or {}).get("conditions") or ():
-            if one["type"] == "ReplicaFailure" and one["status"] == "True":
-                text = f"{one.get('reason')}: {' '.join(str(one.get('message')).split())}"
-                refused.append(ReplicaObserved(name_of(each), number, is_ready=False, waiting=text))
-    return tuple(refused)
+def uncreated(deployments: Sequence[Manifest], pods: Sequence[Manifest]) -> tuple[ReplicaObserved, ...]:
+    """One replica for each revision that has fewer pods than its Deployment asks for.
+
+    The cluster has not created the others yet, as just after the start, or refuses to, as for a quota.
+    """
+    return tuple(
+        ReplicaObserved(name_of(each), number, is_ready=False, waiting=_refusal(each))
+        for each in deployments
+        if (number := revision_of(each))
+        and sum(revision_of(pod) == number for pod in pods) < int(each["spec"].get("replicas", 1))
+    )
+
+
+def _refusal(deployment: Manifest) -> str:
+    """Why the cluster refuses to create pods of a Deployment; empty where it does not."""
+    for one in (deployment.get("status") or {}).get("conditions") or ():
+        if one["type"] == "ReplicaFailure" and one["status"] == "True":
+            return f"{one.get('reason')}: {' '.join(str(one.get('message')).split())}"
+    return ""
 
 
 def failure(pod: Manifest) -> str:

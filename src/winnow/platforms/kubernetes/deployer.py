@@ -227,12 +227,10 @@ class KubernetesDeployer:
         found = on_cluster.found(self.cluster, name)
         record = found.record
         replicas = [each for each in found.pods if on_cluster.revision_of(each)]
+        deployments = self.cluster.find(kinds.DEPLOYMENT, labels_of(name)).items
         return Observation(
             record=record,
-            replicas=(
-                *on_cluster.observed(self.cluster, replicas),
-                *on_cluster.uncreated(self.cluster, name, replicas),
-            ),
+            replicas=(*on_cluster.observed(self.cluster, replicas), *on_cluster.uncreated(deployments, replicas)),
             routers=on_cluster.observed(self.cluster, found.routers) if record.route.needs_routers else (),
             entry_serial=found.entry_serial,
             wish=found.wish,
