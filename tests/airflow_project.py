@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.tools import installed
+from tests.winnow_command import winnow
 
 REPOSITORY = Path(__file__).parents[1]
 MARK = "RESULT "
@@ -54,8 +55,7 @@ class Project:
 
     def winnow(self, *arguments: str) -> str:
         """What a verb prints, in the project."""
-        command = [WINNOW, *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        done = winnow(*arguments, env=os.environ, cwd=self.folder)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -1,8 +1,16 @@
-"""Tools are installed before the first test, so that no test's time limit counts their downloads."""
+"""What holds for all tests.
+
+Tools are installed before the first test, so that no test's time limit counts their downloads.
+"""
+
+import gc
 
 import pytest
 
 from tests.tools import installed
+
+# As in `winnow.cli.main`: the libraries' objects make looking for garbage slow.
+gc.set_threshold(100_000, 20, 20)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

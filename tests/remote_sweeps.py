@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import yaml
 
+from tests.winnow_command import winnow
 from winnow.config.next_command import has_targets, render
 from winnow.config.settings import Settings
 from winnow.orchestrators.settings import current
@@ -91,15 +92,15 @@ class RemoteSweep:
         self.file.write_text(yaml.safe_dump(experiment))
         return self
 
-    def command(self, verb: str, *flags: str) -> list[str]:
+    def arguments(self, verb: str, *flags: str) -> list[str]:
         which = ["--config", str(self.file)] if verb in ("train", "select-model") else ["--study", self.study]
         target = ["--platform", self.target, "--image", self.image] if verb == "train" else []
-        return [sys.executable, "-m", "winnow", verb, *which, *target, *flags]
+        return [verb, *which, *target, *flags]
 
     def start(self, *flags: str) -> subprocess.Popen[str]:
         """Start the sweep as a terminal would, in a session of its own."""
         return subprocess.Popen(
-            self.command("train", *flags),
+            [sys.executable, "-m", "winnow", *self.arguments("train", *flags)],
             cwd=ROOT,
             env=dict(self.env),
             text=True,
@@ -109,15 +110,7 @@ class RemoteSweep:
         )
 
     def run(self, verb: str = "train", *flags: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(verb, *flags),
-            cwd=ROOT,
-            env=dict(self.env),
-            text=True,
-            capture_output=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        return winnow(*self.arguments(verb, *flags), env=self.env, timeout=TIMEOUT_S)
 
     # What is there
 

@@ -6,13 +6,13 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.unit.serving import bundles
 from tests.unit.tracking import made_up
+from tests.winnow_command import winnow
 from winnow.platforms.docker.client import connect
 from winnow.platforms.labels import DEPLOYMENT
 from winnow.tracking.mlflow_tracker import MlflowTracker
@@ -56,16 +56,7 @@ class Winnow:
 
     def run(self, verb: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         variables = {**self._environment, "WINNOW_HOME": str(self.home), "MLFLOW_TRACKING_URI": self.uri, **environment}
-        argv = [
-            sys.executable,
-            "-c",
-            "from winnow.cli import main; main()",
-            verb,
-            "--config",
-            str(self.file),
-            *arguments,
-        ]
-        return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False, env=variables)
+        return winnow(verb, "--config", str(self.file), *arguments, env=variables, timeout=200)
 
     def forget(self) -> None:
         """Remove the images that were built for its models."""

@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+
+from tests.winnow_command import winnow
 
 ROOT = Path(__file__).parents[2]
 OWN_SETTINGS = ("WINNOW_", "MLFLOW_", "AWS_", "POSTGRES_", "MINIO_")
@@ -55,15 +56,7 @@ class RunningStack:
 
     def winnow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command in the stack's environment."""
-        return subprocess.run(
-            [sys.executable, "-m", "winnow", *arguments],
-            cwd=ROOT,
-            env=self.env,
-            text=True,
-            capture_output=True,
-            timeout=600,
-            check=False,
-        )
+        return winnow(*arguments, env=self.env, timeout=600)
 
 
 def clean_environment(home: Path) -> dict[str, str]:

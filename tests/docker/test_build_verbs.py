@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from mlflow import MlflowClient
 from tests.docker.conftest import ROOT
 from tests.docker.stacks import clean_environment
 from tests.unit.tracking import made_up
+from tests.winnow_command import winnow
 from winnow.platforms.docker.train_image import project_tag
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry
@@ -34,15 +33,7 @@ class Home:
 
     def winnow(self, *arguments: str) -> tuple[int, list[str], str]:
         """Exit status, lines of output and errors of a verb."""
-        done = subprocess.run(
-            [sys.executable, "-m", "winnow", *arguments],
-            cwd=ROOT,
-            env=clean_environment(self.folder),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = winnow(*arguments, env=clean_environment(self.folder))
         return done.returncode, done.stdout.splitlines(), done.stderr
 
 

@@ -22,6 +22,7 @@ from tests.docker import serving_images
 from tests.docker.load import Load, running
 from tests.docker.stacks import ROOT, clean_environment, free_port
 from tests.unit.serving import bundles
+from tests.winnow_command import winnow
 from winnow.bundle.manifest import EXAMPLE, read_manifest, sha256_of, write_manifest
 from winnow.bundle.profile import PROFILE, ColumnCounts, ColumnProfile, Profile, write_profile
 from winnow.monitoring.dashboard import queries
@@ -86,8 +87,7 @@ class Watched:
         assert isinstance(Driver(self.deployer, self.name, desired).drive(), Done)
 
     def winnow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "winnow", *arguments]
-        return subprocess.run(argv, cwd=ROOT, env=self.env, text=True, capture_output=True, timeout=300, check=False)
+        return winnow(*arguments, env=self.env)
 
     def load(self, rate_per_s: float = 50) -> Load:
         body = (self.releases["good"].bundle / EXAMPLE).read_bytes()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.unit.serving import bundles
 from tests.unit.tracking import made_up
+from tests.winnow_command import winnow
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry
 from winnow.tracking.store import prepare
@@ -42,14 +43,14 @@ class Winnow:
         Registry(self.uri).crown(self.versions[number], "test")
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return self.python("from winnow.cli import main; main()", *arguments, **variables)
+        return winnow(*arguments, env=self._environment(**variables), timeout=120)
 
     @contextlib.contextmanager
     def running(self, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
         """A command that runs until the context closes, for two minutes at most; its standard error can be read."""
-        environment = {**os.environ, "WINNOW_HOME": str(self.home), "MLFLOW_TRACKING_URI": self.uri, **variables}
-        argv = [sys.executable, "-c", "from winnow.cli import main; main()", *arguments]
-        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        argv = [sys.executable, "-m", "winnow", *arguments]
+        env = self._environment(**variables)
+        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env=env) as process:
             limit = threading.Timer(120, process.kill)
             limit.start()
             try:
@@ -59,9 +60,12 @@ class Winnow:
                 process.terminate()
 
     def python(self, program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "WINNOW_HOME": str(self.home), "MLFLOW_TRACKING_URI": self.uri, **variables}
         argv = [sys.executable, "-c", program, *arguments]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=environment)
+        env = self._environment(**variables)
+        return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=env)
+
+    def _environment(self, **variables: str) -> dict[str, str]:
+        return {**os.environ, "WINNOW_HOME": str(self.home), "MLFLOW_TRACKING_URI": self.uri, **variables}
 
 
 @contextlib.contextmanager

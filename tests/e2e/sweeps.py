@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import yaml
 
+from tests.winnow_command import winnow
 from winnow.study.database import Database
 from winnow.study.store import StudyStore
 from winnow.tracking.records import TrialRecord
@@ -72,9 +73,7 @@ class Sweep:
         )
 
     def run(self, *flags: str, verb: str = "train") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(verb, *flags), cwd=ROOT, env=self.env, text=True, capture_output=True, timeout=TIMEOUT_S
-        )
+        return winnow(verb, "--config", str(self.file), *flags, env=self.env, timeout=TIMEOUT_S)
 
     @property
     def store(self) -> StudyStore:

@@ -13,7 +13,6 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,9 +24,9 @@ import pytest
 import torch
 import yaml
 
-from tests.e2e.forked import Ended, winnow
 from tests.unit.serving import bundles
 from tests.unit.tracking import made_up
+from tests.winnow_command import winnow
 from winnow.config.loader import load_experiment
 from winnow.config.user_code import code_of
 from winnow.orchestrators.opened_study import describe_sweep
@@ -229,17 +228,19 @@ class Person:
         self.file.write_text(yaml.safe_dump({k: v for k, v in whole.items() if v is not None}, sort_keys=False))
         (self.folder / "rows.csv").write_text(rows)
 
-    def run(self, *arguments: str, environment: Mapping[str, str] = {}) -> Ended:
-        return winnow(list(arguments), self.folder, {"WINNOW_HOME": str(self.home), **environment})
+    def run(self, *arguments: str, environment: Mapping[str, str] = {}) -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("WINNOW_", "MLFLOW_"))}
+        env = {**kept, "WINNOW_HOME": str(self.home), **environment}
+        return winnow(*arguments, env=env, cwd=self.folder, timeout=60)
 
     def refused(self, *arguments: str, environment: Mapping[str, str] = {}) -> str:
         """The one message of a call that has to be refused and to leave everything as it is."""
         before = snapshot(self.folder)
         ended = self.run(*arguments, environment=environment)
-        assert ended.code == 2, ended
-        assert ended.out == ""
-        lines = ended.err.splitlines()
-        assert len(lines) == 1, ended.err
+        assert ended.returncode == 2, ended
+        assert ended.stdout == ""
+        lines = ended.stderr.splitlines()
+        assert len(lines) == 1, ended.stderr
         assert snapshot(self.folder) == before
         message = lines[0].removeprefix("error: ")
         assert message != lines[0]
@@ -395,13 +396,8 @@ def serving() -> Iterator[Person]:
 
 
 def serve(person: Person, *arguments: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "winnow", *arguments, "--study", "cells"],
-        env={**os.environ, "WINNOW_HOME": str(person.home)},
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
+    env = {**os.environ, "WINNOW_HOME": str(person.home)}
+    winnow(*arguments, "--study", "cells", env=env, timeout=120).check_returncode()
 
 
 def test_a_port_that_is_taken_is_refused_and_nothing_is_served(serving: Person) -> None:
@@ -411,11 +407,11 @@ def test_a_port_that_is_taken_is_refused_and_nothing_is_served(serving: Person) 
         taken.listen()
         port = taken.getsockname()[1]
         ended = serving.run("prod", "--study", "cells", "--port", str(port))
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith(
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(
         f"error: address 127.0.0.1:{port}: expected a port of this machine that is free, found "
     )
-    assert "Leave the port out" in ended.err
+    assert "Leave the port out" in ended.stderr
     # The copy of the bundle stays, which the next attempt takes.
     created = {name.split("/")[0] for name in snapshot(serving.home).items() ^ before.items() for name in name[:1]}
     assert created == {"models"}
@@ -481,7 +477,7 @@ def test_a_folder_that_must_not_be_written_to_is_refused(person: Person) -> None
 def test_a_mistyped_command_line_is_refused(arguments: list[str], named: str, person: Person) -> None:
     before = snapshot(person.folder)
     ended = person.run(*arguments)
-    assert (ended.code, ended.out) == (2, "")
-    assert named in ended.err.splitlines()[-1]
-    assert "Traceback" not in ended.err
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert named in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
     assert snapshot(person.folder) == before

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 import yaml
 
 from tests.e2e.models import address
+from tests.winnow_command import winnow
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,8 +32,7 @@ class Example:
     def run(self, verb: str, *flags: str) -> str:
         env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         env |= {"WINNOW_HOME": str(self.home), "WINNOW_TEST_KEPT": str(self.kept)}
-        command = [sys.executable, "-m", "winnow", verb, "--config", str(self.file), *flags]
-        done = subprocess.run(command, cwd=ROOT, env=env, text=True, capture_output=True, timeout=240)
+        done = winnow(verb, "--config", str(self.file), *flags, env=env)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

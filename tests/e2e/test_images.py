@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 import yaml
 
 from tests.e2e.models import address
+from tests.winnow_command import winnow
 from winnow.api import generate_data
 from winnow.bundle.images import ImageInput
 from winnow.data.shapes import CLASSES
@@ -26,10 +25,7 @@ pytestmark = pytest.mark.slow
 
 def run(verb: str, file: Path, home: Path) -> str:
     env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    command = [sys.executable, "-m", "winnow", verb, "--config", str(file)]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**env, "WINNOW_HOME": str(home)}, text=True, capture_output=True, timeout=400
-    )
+    done = winnow(verb, "--config", str(file), env={**env, "WINNOW_HOME": str(home)}, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -7,11 +7,12 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.winnow_command import winnow
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "experiments/weather/weather.yaml"
@@ -33,8 +34,7 @@ class Folder:
     def run(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         env["WINNOW_HOME"] = str(self.folder / "home")
-        command = [sys.executable, "-m", "winnow", *arguments]
-        done = subprocess.run(command, cwd=self.folder, env=env, text=True, capture_output=True, timeout=120)
+        done = winnow(*arguments, env=env, cwd=self.folder, timeout=120)
         assert done.returncode == status, done.stdout + done.stderr
         return done
 

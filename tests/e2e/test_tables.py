@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.models import address
+from tests.winnow_command import winnow
 
 ROOT = Path(__file__).parents[2]
 CUSTOMER = {
@@ -24,8 +23,7 @@ CUSTOMER = {
 def run(folder: Path, *arguments: str) -> str:
     env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     env["WINNOW_HOME"] = str(folder / "home")
-    command = [sys.executable, "-m", "winnow", *arguments]
-    done = subprocess.run(command, cwd=folder, env=env, text=True, capture_output=True, timeout=240)
+    done = winnow(*arguments, env=env, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

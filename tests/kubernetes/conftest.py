@@ -6,8 +6,6 @@ A namespace is made once; tests that need one of their own (a quota, no stack) e
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 
 from tests.engine import build_options, engine
 from tests.kubernetes.places import ROOT, Place, place
+from tests.winnow_command import winnow
 from winnow.platforms.docker import build
 from winnow.platforms.docker import train_image as images
 from winnow.platforms.docker.delivery import deliver
@@ -78,8 +77,7 @@ def tracking_image(engine: docker.DockerClient, build_options: BuildOptions, rou
 @pytest.fixture(scope="session")
 def stack(shared_place: Place, tracking_image: str) -> Place:
     """The shared namespace with a stack in use; it goes with the namespace."""
-    asked = [sys.executable, "-m", "winnow", "mlflow-init", "--platform", "kubernetes"]
-    done = subprocess.run(asked, cwd=ROOT, env=dict(shared_place.environment), capture_output=True, text=True)
+    done = winnow("mlflow-init", "--platform", "kubernetes", env=shared_place.environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return shared_place
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Mapping
 
 import pytest
 
-from tests.kubernetes.places import ROOT, Place
+from tests.kubernetes.places import Place
+from tests.winnow_command import winnow
 
 pytestmark = pytest.mark.kubernetes
 
 
 def difference(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "winnow", "diff", "--exit-code", *arguments]
-    return subprocess.run(argv, cwd=ROOT, env=dict(environment), capture_output=True, text=True, timeout=120)
+    return winnow("diff", "--exit-code", *arguments, env=environment, timeout=120)
 
 
 def test_where_there_is_nothing_all_is_new_and_nothing_is_made(own_place: Place) -> None:

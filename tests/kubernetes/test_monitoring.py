@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from tests.kubernetes.places import ROOT, Place, place
 from tests.kubernetes.pods import until
 from tests.kubernetes.serving import Site
 from tests.unit.serving import bundles
+from tests.winnow_command import winnow
 from winnow.orchestrators.drive import Driver, observe
 from winnow.platforms.docker.delivery import deliver
 from winnow.platforms.images import ImageRoute
@@ -75,9 +75,7 @@ class Watched:
         assert isinstance(Driver(self.deployer, self.name, desired).drive(), Done)
 
     def winnow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "winnow", *arguments, "--platform", "kubernetes"]
-        env = dict(self.site.place.environment)
-        return subprocess.run(argv, cwd=self.project, env=env, text=True, capture_output=True, timeout=300, check=False)
+        return winnow(*arguments, "--platform", "kubernetes", env=self.site.place.environment, cwd=self.project)
 
     def load(self) -> Load:
         return Load(f"{self.deployer.observe(self.name).url}/predict", FATAL, rate_per_s=20, most=2000)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 import yaml
 
 from tests.kubernetes.places import ROOT, Place, environment, kubeconfig_of, least_privileged
+from tests.winnow_command import winnow
 from winnow.config.errors import InputError
 from winnow.platforms.kubernetes.kinds import SECRET
 from winnow.platforms.kubernetes.permissions import Permission, check
@@ -35,17 +34,6 @@ def newcomer(shared_place: Place, tmp_path: Path) -> Mapping[str, str]:
     role["rules"] = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]}]
     (tmp_path / "role.yaml").write_text(yaml.safe_dump(role))
     return somebody(shared_place, "newcomer", tmp_path / "role.yaml", tmp_path)
-
-
-def winnow(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "winnow", *arguments],
-        cwd=ROOT,
-        env=dict(environment),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.mark.parametrize("part", list(USED))
@@ -75,7 +63,7 @@ def test_the_role_is_not_more_than_it_says(shared_place: Place) -> None:
 
 def test_another_namespace_is_out_of_reach(shared_place: Place) -> None:
     elsewhere = {**shared_place.environment, "WINNOW_NAMESPACE": "default"}
-    said = winnow(elsewhere, "mlflow-init", "--platform", "kubernetes")
+    said = winnow("mlflow-init", "--platform", "kubernetes", env=elsewhere, timeout=120)
     assert said.returncode == 2, said.stderr
     assert "namespace 'default'" in said.stderr
     assert "create secrets" in said.stderr
@@ -85,7 +73,7 @@ def test_missing_verbs_are_named_one_by_one_before_anything_is_made(
     shared_place: Place, newcomer: Mapping[str, str]
 ) -> None:
     before = shared_place.admin.names("all,secrets,configmaps,persistentvolumeclaims,networkpolicies")
-    said = winnow(newcomer, "mlflow-init", "--platform", "kubernetes")
+    said = winnow("mlflow-init", "--platform", "kubernetes", env=newcomer, timeout=120)
     assert said.returncode == 2, said.stderr
     for verb in ("create secrets", "patch deployments.apps", "create statefulsets.apps", "get pods/portforward"):
         assert verb in said.stderr

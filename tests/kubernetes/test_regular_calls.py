@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from tests.docker.champions import ROOT
 from tests.kubernetes.places import Place
 from tests.kubernetes.pods import until
 from tests.kubernetes.serving import SERVING, Site
+from tests.winnow_command import winnow
 from winnow.platforms.docker.client import connect
 from winnow.platforms.kubernetes.manifests import APPEND, FieldPath, changed
 
@@ -34,9 +33,7 @@ class Calls:
     config: Path
 
     def winnow(self, *arguments: str, cwd: Path = ROOT) -> str:
-        argv = [sys.executable, "-m", "winnow", *arguments]
-        env = Site(self.place, self.name).environment()
-        done = subprocess.run(argv, cwd=cwd, env=env, text=True, capture_output=True, timeout=300, check=False)
+        done = winnow(*arguments, env=Site(self.place, self.name).environment(), cwd=cwd)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -18,6 +18,7 @@ import yaml
 from tests.kubernetes.places import ROOT, Place, place
 from tests.remote_workers import REACHES
 from tests.unit.tracking.made_up import sweep
+from tests.winnow_command import winnow
 from winnow.config.settings import Settings
 from winnow.orchestrators.settings import current
 from winnow.orchestrators.stack import difference
@@ -31,22 +32,11 @@ BIG = 20_000_000
 SERVICES = ("postgres", "minio", "mlflow")
 
 
-def winnow(where: Place, *arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "winnow", *arguments],
-        env=dict(where.environment),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-    )
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A namespace whose stack these tests may break, remove and bring back."""
     with place(tmp_path_factory.mktemp("stack")) as made:
-        started = winnow(made, "mlflow-init", "--platform", "kubernetes")
+        started = winnow("mlflow-init", "--platform", "kubernetes", env=made.environment)
         assert started.returncode == 0, started.stderr
         assert f"the Secret winnow-tracking in namespace {made.namespace}" in started.stdout
         yield made
@@ -79,7 +69,7 @@ def test_starting_it_again_changes_nothing(stack: Place, image: str) -> None:
     assert len(before[1]) == 3
     assert difference("kubernetes", say=print, folder=ROOT, environment=stack.environment) == ""
     began = time.monotonic()
-    again = winnow(stack, "mlflow-init", "--platform", "kubernetes")
+    again = winnow("mlflow-init", "--platform", "kubernetes", env=stack.environment)
     assert again.returncode == 0, again.stderr
     assert "waiting" not in again.stderr
     assert time.monotonic() - began < 60
@@ -89,8 +79,8 @@ def test_starting_it_again_changes_nothing(stack: Place, image: str) -> None:
 def test_secrets_stay_where_they_are(stack: Place) -> None:
     import base64
 
-    planned = winnow(stack, "mlflow-init", "--platform", "kubernetes", "--dry-run")
-    by_hand = winnow(stack, "kubernetes-secrets", "--dry-run")
+    planned = winnow("mlflow-init", "--platform", "kubernetes", "--dry-run", env=stack.environment)
+    by_hand = winnow("kubernetes-secrets", "--dry-run", env=stack.environment)
     record = (stack.home / "stack.json").read_text()
     values = [base64.b64decode(text).decode() for name, text in passwords(stack).items() if "PASSWORD" in name]
     assert len(set(values)) == len(values) == 4
@@ -103,12 +93,12 @@ def test_secrets_stay_where_they_are(stack: Place) -> None:
 
 
 def test_a_verb_says_which_store_it_uses_and_jobs_opens_none(stack: Place) -> None:
-    said = winnow(stack, "cancel", "--study", "none-of-that-name", "--platform", "local")
+    said = winnow("cancel", "--study", "none-of-that-name", "--platform", "local", env=stack.environment)
     first = said.stderr.splitlines()[0]
     assert first.startswith(f"store: the stack in namespace {stack.namespace} of the cluster {_context(stack)} (`")
     assert "mlflow-remove" in first and first.endswith(" ends it)")
     nobody = {**stack.environment, "KUBECONFIG": str(stack.home / "none")}
-    listed = winnow(Place(stack.namespace, stack.admin, nobody), "jobs", "--platform", "local")
+    listed = winnow("jobs", "--platform", "local", env=nobody)
     assert listed.returncode == 0, listed.stderr
 
 
@@ -117,7 +107,7 @@ def _context(where: Place) -> str:
 
 
 def test_logs_are_asked_of_kubectl(stack: Place) -> None:
-    refused = winnow(stack, "compose-logs", "--service", "mlflow")
+    refused = winnow("compose-logs", "--service", "mlflow", env=stack.environment)
     assert refused.returncode == 2
     assert f"kubectl logs --namespace {stack.namespace} --selector winnow.stack=tracking,winnow.role=mlflow" in (
         refused.stderr
@@ -179,7 +169,7 @@ def test_a_worker_reaches_the_server_and_the_studies_by_their_services(stack: Pl
 
 def test_a_setting_that_the_cluster_refuses_changes_nothing(stack: Place) -> None:
     before = passwords(stack), pods(stack)
-    refused = winnow(stack, "mlflow-init", "--platform", "kubernetes", "--minio-volume", "1Ti")
+    refused = winnow("mlflow-init", "--platform", "kubernetes", "--minio-volume", "1Ti", env=stack.environment)
     assert refused.returncode == 2
     assert "winnow-minio" in refused.stderr
     assert (passwords(stack), pods(stack)) == before
@@ -202,7 +192,7 @@ def test_an_image_that_is_not_there_fails_soon_and_in_the_cluster_s_words(stack:
     ) as failing:
         stack.admin("wait", "pod", "--selector=winnow.role=mlflow", "--for=delete", "--timeout=60s")
         # Meanwhile: a verb that needs the server has patience of its own.
-        silent = winnow(stack, "select-model")
+        silent = winnow("select-model", env=stack.environment)
         _, said = failing.communicate(timeout=100)
     assert failing.returncode == 1, said
     assert time.monotonic() - began < 100
@@ -215,12 +205,12 @@ def test_an_image_that_is_not_there_fails_soon_and_in_the_cluster_s_words(stack:
 
 def test_removed_it_keeps_its_data_and_comes_back_with_it_by_hand(stack: Place, image: str, tmp_path: Path) -> None:
     before = passwords(stack)
-    removed = winnow(stack, "mlflow-remove")
+    removed = winnow("mlflow-remove", env=stack.environment)
     assert removed.returncode == 0, removed.stderr
     assert stack.admin.names("all,networkpolicy", "--selector", "winnow.stack=tracking") == []
     assert Settings.from_environment(stack.environment).stack is None
 
-    made = winnow(stack, "kubernetes-secrets")
+    made = winnow("kubernetes-secrets", env=stack.environment)
     assert made.returncode == 0 and "unchanged" in made.stdout
     assert passwords(stack) == before
     folder = tmp_path / "mine"
@@ -238,7 +228,7 @@ def test_removed_it_keeps_its_data_and_comes_back_with_it_by_hand(stack: Place, 
     stack.admin("rollout", "status", "deployment/winnow-mlflow", "--timeout=120s")
 
     # The image that was not there is what was set last; an empty value brings the default back.
-    adopted = winnow(stack, "mlflow-init", "--platform", "kubernetes", "--tracking-image", "")
+    adopted = winnow("mlflow-init", "--platform", "kubernetes", "--tracking-image", "", env=stack.environment)
     assert adopted.returncode == 0, adopted.stderr
     from mlflow import MlflowClient
 
@@ -248,7 +238,7 @@ def test_removed_it_keeps_its_data_and_comes_back_with_it_by_hand(stack: Place, 
 
 
 def test_with_its_volumes_all_of_it_goes(stack: Place) -> None:
-    removed = winnow(stack, "mlflow-remove", "--platform", "kubernetes", "--volumes")
+    removed = winnow("mlflow-remove", "--platform", "kubernetes", "--volumes", env=stack.environment)
     assert removed.returncode == 0, removed.stderr
     stack.admin("wait", "pvc", "--selector", "winnow.stack=tracking", "--for=delete", "--timeout=60s")
     kinds = "all,networkpolicy,pvc,secret,configmap"
@@ -264,7 +254,7 @@ def test_passwords_that_are_gone_while_volumes_are_there_are_one_error(stack: Pl
     }
     stack.admin("create", "--filename", "-", given=json.dumps(claim))
     for verb in (("mlflow-init", "--platform", "kubernetes"), ("kubernetes-secrets",)):
-        refused = winnow(stack, *verb)
+        refused = winnow(*verb, env=stack.environment)
         assert refused.returncode == 2
         assert "data-winnow-postgres-0" in refused.stderr and "VOLUMES=1" in refused.stderr
     assert stack.admin.names("secret", "--selector", "winnow.stack=tracking") == []
@@ -272,7 +262,7 @@ def test_passwords_that_are_gone_while_volumes_are_there_are_one_error(stack: Pl
 
 def test_nobody_s_permissions_are_named_before_anything_is_made(stack: Place) -> None:
     stack.admin("delete", "rolebinding", "--all")
-    refused = winnow(stack, "mlflow-init", "--platform", "kubernetes")
+    refused = winnow("mlflow-init", "--platform", "kubernetes", env=stack.environment)
     assert refused.returncode == 2
     assert "create statefulsets.apps" in refused.stderr and "patch secrets" in refused.stderr
     assert stack.admin.names("statefulset,deployment") == []

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 from threadpoolctl import threadpool_limits
 
 from winnow.bundle.columns import Column, encode_frame
@@ -71,7 +71,7 @@ def _judged(used: Sequence[Column], reference: pd.DataFrame, live: pd.DataFrame,
     models = [_classifier(X[half], y[half], seed) for half in (first, ~first)]
     areas = [_area(model, X[half], y[half]) for model, half in zip(models, (~first, first), strict=True)]
     a, b = (len(each) // 2 for each in parts)
-    threshold = 0.5 + float(norm.isf(alpha / 2)) * math.sqrt((a + b + 1) / (12 * a * b))
+    threshold = 0.5 + float(-ndtri(alpha / 2)) * math.sqrt((a + b + 1) / (12 * a * b))
     best = int(np.argmax(areas))
     has_moved = areas[best] > threshold
     reason = (

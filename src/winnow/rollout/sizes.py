@@ -6,7 +6,7 @@ import functools
 import math
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri  # `scipy.stats` has the same by another second of imports
 
 from winnow.rollout.ab import SCALE
 from winnow.rollout.plan import OF_ROUTERS, Condition, Step
@@ -35,7 +35,7 @@ def to_pass(condition: Condition, step: Step, error_rate: float, flip_rate: floa
     if condition.type == "errors":
         return errors_to_pass(step.weight or 0.5, error_rate, condition.margin, step.alpha)
     if condition.type == "latency":
-        slow = norm.sf(norm.ppf(condition.quantile) + math.log1p(condition.margin) / SPREAD)
+        slow = ndtr(-ndtri(condition.quantile) - math.log1p(condition.margin) / SPREAD)
         return share_to_pass(float(slow), 1 - condition.quantile, step.alpha / 2)
     if condition.type == "agreement":
         return share_to_pass(flip_rate, condition.max_flips, step.alpha)
@@ -69,7 +69,7 @@ def outcomes_to_find(effect: float, spread: float, weight: float, alpha: float) 
     first = (mine, mine * effect, mine * effect**2 + (mine - 1) * spread**2)
     other = (others, 0 * others, (others - 1) * spread**2)
     low, _high = mean_difference(first, other, alpha=alpha, scale=SCALE * effect).interval
-    return _first(low >= norm.ppf(POWER) * spread * np.sqrt(1 / mine + 1 / others))
+    return _first(low >= ndtri(POWER) * spread * np.sqrt(1 / mine + 1 / others))
 
 
 def pairs_to_find(effect: float, differing: float, alpha: float = 0.05) -> int:
@@ -82,7 +82,7 @@ def pairs_to_find(effect: float, differing: float, alpha: float = 0.05) -> int:
         effect: the difference of accuracy.
         differing: share of the rows on which exactly one of the models is right.
     """
-    deviations = float(norm.ppf(1 - alpha) + norm.ppf(POWER))
+    deviations = float(ndtri(1 - alpha) + ndtri(POWER))
     return math.ceil(deviations**2 * (differing - effect**2) / effect**2)
 
 

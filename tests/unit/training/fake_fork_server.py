@@ -1,5 +1,6 @@
 """A fork server without torch, whose ranks do what their environment's `DO` says. Its standard input is its socket."""
 
+import gc
 import os
 import socket
 import time
@@ -19,6 +20,7 @@ def check(_asked: Check, show: Callable[[str], None]) -> Checked | Refused:
 
 def be_rank(environment: dict[str, str]) -> NoReturn:
     assert environment.items() <= os.environ.items()
+    assert gc.isenabled()
     match environment["DO"].split():
         case ["end", code]:
             os._exit(int(code))
@@ -32,6 +34,7 @@ def be_rank(environment: dict[str, str]) -> NoReturn:
 
 
 def main() -> None:
+    gc.disable()  # as the real one
     ForkServer(
         socket.socket(fileno=os.dup(0)), check, lambda _environment: None, lambda: os.environ.get("CANNOT"), be_rank
     ).serve()
