@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from winnow.config.errors import InputError
 from winnow.config.yaml_edit import yaml_of
-from winnow.platforms.kubernetes.kinds import VOLUME_CLAIM, Kind, Manifest, shortened
+from winnow.platforms.kubernetes.kinds import CRON_JOB, VOLUME_CLAIM, Manifest, shortened
 from winnow.platforms.kubernetes.verb_pod import STORES, verb_pod
 from winnow.platforms.regular_calls import RegularCalls
 from winnow.platforms.sweep import CONTAINER_PYTHON
@@ -21,7 +21,6 @@ MINUTES = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)
 HOURS = (1, 2, 3, 4, 6, 8, 12)
 WATCHES, CALL = "winnow.watches", "winnow.call"
 """Labels of the objects: the experiment's name, and the verb. They are none of a deployment's objects."""
-CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs")
 LONGEST_NAME = 52
 """Of a CronJob, whose Jobs' names are longer."""
 _HEAD = """\

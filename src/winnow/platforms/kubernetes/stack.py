@@ -23,6 +23,7 @@ from winnow.platforms.kubernetes import forward, kinds, services, stack_plan, st
 from winnow.platforms.kubernetes import stack_owner as owner
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
+from winnow.platforms.kubernetes.cron_jobs import WATCHES
 from winnow.platforms.kubernetes.difference import difference
 from winnow.platforms.kubernetes.kinds import Kind, Manifest, annotations_on, has_condition, kind_of, labels_on, name_of
 from winnow.platforms.kubernetes.manifests import secret_values, to_yaml
@@ -60,7 +61,7 @@ SECRETS_PERMISSIONS = (*READ_PERMISSIONS, *verbs("create patch", kinds.SECRET))
 REMOVE_PERMISSIONS = (
     *verbs("get", kinds.SECRET),
     *verbs("list delete", *KINDS),
-    *verbs("list", kinds.POD, kinds.JOB),
+    *verbs("list", kinds.POD, kinds.JOB, kinds.CRON_JOB),
 )
 VOLUMES_PERMISSIONS = (*verbs("list delete", kinds.VOLUME_CLAIM), *verbs("get delete", kinds.SECRET))
 DIFFERENCE_PERMISSIONS = (*SECRETS_PERMISSIONS, *verbs("get list create patch", *KINDS))
@@ -232,6 +233,15 @@ class ClusterStack:
                     found=f"the Deployment {name_of(each)}",
                     remedy=f"Remove that first: `{next_command('airflow-remove', platform='kubernetes')}`.",
                 )
+        for each in self.cluster.find(kinds.CRON_JOB, WATCHES).items:
+            selector = f"{WATCHES}={labels_on(each)[WATCHES]}"
+            raise InputError(
+                self.described,
+                expected="no regular calls that use it",
+                found=f"the CronJob {name_of(each)}",
+                remedy="Delete those first: "
+                f"`kubectl --namespace {self.cluster.namespace} delete cronjob --selector {selector}`.",
+            )
 
     def _failure(self, error: ServicesError) -> StackError:
         secret = read_secret(self.cluster) or {}

@@ -152,6 +152,16 @@ def test_a_stack_is_in_use_by_an_airflow_that_keeps_studies_in_it(api: FakeApi, 
     stack.remove(volumes=False)
 
 
+def test_a_stack_is_in_use_by_regular_calls(api: FakeApi, stack: ClusterStack) -> None:
+    metadata = {"name": "winnow-cells-retrain", "labels": {"winnow.watches": "cells"}}
+    api.put(f"{BATCH}/cronjobs/winnow-cells-retrain", {"metadata": metadata, "spec": {}})
+    with pytest.raises(InputError, match=r"the CronJob winnow-cells-retrain\..*--selector winnow\.watches=cells`"):
+        stack.remove(volumes=False)
+    assert {each.method for each in api.asked} == {"GET"}
+    del api.objects[f"{BATCH}/cronjobs/winnow-cells-retrain"]
+    stack.remove(volumes=False)
+
+
 def test_several_servers_are_waited_for_as_one_is(api: FakeApi, stack: ClusterStack) -> None:
     overlay = "kind: Deployment\nmetadata: {name: winnow-mlflow}\nspec: {replicas: 2}\n"
     made = chosen(TRACKING_OVERLAY=overlay)
