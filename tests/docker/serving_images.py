@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,14 +46,22 @@ def with_image(release: Release) -> Release:
     return replace(release, image=prod_image.build(connect(), image))
 
 
-def patched(image: str, patch: str, folder: Path) -> str:
-    """An image of a model whose Python loads one module more at its start."""
+@contextlib.contextmanager
+def patched(image: str, patch: str, folder: Path) -> Iterator[str]:
+    """An image of a model whose Python loads one module more at its start; it goes with the context.
+
+    It has a name, since every build of winnow's removes images of models without one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "patch.py").write_text(patch)
     (folder / "patch.pth").write_text("import patch\n")
     (folder / "Dockerfile").write_text(f"FROM {image}\nCOPY patch.py patch.pth {SITE_PACKAGES}\n")
-    made, _ = connect().images.build(path=str(folder), rm=True)
-    return str(made.id)
+    engine, name = connect(), f"winnow-test-patched:{secrets.token_hex(4)}"
+    made, _ = engine.images.build(path=str(folder), rm=True, tag=name)
+    try:
+        yield str(made.id)
+    finally:
+        engine.images.remove(name)
 
 
 def forget(releases: Iterable[Release]) -> None:

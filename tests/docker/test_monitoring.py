@@ -132,8 +132,8 @@ def release(folder: Path, version: str, scale: float) -> Release:
 def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Release]]:
     folder = tmp_path_factory.mktemp("bundles")
     good, other = release(folder / "good", "1", 1.0), release(folder / "other", "2", 2.0)
-    image = serving_images.patched(other.image, FAULTY, folder / "patch")
-    yield {"good": good, "faulty": replace(other, image=image)}
+    with serving_images.patched(other.image, FAULTY, folder / "patch") as image:
+        yield {"good": good, "faulty": replace(other, image=image)}
     serving_images.forget((good, other))
 
 
