@@ -29,6 +29,8 @@ def winnow(
     argv = ["winnow", *arguments]
     with tempfile.TemporaryDirectory(prefix="winnow-test-") as folder:
         out, err = Path(folder) / "out", Path(folder) / "err"
+        for file in (out, err):
+            file.touch()
         process = _FORKS.Process(target=_run, args=(arguments, cwd, dict(env), out, err))
         process.start()
         process.join(timeout)
@@ -42,7 +44,7 @@ def winnow(
 
 def _run(arguments: tuple[str, ...], folder: Path, environment: dict[str, str], out: Path, err: Path) -> None:
     for number, file in ((1, out), (2, err)):
-        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        opened = os.open(file, os.O_WRONLY)
         os.dup2(opened, number)
         os.close(opened)
     os.environ.clear()

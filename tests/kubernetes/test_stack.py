@@ -97,8 +97,8 @@ def test_a_verb_says_which_store_it_uses_and_jobs_opens_none(stack: Place) -> No
     first = said.stderr.splitlines()[0]
     assert first.startswith(f"store: the stack in namespace {stack.namespace} of the cluster {_context(stack)} (`")
     assert "mlflow-remove" in first and first.endswith(" ends it)")
-    nobody = {**stack.environment, "KUBECONFIG": str(stack.home / "none")}
-    listed = winnow("jobs", "--platform", "local", env=nobody)
+    without_cluster = {**stack.environment, "KUBECONFIG": str(stack.home / "none")}
+    listed = winnow("jobs", "--platform", "local", env=without_cluster)
     assert listed.returncode == 0, listed.stderr
 
 

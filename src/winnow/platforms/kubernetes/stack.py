@@ -233,12 +233,13 @@ class ClusterStack:
                     found=f"the Deployment {name_of(each)}",
                     remedy=f"Remove that first: `{next_command('airflow-remove', platform='kubernetes')}`.",
                 )
-        for each in self.cluster.find(kinds.CRON_JOB, WATCHES).items:
-            selector = f"{WATCHES}={labels_on(each)[WATCHES]}"
+        calls = self.cluster.find(kinds.CRON_JOB, WATCHES).items
+        if calls:
+            selector = f"{WATCHES}={labels_on(calls[0])[WATCHES]}"
             raise InputError(
                 self.described,
                 expected="no regular calls that use it",
-                found=f"the CronJob {name_of(each)}",
+                found=f"the CronJob {name_of(calls[0])}",
                 remedy="Delete those first: "
                 f"`kubectl --namespace {self.cluster.namespace} delete cronjob --selector {selector}`.",
             )
