@@ -319,7 +319,7 @@ def test_pods_that_do_not_start_or_are_not_created_say_why(deployed: Deployed, o
     with deployed_in(own_place, deployed.releases) as refused:
         record, number = refused.add("first")
         refused.deployer.start(record, number, KEY)
-        observed = refused.wait(lambda observed: observed.of(number) != ())
+        observed = refused.wait(lambda observed: any(each.waiting for each in observed.of(number)))
         assert "exceeded quota: small" in observed.of(number)[0].waiting
         assert refused.deployer.remove(refused.backend.name) is True
         assert objects_of(refused) == []
