@@ -17,7 +17,7 @@ from tests.unit.platforms.kubernetes.test_kserve import FILES, RECORD, revision
 from winnow.platforms.kubernetes import kserve_plan
 from winnow.platforms.kubernetes.kinds import INFERENCE_SERVICE
 from winnow.platforms.kubernetes.kserve import KserveDeployer
-from winnow.routing import Record
+from winnow.routing import Record, ReplicaObserved
 
 pytestmark = pytest.mark.kubernetes
 
@@ -70,7 +70,8 @@ def test_a_deployer_writes_starts_and_removes_on_the_cluster(somewhere: Place, t
     deployer.start(record, 1, None)
     assert deployer.names() == ("churn",)
     observed = deployer.observe("churn")
-    assert (observed.record, observed.replicas, observed.entry_serial) == (record, (), None)
+    coming = (ReplicaObserved("r1", 1, is_ready=False),)
+    assert (observed.record, observed.replicas, observed.entry_serial) == (record, coming, None)
     deployer.wish("churn", "pause")
     assert deployer.observe("churn").wish == "pause"
     live = somewhere.cluster().get(INFERENCE_SERVICE, "churn")

@@ -144,16 +144,20 @@ def observed(cluster: Cluster, pods: Sequence[Manifest]) -> tuple[ReplicaObserve
 
 
 def uncreated(deployments: Sequence[Manifest], pods: Sequence[Manifest]) -> tuple[ReplicaObserved, ...]:
-    """One replica for each revision that has fewer pods than its Deployment asks for.
-
-    The cluster has not created the others yet, as just after the start, or refuses to, as for a quota.
-    """
+    """One replica for each revision that has fewer pods than its Deployment asks for."""
     return tuple(
         ReplicaObserved(name_of(each), number, is_ready=False, waiting=_refusal(each))
         for each in deployments
-        if (number := revision_of(each))
-        and sum(revision_of(pod) == number for pod in pods) < int(each["spec"].get("replicas", 1))
+        if (number := revision_of(each)) and lacks_pods(pods, number, int(each["spec"].get("replicas", 1)))
     )
+
+
+def lacks_pods(pods: Sequence[Manifest], number: int, wanted: int) -> bool:
+    """Whether a revision has fewer pods than it is to have.
+
+    The cluster has not created the others yet, as just after the start, or refuses to, as for a quota.
+    """
+    return sum(revision_of(each) == number for each in pods) < wanted
 
 
 def _refusal(deployment: Manifest) -> str:

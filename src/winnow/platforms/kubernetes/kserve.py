@@ -24,7 +24,7 @@ from winnow.platforms.kubernetes.permissions import check, verbs
 from winnow.platforms.kubernetes.refusals import ConflictError
 from winnow.platforms.kubernetes.revision_plan import KEY, MANAGED_BY, RECORD, WISH, labels_of
 from winnow.platforms.readiness import is_answering
-from winnow.routing import Entry, Observation, Record, RouterReport, record_of, to_json
+from winnow.routing import Entry, Observation, Record, ReplicaObserved, RouterReport, record_of, to_json
 
 VERSION, LATEST = "KSERVE_VERSION", "0.20"
 READ_PERMISSIONS = (
@@ -75,9 +75,14 @@ class KserveDeployer(KubernetesDeployer):
         service, record = self._found(name)
         pods = [each for each in on_cluster.living(self.cluster, name) if on_cluster.revision_of(each)]
         routed = kserve_plan.routed_in(service)
+        uncreated = [
+            ReplicaObserved(kserve_plan.predictor_name(number), number, is_ready=False)
+            for number, wanted in kserve_plan.alive_in(service).items()
+            if on_cluster.lacks_pods(pods, number, wanted)
+        ]
         return Observation(
             record=record,
-            replicas=on_cluster.observed(self.cluster, pods),
+            replicas=(*on_cluster.observed(self.cluster, pods), *uncreated),
             entry_serial=record.route.serial if routed == record.route.serial else None,
             wish=annotations_on(service).get(WISH, ""),
             url=self._address(service) if record.serving is not None else "",

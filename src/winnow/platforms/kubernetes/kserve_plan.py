@@ -105,7 +105,7 @@ def predictor(files: Sequence[Manifest], record: Record, number: int, replicas: 
         {**each, "name": KSERVE_CONTAINER} if each["name"] == CONTAINER else each for each in pod["containers"]
     ]
     return {
-        "name": f"r{number}",
+        "name": predictor_name(number),
         "labels": {**revision_plan.labels_of_revision(record.name, number), labels.ROLE: revision_plan.REPLICA},
         "annotations": dict(annotations_on(template)),
         "minReplicas": replicas,
@@ -114,6 +114,11 @@ def predictor(files: Sequence[Manifest], record: Record, number: int, replicas: 
         **{key: pod[key] for key in _POD if key in pod},
         "containers": containers,
     }
+
+
+def predictor_name(number: int) -> str:
+    """The name of a revision's predictor."""
+    return f"r{number}"
 
 
 def percent(record: Record, number: int) -> int:

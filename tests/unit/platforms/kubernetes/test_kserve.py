@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from tests.unit.platforms.kubernetes.api_server import cluster_of, running
 from winnow.config.errors import InputError
 from winnow.config.serving import RolloutConfig
 from winnow.platforms.kubernetes import kserve_plan
+from winnow.platforms.kubernetes.deployer import INGRESS_URL
+from winnow.platforms.kubernetes.kserve import KserveDeployer
 from winnow.platforms.kubernetes.manifests import load
 from winnow.platforms.kubernetes.revision_plan import FOLDER
 from winnow.rollout.plan import steps_of, to_values
-from winnow.routing import Entry, Record, Release, ReplicaSettings, Revision, Rollout, Route, Scale
+from winnow.routing import Entry, Record, Release, ReplicaObserved, ReplicaSettings, Revision, Rollout, Route, Scale
 
 FILES = load(FOLDER)
 
@@ -53,6 +56,18 @@ def test_a_revision_that_starts_gets_no_request() -> None:
 def test_what_is_kept_in_annotations_is_read_again() -> None:
     made = kserve_plan.inference_service(FILES, RECORD, {2: 1, 1: 3}, 4)
     assert (kserve_plan.alive_in(made), kserve_plan.routed_in(made)) == ({1: 3, 2: 1}, 4)
+
+
+def test_a_revision_is_seen_before_kserve_has_made_its_pod(tmp_path: Path) -> None:
+    """As after a driver that was killed just when it had started one."""
+    with running() as api:
+        home, cluster = tmp_path / "home", cluster_of(api, tmp_path)
+        deployer = KserveDeployer(home, cluster=cluster, environment={INGRESS_URL: api.url})
+        record = Record("churn", 1, (revision(1),))
+        deployer.write(record)
+        before = deployer.observe("churn").replicas
+        deployer.start(record, 1, None)
+        assert (before, deployer.observe("churn").replicas) == ((), (ReplicaObserved("r1", 1, is_ready=False),))
 
 
 @pytest.mark.parametrize(
