@@ -571,7 +571,7 @@ def test_a_dead_replica_is_seen_and_starting_again_heals(shared: Deployed) -> No
     number = shared.serve("first", replicas=2)
     observed = shared.observe()
     shared.backend.kill(observed.of(number)[0].identifier)
-    shared.wait(lambda observed: observed.ready(number) == 1)
+    shared.wait(lambda observed: observed.ready(number) == 1, within_s=20)
     shared.deployer.start(observed.record, number, KEY)
     healed = shared.wait(lambda observed: observed.ready(number) == 2)
     assert (len(healed.replicas), healed.url) == (2, observed.url)

@@ -98,7 +98,7 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platfor
         yield Platform(lambda: memory)
 
 
-def wait_until(fact: Callable[[], bool], timeout_s: float = 40.0) -> None:
+def wait_until(fact: Callable[[], bool], timeout_s: float = 20.0) -> None:
     """Look until it is so, ever less often: a cluster has better things to do while it starts a pod."""
     deadline, pause_s = time.monotonic() + timeout_s, 0.02
     while not fact():
@@ -247,7 +247,7 @@ def test_a_local_group_that_ignores_the_request_is_killed_with_its_children(tmp_
     started = [supervisor, *supervisor.children(recursive=True)]
     assert len(started) == 2
     executor.cancel("a-study", "w0", grace_s=0.2)
-    _, alive = psutil.wait_procs(started, timeout=20)
+    _, alive = psutil.wait_procs(started, timeout=5)
     assert alive == []
 
 

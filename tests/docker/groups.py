@@ -68,7 +68,7 @@ def sandbox(home: Path) -> Iterator[Sandbox]:
         engine.close()
 
 
-def wait_until(fact: Callable[[], bool], timeout_s: float = 40.0) -> None:
+def wait_until(fact: Callable[[], bool], timeout_s: float = 20.0) -> None:
     """Look until it is so."""
     deadline = time.monotonic() + timeout_s
     while not fact():

@@ -201,10 +201,10 @@ def test_prometheus_knows_the_replicas_that_there_are(watched: Watched) -> None:
     def names() -> set[str]:
         return {each.identifier for each in watched.deployer.observe(watched.name).replicas}
 
-    until(lambda: watched.scraped() == dict.fromkeys(names(), "up"), within_s=60)
+    until(lambda: watched.scraped() == dict.fromkeys(names(), "up"), within_s=30)
     before = names()
     watched.deploy("good", replicas=2)
-    until(lambda: watched.scraped() == dict.fromkeys(names(), "up"), within_s=60)
+    until(lambda: watched.scraped() == dict.fromkeys(names(), "up"), within_s=30)
     assert names() != before
 
 
@@ -267,8 +267,8 @@ def names_of(rules: Any) -> list[str]:
 
 
 def test_a_deployment_that_is_removed_is_scraped_no_more(watched: Watched) -> None:
-    until(lambda: "up" in watched.scraped().values(), within_s=60)
+    until(lambda: "up" in watched.scraped().values(), within_s=30)
     assert watched.deployer.remove(watched.name)
-    until(lambda: watched.scraped() == {}, within_s=60)
+    until(lambda: watched.scraped() == {}, within_s=30)
     rules = watched.asked("rules")["groups"]
     assert {each["name"] for each in rules} == {"winnow", "winnow-drift"}

@@ -134,7 +134,7 @@ class Site:
         self.deployer().scale(self.record, number, replicas)
         self.wait(lambda observed: observed.ready(number) == replicas)
 
-    def wait(self, is_so: Callable[[Observation], bool], within_s: float = 90) -> Observation:
+    def wait(self, is_so: Callable[[Observation], bool], within_s: float = 30) -> Observation:
         deadline = time.monotonic() + within_s
         while not is_so(observed := self.observe()):
             assert time.monotonic() < deadline, observed
@@ -240,7 +240,7 @@ def test_a_killed_replica_costs_at_most_the_requests_that_it_had(site: Site) -> 
         time.sleep(2)
     assert set(outcome.failed) <= {"502"}
     assert outcome.failed.total() <= 2, "at 50 requests a second of a few milliseconds each, hardly one is on its way"
-    site.wait(lambda observed: observed.ready(first) == 3)
+    site.wait(lambda observed: observed.ready(first) == 3, within_s=15)
 
 
 STEPS = """
@@ -361,7 +361,7 @@ def test_another_entry_image_takes_the_port_over_or_gives_it_back(shared: Site) 
     hasty = DockerDeployer(shared.home, environment=wrong, clock=Clock(now=lambda: time.monotonic() * 8))
     with pytest.raises(WinnowError, match="did not take the new route over"):
         hasty.route(again)
-    assert shared.wait(lambda observed: observed.entry_serial is not None) == before
+    assert shared.wait(lambda observed: observed.entry_serial is not None, within_s=15) == before
     engine = connect()
     engine.images.get(IMAGE).tag(f"winnow-{shared.name}", "1")
     shared.deployer(WINNOW_PROXY_IMAGE=f"winnow-{shared.name}:1").route(again)

@@ -96,7 +96,7 @@ def workers(place: Place) -> KubernetesWorkers:
     return _WORKERS[place.namespace]
 
 
-def wait_until(fact: Callable[[], bool], timeout_s: float = 60.0) -> None:
+def wait_until(fact: Callable[[], bool], timeout_s: float = 40.0) -> None:
     """Look until it is so."""
     deadline = time.monotonic() + timeout_s
     while not fact():

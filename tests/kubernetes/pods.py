@@ -52,7 +52,7 @@ def deployment(name: str, code: str, labels: Mapping[str, str], **others: Any) -
     }
 
 
-def until(found: Callable[[], _Found], timeout_s: float = 60.0) -> _Found:
+def until(found: Callable[[], _Found], timeout_s: float = 40.0) -> _Found:
     """Look until there is something, and return it."""
     deadline = time.monotonic() + timeout_s
     while not (something := found()):

@@ -160,7 +160,7 @@ def test_a_job_that_ends_early_leaves_no_process(end: str, recipe: MakeRecipe) -
     thread.join()
 
     left = [each for each in psutil.process_iter() if _is_of(each, wanted)]
-    assert psutil.wait_procs(left, timeout=20)[1] == []
+    assert psutil.wait_procs(left, timeout=5)[1] == []
     if end != "interrupt":
         assert ended.value.place == "the engine spark"
         assert "status -9" in ended.value.found

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(fact: Callable[[], bool], timeout_s: float = 40.0) -> None:
+def wait_until(fact: Callable[[], bool], timeout_s: float = 15.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not fact():
         assert time.monotonic() < deadline, "it did not become so in time"
