@@ -383,7 +383,7 @@ class ReplicaObserved(Struct, frozen=True):
     """One serving process, container or pod.
 
     Attributes:
-        identifier: the process id, or the container's or pod's name.
+        identifier: the process id, or the container's or pod's name; before a pod exists, the name of what makes it.
         revision: the revision's number; 0 for a router.
         is_ready: whether it takes requests.
         failure: why it will not become ready, as a clause ("ended before it was ready (exit code 1)"); empty while it

@@ -36,7 +36,7 @@ class Replica(Versioned):
     """One serving process, container or pod.
 
     Attributes:
-        identifier: the process id, or the container's or pod's name.
+        identifier: the process id, or the container's or pod's name; before a pod exists, the name of what makes it.
         version: the model's version that it serves.
         state: whether it answers.
         revision: the number of its revision.
